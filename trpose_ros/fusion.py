@@ -1,0 +1,267 @@
+"""Fusion: the estimator's metric 3D and the lifted 3D become one skeleton with a covariance.
+
+The estimator sees one image: it knows where the person is, and its joints are good while they can
+be seen. The lifter sees a window of 2D poses: it carries hidden joints through time, but it knows
+no position, only a skeleton relative to the root. So
+
+* the skeleton is a weighted mean of the two root-relative skeletons. The estimator's share is
+  ``estimator_share`` for a joint that can be seen and ``hidden_share`` for a joint that cannot;
+  a share fades over ``fade_s`` when a joint appears or disappears, so that the skeleton does not
+  jump at that moment;
+* the root is the estimator's metric root, smoothed by an alpha-beta filter (a level and a speed,
+  updated by the time between stamps). Its direction is left alone: the image measures it far
+  better than its depth, so only the depth is smoothed, over ``root_smoothing_s``;
+* the variance of a joint is a prior (``sigma_visible_m``, ``sigma_hidden_m``) plus a quarter of
+  the running mean square of what the two skeletons disagree by (the error of a mean of two
+  values whose errors are independent), plus along the viewing ray the running mean square of
+  the residuals of the depth filter.
+
+All memory is kept per track and by stamps; there is no frame count. Metres, camera optical frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+import numpy as np
+
+from trpose_ros.configuration import check_fields
+from trpose_ros.people import Camera
+from trpose_ros.people import JointState
+from trpose_ros.people import People
+from trpose_ros.people import RootSource
+from trpose_ros.people import TrackState
+
+_RESIDUAL_TIME_S = 1.0  # memory of the running mean squares
+_HIDDEN = (JointState.OCCLUDED, JointState.TRUNCATED, JointState.UNOBSERVED)
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Weights and time constants of the fusion."""
+
+    estimator_share: float = field(
+        default=0.5,
+        metadata={
+            'help': "share of the estimator's 3D in a joint that can be seen; the rest is lifted",
+            'range': (0.0, 1.0),
+        },
+    )
+    hidden_share: float = field(
+        default=0.25,
+        metadata={
+            'help': "share of the estimator's 3D in a joint that is hidden or cut off",
+            'range': (0.0, 1.0),
+        },
+    )
+    fade_s: float = field(
+        default=0.1,
+        metadata={
+            'help': 'time over which a share fades when a joint appears or disappears, s',
+            'range': (0.0, 5.0),
+        },
+    )
+    root_smoothing_s: float = field(
+        default=0.2,
+        metadata={
+            'help': 'time constant of the smoothing of the root depth, s; 0 switches it off',
+            'range': (0.0, 5.0),
+        },
+    )
+    sigma_visible_m: float = field(
+        default=0.03,
+        metadata={
+            'help': 'prior standard deviation of a visible joint, m',
+            'range': (0.0, 1.0),
+        },
+    )
+    sigma_hidden_m: float = field(
+        default=0.08,
+        metadata={'help': 'prior standard deviation of a hidden joint, m', 'range': (0.0, 1.0)},
+    )
+
+    def __post_init__(self) -> None:
+        """Validate the ranges."""
+        check_fields(self)
+
+
+@dataclass
+class _TrackMemory:
+    """What the fusion remembers of one track."""
+
+    stamp_ns: int
+    shares: np.ndarray | None = None  # (J,)
+    disagreement_m2: np.ndarray | None = None  # (J, 3) running mean square
+    depth_m: float = float('nan')
+    depth_speed: float = 0.0
+    depth_variance_m2: float = 0.0
+
+
+class Fusion:
+    """Joins the estimator's and the lifted skeletons of a stream of frames."""
+
+    def __init__(self, config: FusionConfig | None = None) -> None:
+        self.config = config or FusionConfig()
+        self._memory: dict[int, _TrackMemory] = {}
+
+    def reset(self, track_id: int | None = None) -> None:
+        """Forget one track, or all of them."""
+        if track_id is None:
+            self._memory.clear()
+        else:
+            self._memory.pop(track_id, None)
+
+    def fuse(self, people: People, lifted_m: np.ndarray, camera: Camera, root: int = 0) -> People:
+        """Return ``people`` with fused 3D joints, covariances and root sources.
+
+        Args:
+            people: the estimator's result for one frame, already in the lifter's skeleton.
+            lifted_m: (N, J, 3) root-relative lifted skeletons in metres; rows of NaN where the
+                lifter had nothing to say: such people keep their 3D.
+            camera: intrinsics of the frame, for the reprojection error.
+            root: index of the root joint.
+
+        Raises:
+            ValueError: if the shapes do not match.
+
+        """
+        if lifted_m.shape != people.joints_m.shape:
+            raise ValueError(
+                f'lifted_m must have shape {people.joints_m.shape}, got {lifted_m.shape}; '
+                "convert the people to the lifter's skeleton first"
+            )
+        joints = people.joints_m.astype(np.float64)
+        covariances = people.covariances_m2.astype(np.float64)
+        sources = people.root_sources.copy()
+        for i in range(len(people)):
+            if people.track_states[i] == TrackState.LOST:
+                self.reset(int(people.track_ids[i]))
+            elif np.isfinite(lifted_m[i]).any():
+                memory = self._step(int(people.track_ids[i]), people.stamp_ns)
+                joints[i], covariances[i], sources[i] = self._person(
+                    memory, people, i, np.asarray(lifted_m[i], np.float64), root
+                )
+                memory.stamp_ns = people.stamp_ns
+        return people.replace(
+            joints_m=joints.astype(np.float32),
+            covariances_m2=covariances.astype(np.float32),
+            root_sources=sources,
+            reprojection_errors_px=reprojection_errors_px(joints, people, camera),
+        )
+
+    def _step(self, track_id: int, stamp_ns: int) -> _TrackMemory:
+        """Return the memory of a track, empty when it is new or time did not move forward."""
+        memory = self._memory.get(track_id) if track_id >= 0 else None
+        if memory is None or stamp_ns <= memory.stamp_ns:
+            memory = _TrackMemory(stamp_ns)
+            if track_id >= 0:
+                self._memory[track_id] = memory
+        return memory
+
+    def _person(
+        self, memory: _TrackMemory, people: People, i: int, lifted: np.ndarray, root: int
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Fuse one person: (J, 3) joints in m, (J, 3, 3) covariances in m2, root source."""
+        elapsed_s = (people.stamp_ns - memory.stamp_ns) * 1e-9
+        estimated = people.joints_m[i].astype(np.float64)
+        origin = estimated[root]
+        relative = estimated - origin
+        lifted = lifted - lifted[root]
+        hidden = np.isin(people.joint_states[i], _HIDDEN)
+        skeleton = self._skeleton(memory, relative, lifted, hidden, elapsed_s)
+        position, ray_m2, source = self._root(memory, origin, elapsed_s)
+        covariance = self._covariance(memory, relative - lifted, hidden, elapsed_s)
+        if source == RootSource.NONE:
+            return skeleton, covariance, source
+        ray = position / np.linalg.norm(position)
+        return skeleton + position, covariance + ray_m2 * np.outer(ray, ray), source
+
+    def _skeleton(
+        self,
+        memory: _TrackMemory,
+        relative: np.ndarray,
+        lifted: np.ndarray,
+        hidden: np.ndarray,
+        elapsed_s: float,
+    ) -> np.ndarray:
+        """Weighted mean of the two root-relative skeletons, (J, 3)."""
+        config = self.config
+        target = np.where(hidden, config.hidden_share, config.estimator_share)
+        if memory.shares is None:
+            memory.shares = target
+        else:
+            memory.shares = memory.shares + _gain(elapsed_s, config.fade_s) * (
+                target - memory.shares
+            )
+        share = memory.shares[:, None]
+        mean = share * relative + (1.0 - share) * lifted
+        mean = np.where(np.isfinite(relative), mean, lifted)
+        return np.where(np.isfinite(lifted), mean, relative)
+
+    def _root(
+        self, memory: _TrackMemory, origin: np.ndarray, elapsed_s: float
+    ) -> tuple[np.ndarray, float, int]:
+        """Smooth the depth of the root: position (3,), variance along the ray, source."""
+        if not np.isfinite(origin).all() or origin[2] <= 0:
+            return np.zeros(3), 0.0, int(RootSource.NONE)
+        smoothing_s = self.config.root_smoothing_s
+        if smoothing_s == 0 or not np.isfinite(memory.depth_m):
+            memory.depth_m = float(origin[2])
+            return origin, memory.depth_variance_m2, int(RootSource.ESTIMATOR)
+        alpha = _gain(elapsed_s, smoothing_s)
+        beta = alpha * alpha / (2.0 - alpha)
+        predicted = memory.depth_m + memory.depth_speed * elapsed_s
+        residual = float(origin[2]) - predicted
+        memory.depth_m = max(predicted + alpha * residual, 0.05)
+        memory.depth_speed += beta / max(elapsed_s, 1e-3) * residual
+        memory.depth_variance_m2 += _gain(elapsed_s, _RESIDUAL_TIME_S) * (
+            residual * residual - memory.depth_variance_m2
+        )
+        position = origin * (memory.depth_m / origin[2])
+        return position, memory.depth_variance_m2, int(RootSource.FUSED)
+
+    def _covariance(
+        self, memory: _TrackMemory, difference: np.ndarray, hidden: np.ndarray, elapsed_s: float
+    ) -> np.ndarray:
+        """Prior plus a quarter of the running mean square disagreement, (J, 3, 3)."""
+        square = np.nan_to_num(difference * difference, nan=0.0)
+        if memory.disagreement_m2 is None:
+            memory.disagreement_m2 = square
+        else:
+            memory.disagreement_m2 = memory.disagreement_m2 + _gain(elapsed_s, _RESIDUAL_TIME_S) * (
+                square - memory.disagreement_m2
+            )
+        prior = np.where(hidden, self.config.sigma_hidden_m, self.config.sigma_visible_m) ** 2
+        variances = prior[:, None] + 0.25 * memory.disagreement_m2
+        return variances[:, :, None] * np.eye(3)
+
+
+def reprojection_errors_px(joints_m: np.ndarray, people: People, camera: Camera) -> np.ndarray:
+    """Mean distance between projected 3D joints and the 2D joints inside the image, (N,) px.
+
+    NaN where a person has no joint with both.
+    """
+    from trpose_ros.cameras import project
+
+    n = len(people)
+    errors = np.full(n, np.nan, np.float32)
+    if n == 0:
+        return errors
+    measured = people.joints_px.astype(np.float64)
+    distances = np.linalg.norm(project(joints_m, camera) - measured, axis=-1)
+    inside = (
+        (measured >= -0.5).all(axis=-1)
+        & (measured[..., 0] <= people.width - 0.5)
+        & (measured[..., 1] <= people.height - 0.5)
+    )
+    usable = inside & np.isfinite(distances)
+    some = usable.any(axis=1)
+    sums = np.where(usable, distances, 0.0).sum(axis=1)
+    errors[some] = sums[some] / usable.sum(axis=1)[some]
+    return errors
+
+
+def _gain(elapsed_s: float, time_s: float) -> float:
+    """Share of a new value in an exponential mean with the time constant ``time_s``."""
+    return 1.0 if time_s <= 0 else 1.0 - float(np.exp(-max(elapsed_s, 0.0) / time_s))
