@@ -115,6 +115,6 @@ def decode(logits: Tensor, geometry: HeatmapGeometry) -> tuple[Tensor, Tensor]:
 
 
 def _expect(marginal: Tensor) -> Tensor:
-    """Expected position in 0..1 under a marginal (..., n)."""
+    """Return the expected position in 0..1 under a marginal (..., n)."""
     cells = torch.linspace(0, 1, marginal.shape[-1], dtype=marginal.dtype, device=marginal.device)
     return (marginal * cells).sum(dim=-1)

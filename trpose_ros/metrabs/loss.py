@@ -28,7 +28,7 @@ class LossConfig:
     projection_weight: float = 1.0
     absolute_weight: float = 0.1
     absolute_from_step: int = 5000  # the absolute loss starts after this step
-    min_depth_mm: float = 300.0  # nearer true joints are left out of the projection loss
+    min_depth_mm: float = 300.0  # nearer true joints are left out of projected and absolute loss
     weight_2d: float = 0.2  # of the 2D-labelled batch in the total
 
 
@@ -75,7 +75,7 @@ def loss_3d(
     metres_per_px = geometry.box_size_mm / 1000 / geometry.proc_side
     projected = masked_mean((predicted_px - true_px).abs() * metres_per_px, seen)
     total = relative + config.projection_weight * projected
-    absolute = _absolute(predicted_mm, true_mm, valid)
+    absolute = _absolute(predicted_mm, true_mm, valid & (true_mm[..., 2] > config.min_depth_mm))
     if step > config.absolute_from_step:
         total = total + config.absolute_weight * absolute
     return {'total': total, 'relative': relative, 'projected': projected, 'absolute': absolute}
