@@ -1,0 +1,28 @@
+"""Packaging: the Python package plus the files of msg/, config/ and launch/ as its ``share``.
+
+The metadata stands in pyproject.toml. On a robot colcon builds with CMakeLists.txt instead, which
+adds the generated messages.
+"""
+
+from setuptools import find_packages
+from setuptools import setup
+
+SHARE = {f'trpose_ros.share.{name}': name for name in ('msg', 'config', 'launch')}
+
+setup(
+    packages=[*find_packages(include=['trpose_ros', 'trpose_ros.*']), *SHARE],
+    package_dir={'trpose_ros': 'trpose_ros', **SHARE},
+    package_data={
+        'trpose_ros': [
+            'py.typed',
+            'weights/*.safetensors',
+            'weights/*.md',
+            'samples/*.mcap',
+            'samples/*.md',
+            'data/*.npz',
+        ],
+        'trpose_ros.share.msg': ['*.msg'],
+        'trpose_ros.share.config': ['*.yaml', '*.xml', '*.rviz'],
+        'trpose_ros.share.launch': ['*.launch.py'],
+    },
+)
