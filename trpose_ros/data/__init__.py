@@ -1,0 +1,1 @@
+"""Data for training and evaluation: motion, bodies, virtual cameras. Offline only."""

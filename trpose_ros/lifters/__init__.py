@@ -1,0 +1,1 @@
+"""Lifters: 2D joint sequences become 3D skeletons."""

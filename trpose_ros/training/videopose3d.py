@@ -1,0 +1,257 @@
+"""Train VideoPose3D for robots: motion capture through random cameras, with an estimator's noise.
+
+Every sample is a window of real motion on a body of random proportions, seen by a random camera
+at a robot's height, with the noise and the gaps of a 2D estimator (data/virtual_cameras.py). The
+network learns root-relative joints in the camera frame, in metres, by the mean joint distance.
+Adam with a cosine schedule; the momentum of the batch norms decays from 0.1 to 0.001 as in the
+paper. ``python -m trpose_ros.training.videopose3d --help`` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trpose_ros import weights
+from trpose_ros.configuration import check_fields
+from trpose_ros.data.motion import MotionPack
+from trpose_ros.data.motion import find_shared
+from trpose_ros.data.motion import load_mocap
+from trpose_ros.data.motion import vary_bones
+from trpose_ros.data.virtual_cameras import CameraConfig
+from trpose_ros.data.virtual_cameras import NoiseConfig
+from trpose_ros.data.virtual_cameras import add_noise
+from trpose_ros.data.virtual_cameras import view
+from trpose_ros.lifters.missing import JointFiller
+from trpose_ros.lifters.videopose3d import VideoPose3D
+from trpose_ros.lifters.videopose3d import VideoPose3DConfig
+from trpose_ros.skeletons import get_skeleton
+from trpose_ros.training import register_trainer
+
+CREDIT = (
+    'CMU Motion Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and ACCAD, The '
+    'Ohio State University (CC BY 3.0): 39 minutes of real motion seen by random virtual cameras'
+)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run."""
+
+    out: str = field(default='videopose3d-27.safetensors', metadata={'help': 'weights file'})
+    causal: bool = field(default=False, metadata={'help': 'no look-ahead'})
+    filter_widths: tuple[int, ...] = (3, 3, 3)
+    channels: int = field(default=512, metadata={'range': (8, 4096)})
+    steps: int = field(default=6000, metadata={'range': (1, 10_000_000)})
+    batch: int = field(default=1024, metadata={'range': (2, 65536)})
+    learning_rate: float = field(default=1e-3, metadata={'range': (0.0, 1.0)})
+    dropout: float = field(default=0.1, metadata={'range': (0.0, 0.9)})
+    bf16: bool = field(default=True, metadata={'help': 'bfloat16 matrix products'})
+    save_every: int = field(default=500, metadata={'range': (1, 10_000_000)})
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A batch: what the network sees and what it should say."""
+
+    joints: np.ndarray  # (B, T, 17, 2) noisy, filled, normalised screen coordinates
+    exact: np.ndarray  # (B, T, 17, 2) without noise
+    target_m: np.ndarray  # (B, T, 17, 3) root-relative, camera frame
+
+
+def make_sample(
+    world_m: np.ndarray,
+    rng: np.random.Generator,
+    cameras: CameraConfig,
+    noise: NoiseConfig,
+    filler: JointFiller,
+) -> Sample:
+    """Turn (B, T, 17, 3) world joints into a batch; half of it mirrored."""
+    joints_m, exact, half_height = view(world_m, cameras, rng)
+    joints = filler.fill_clips(add_noise(exact, half_height, noise, rng))
+    target = joints_m - joints_m[:, :, :1]
+    half = len(world_m) // 2
+    mirror = get_skeleton('h36m_17').mirror
+    for array in (joints, exact, target):
+        array[:half] = array[:half][:, :, mirror]
+        array[:half, ..., 0] *= -1
+    return Sample(joints, exact, target)
+
+
+def mpjpe(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean distance of joints, in the unit of the input."""
+    return (predicted - target).norm(dim=-1).mean()
+
+
+def train(config: TrainingConfig, pack: MotionPack) -> VideoPose3D:
+    """Train on the pack's train split; writes ``config.out`` on the way and at the end."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    network = VideoPose3DConfig(
+        config.filter_widths, config.channels, config.causal, config.dropout
+    )
+    model = VideoPose3D(network).train()
+    frames = network.receptive_field
+    index = frames - 1 if config.causal else frames // 2
+    starts = pack.select('train').window_starts(frames)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    filler, cameras = JointFiller(), CameraConfig(rate_hz=pack.rate_hz)
+    started, losses = time.monotonic(), []
+    for step in range(config.steps):
+        progress = step / config.steps
+        warm = min(1.0, (step + 1) / 100)
+        for group in optimizer.param_groups:
+            group['lr'] = config.learning_rate * warm * (0.01 + 0.99 * _cosine(progress))
+        model.set_bn_momentum(0.1 * 100**-progress)
+        world = pack.windows(rng.choice(starts, config.batch), frames)
+        sample = make_sample(vary_bones(world, rng), rng, cameras, NoiseConfig(), filler)
+        with torch.autocast('cpu', torch.bfloat16, enabled=config.bf16):
+            predicted = model.forward_windows(torch.from_numpy(sample.joints))
+        loss = mpjpe(predicted.float(), torch.from_numpy(sample.target_m[:, index : index + 1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            mean = 1000 * float(np.mean(losses[-config.save_every :]))
+            seconds = time.monotonic() - started
+            print(f'step {step + 1}/{config.steps} loss {mean:.1f} mm, {seconds:.0f} s', flush=True)
+            save(model, config, pack, seconds)
+    return model
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def save(
+    model: VideoPose3D, config: TrainingConfig, pack: MotionPack, seconds: float
+) -> weights.WeightsFile:
+    """Measure the model and write it with its card's facts in the header."""
+    results = evaluate(model, pack)
+    network = dataclasses.asdict(model.config)
+    return weights.save(
+        config.out,
+        {key: value.numpy() for key, value in model.state_dict().items()},
+        {
+            'architecture': 'videopose3d',
+            'config': json.dumps(network),
+            'skeleton': 'h36m_17',
+            'rate_hz': f'{pack.rate_hz:g}',
+            'licence': 'Apache-2.0',
+            'training_data': CREDIT,
+            'training': json.dumps(dataclasses.asdict(config) | {'seconds': round(seconds)}),
+            'measured_error': json.dumps(results),
+        },
+    )
+
+
+def evaluate(
+    model: VideoPose3D, pack: MotionPack, seed: int = 1, outputs: int = 30
+) -> dict[str, dict[str, float]]:
+    """Measure on the test subjects, without and with estimator noise, in millimetres.
+
+    Returns:
+        ``{'cmu exact': {'mpjpe', 'p_mpjpe', 'mpjve'}, 'cmu noisy': ..., 'accad ...': ...}``;
+        MPJPE and P-MPJPE in mm, MPJVE in mm per frame. All joints but the root count.
+
+    """
+    training = model.training
+    model.eval()
+    results = {}
+    for name, subject in (('cmu', 'cmu014'), ('accad', 'accad_female1')):
+        clips = pack.select('test', subject)
+        field_frames = model.config.receptive_field
+        frames = field_frames + outputs - 1
+        starts = clips.window_starts(frames, step=outputs)
+        if len(starts) == 0:
+            continue
+        rng = np.random.default_rng(seed)
+        world = np.repeat(clips.windows(starts, frames), 3, axis=0)  # three cameras each
+        cameras = CameraConfig(rate_hz=pack.rate_hz)
+        sample = make_sample(world, rng, cameras, NoiseConfig(), JointFiller())
+        first = field_frames - 1 if model.config.causal else field_frames // 2
+        target = sample.target_m[:, first : first + outputs]
+        for kind, joints in (('exact', sample.exact), ('noisy', sample.joints)):
+            with torch.no_grad():
+                parts = [model(part) for part in torch.from_numpy(joints).split(64)]
+            results[f'{name} {kind}'] = errors_mm(torch.cat(parts).numpy(), target)
+    model.train(training)
+    return results
+
+
+def errors_mm(predicted_m: np.ndarray, target_m: np.ndarray) -> dict[str, float]:
+    """Return MPJPE, P-MPJPE and MPJVE of (B, T, 17, 3) root-relative poses, without the root."""
+    predicted, target = predicted_m[:, :, 1:].astype(float), target_m[:, :, 1:].astype(float)
+    aligned = procrustes(predicted.reshape(-1, 16, 3), target.reshape(-1, 16, 3))
+    speed = np.diff(predicted, axis=1) - np.diff(target, axis=1)
+    return {
+        'mpjpe': round(1000 * float(np.linalg.norm(predicted - target, axis=-1).mean()), 1),
+        'p_mpjpe': round(
+            1000 * float(np.linalg.norm(aligned - target.reshape(-1, 16, 3), axis=-1).mean()), 1
+        ),
+        'mpjve': round(1000 * float(np.linalg.norm(speed, axis=-1).mean()), 2),
+    }
+
+
+def procrustes(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return (N, J, 3) predictions after the best similarity transform onto the targets."""
+    centre_p, centre_t = predicted.mean(axis=1, keepdims=True), target.mean(axis=1, keepdims=True)
+    p, t = predicted - centre_p, target - centre_t
+    u, s, vt = np.linalg.svd(np.swapaxes(p, 1, 2) @ t)
+    sign = np.sign(np.linalg.det(u @ vt))
+    s[:, -1] *= sign
+    u[:, :, -1] *= sign[:, None]
+    scale = s.sum(axis=1) / np.maximum((p**2).sum(axis=(1, 2)), 1e-12)
+    return scale[:, None, None] * (p @ (u @ vt)) + centre_t
+
+
+@register_trainer('videopose3d')
+def main(arguments: list[str] | None = None) -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for entry in dataclasses.fields(TrainingConfig):
+        option = '--' + entry.name.replace('_', '-')
+        text = entry.metadata.get('help', '')
+        if isinstance(entry.default, bool):
+            parser.add_argument(
+                option, action=argparse.BooleanOptionalAction, default=entry.default, help=text
+            )
+        elif isinstance(entry.default, tuple):
+            parser.add_argument(option, type=int, nargs='+', default=entry.default, help=text)
+        else:
+            parser.add_argument(option, type=type(entry.default), default=entry.default, help=text)
+    parser.add_argument('--mocap', help='folder of the motion packs')
+    parser.add_argument('--threads', type=int, default=1, help='torch threads')
+    options = vars(parser.parse_args(arguments))
+    torch.set_num_threads(options.pop('threads'))
+    folder = options.pop('mocap')
+    if folder is None:
+        shared = find_shared()
+        if shared is None:
+            parser.error('no motion packs: give --mocap FOLDER or set TRPOSE_SHARED')
+        folder = shared / 'data' / 'mocap'
+    options['filter_widths'] = tuple(options['filter_widths'])
+    config = TrainingConfig(**options)
+    model = train(config, load_mocap(folder))
+    written = weights.load(Path(config.out), 'videopose3d')
+    print(f'wrote {written.path} ({written.sha256[:12]}): {written.meta["measured_error"]}')
+    del model
+
+
+if __name__ == '__main__':
+    main()
