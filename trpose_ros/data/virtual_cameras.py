@@ -32,8 +32,6 @@ JOINT_NOISE[[2, 5]] = 1.2
 JOINT_NOISE[[12, 15]] = 1.3
 JOINT_NOISE[[3, 6]] = 1.6
 JOINT_NOISE[[13, 16]] = 1.8
-    [0.8, 1, 1.2, 1.6, 1, 1.2, 1.6, 0.9, 0.8, 0.8, 1, 0.8, 1.3, 1.8, 0.8, 1.3, 1.8]
-)
 NEAREST_DEPTH_M = 0.25  # a joint nearer to the camera plane pushes the camera back
 FARTHEST = 4.0  # 2D is clamped here, in half image widths
 
