@@ -45,6 +45,7 @@ __all__ = [
     'Occlusion',
     'OcclusionConfig',
     'hidden_joints',
+    'joints_in',
     'make_occluder',
     'reference_boxes',
     'register_profile',
