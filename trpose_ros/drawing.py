@@ -1,6 +1,6 @@
 """Draws people: over an image, and as a 3D view. No window, no ROS, only arrays.
 
-Left limbs are orange, right limbs blue, the trunk white; a bone that is hidden or cut off is
+Left limbs are blue, right limbs orange, the trunk white; a bone that is hidden or cut off is
 drawn thin with hollow joints, in the colour of its state. The image may get a margin, in which
 the limbs go on that the image has cut off. Images are (H, W, 3) uint8 RGB.
 """
@@ -19,8 +19,8 @@ from trpose_ros.people import People
 from trpose_ros.people import TrackState
 from trpose_ros.skeletons import get_skeleton
 
-LEFT_RGB = (255, 140, 40)
-RIGHT_RGB = (60, 150, 255)
+LEFT_RGB = (60, 150, 255)
+RIGHT_RGB = (255, 140, 40)
 CENTRE_RGB = (240, 240, 240)
 TRUNCATED_RGB = (235, 60, 200)
 OCCLUDED_RGB = (240, 215, 60)
