@@ -1,0 +1,183 @@
+"""Raw and compressed camera images as RGB arrays.
+
+The wire knows images by an encoding name, a row length in bytes (``step``) and a byte order; the
+stages know one thing only: (H, W, 3) uint8 RGB. ``rgb8`` is a view of the buffer, everything else
+one vectorised pass. cv_bridge does the same where it is installed; its binaries are compiled
+against one numpy and C++ runtime, so the common encodings are decoded here.
+
+Encodings as in sensor_msgs/image_encodings. 16-bit values are scaled to 8 bits by 255/65535 and
+rounded; YUV is ITU-R BT.601 as in OpenCV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+class ImageError(ValueError):
+    """An image that cannot be decoded; the message names the value and the remedy."""
+
+
+class UnknownEncodingError(ImageError):
+    """An encoding that this module does not know."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Channels per pixel, their type and the OpenCV conversion to RGB (None: already RGB)."""
+
+    channels: int
+    dtype: str
+    to_rgb: int | None
+
+
+def _layouts() -> dict[str, _Layout]:
+    layouts = {
+        'rgb': (3, None),
+        'bgr': (3, cv2.COLOR_BGR2RGB),
+        'rgba': (4, cv2.COLOR_RGBA2RGB),
+        'bgra': (4, cv2.COLOR_BGRA2RGB),
+        'mono': (1, cv2.COLOR_GRAY2RGB),
+        # OpenCV names a Bayer pattern by its second row, ROS by its first.
+        'bayer_rggb': (1, cv2.COLOR_BayerBG2RGB),
+        'bayer_bggr': (1, cv2.COLOR_BayerRG2RGB),
+        'bayer_gbrg': (1, cv2.COLOR_BayerGR2RGB),
+        'bayer_grbg': (1, cv2.COLOR_BayerGB2RGB),
+    }
+    table = {}
+    for name, (channels, to_rgb) in layouts.items():
+        table[f'{name}8'] = _Layout(channels, 'u1', to_rgb)
+        table[f'{name}16'] = _Layout(channels, 'u2', to_rgb)
+    # OpenCV's own names, as drivers without a colour space send them: one grey, three BGR.
+    table['8UC1'] = table['mono8']
+    table['8UC3'] = table['bgr8']
+    for name in ('yuv422', 'uyvy'):
+        table[name] = _Layout(2, 'u1', cv2.COLOR_YUV2RGB_UYVY)
+    for name in ('yuv422_yuy2', 'yuyv'):
+        table[name] = _Layout(2, 'u1', cv2.COLOR_YUV2RGB_YUY2)
+    return table
+
+
+_LAYOUTS = _layouts()
+ENCODINGS = tuple(_LAYOUTS)
+_BAYER_MIN = 3  # pixels; OpenCV interpolates with neighbours on both sides
+
+
+def decode_image(
+    data: np.ndarray | bytes | bytearray | memoryview,
+    *,
+    encoding: str,
+    width: int,
+    height: int,
+    step: int,
+    big_endian: bool = False,
+) -> np.ndarray:
+    """Return a raw image as (H, W, 3) uint8 RGB; a view of ``data`` for rgb8.
+
+    Args:
+        data: ``step * height`` bytes, any bytes-like object.
+        encoding: one of ``ENCODINGS``.
+        width: pixels.
+        height: pixels.
+        step: bytes per row, padding included.
+        big_endian: byte order of 16-bit encodings.
+
+    Raises:
+        UnknownEncodingError: names the encoding and the known ones.
+        ImageError: for an empty image, a step or length that does not fit, a width that the
+            encoding cannot have.
+
+    """
+    if encoding not in _LAYOUTS:
+        raise UnknownEncodingError(
+            f'image encoding {encoding!r} is not supported; supported are {", ".join(ENCODINGS)}'
+        )
+    layout = _LAYOUTS[encoding]
+    pixels = _pixels(data, layout, encoding, width, height, step)
+    if layout.dtype == 'u2':
+        pixels = _to_eight_bits(pixels, big_endian)
+    if layout.to_rgb is None:
+        return pixels
+    return cv2.cvtColor(pixels, layout.to_rgb)
+
+
+def _pixels(
+    data: object, layout: _Layout, encoding: str, width: int, height: int, step: int
+) -> np.ndarray:
+    """View the buffer as (H, W, C) (or (H, W) with one channel), rows ``step`` bytes apart."""
+    if width <= 0 or height <= 0:
+        raise ImageError(f'image is empty: {width}x{height}; check the camera driver')
+    buffer = np.frombuffer(data, np.uint8)  # type: ignore[call-overload]
+    itemsize = np.dtype(layout.dtype).itemsize
+    row = width * layout.channels * itemsize
+    if step < row:
+        raise ImageError(
+            f'image step {step} is too small: {width} pixels of {encoding} take {row} bytes; '
+            'check the camera driver'
+        )
+    if buffer.size != step * height:
+        raise ImageError(
+            f'image data has {buffer.size} bytes, but step * height is {step} * {height} = '
+            f'{step * height}; the image was cut off, or the camera driver is wrong'
+        )
+    if layout.channels == 2 and width % 2:  # two pixels share a chroma pair
+        raise ImageError(f'{encoding} image must have an even width, got {width}')
+    if encoding.startswith('bayer') and min(width, height) < _BAYER_MIN:
+        raise ImageError(f'{encoding} image must be at least 3x3, got {width}x{height}')
+    shape: tuple[int, ...] = (height, width, layout.channels)
+    strides: tuple[int, ...] = (step, layout.channels * itemsize, itemsize)
+    if layout.channels == 1:
+        shape, strides = shape[:2], strides[:2]
+    return np.ndarray(shape, layout.dtype, buffer, strides=strides)
+
+
+def _to_eight_bits(pixels: np.ndarray, big_endian: bool) -> np.ndarray:
+    native = pixels.view(pixels.dtype.newbyteorder('>' if big_endian else '<')).astype(np.uint16)
+    return cv2.convertScaleAbs(native, alpha=255.0 / 65535.0)
+
+
+def decode_compressed(data: np.ndarray | bytes | bytearray | memoryview, form: str) -> np.ndarray:
+    """Return a JPEG or PNG image as (H, W, 3) uint8 RGB.
+
+    ``form`` is the format field of a CompressedImage ('jpeg', 'png', or the longer words of
+    image_transport); only depth images are told by it, the codec is told by the data. Raises
+    ImageError for data that are empty, cut off, corrupt or of another kind.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    if 'compressedDepth' in form:
+        raise ImageError(f'compressed image is a depth image ({form!r}); give a colour image')
+    if buffer.size == 0:
+        raise ImageError('compressed image is empty; check the camera driver')
+    head, tail = buffer[:8].tobytes(), buffer[-512:].tobytes()
+    if head.startswith(b'\xff\xd8'):
+        complete = b'\xff\xd9' in tail
+    elif head.startswith(b'\x89PNG'):
+        complete = b'IEND' in tail
+    else:
+        raise ImageError(
+            f'compressed image (format {form!r}, first bytes {head.hex()}) is neither JPEG nor '
+            'PNG; set the camera driver to one of them'
+        )
+    image = None
+    if complete:
+        # The orientation tag of a photograph must not turn an image that has intrinsics.
+        image = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise ImageError(
+            f'compressed image (format {form!r}, {buffer.size} bytes) is '
+            f'{"corrupt" if complete else "cut off"}; check the connection to the camera'
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def encode_compressed(image: np.ndarray, form: str = 'jpeg', quality: int = 90) -> bytes:
+    """Return an (H, W, 3) uint8 RGB image as 'jpeg' or 'png' bytes."""
+    extensions = {'jpeg': '.jpg', 'png': '.png'}
+    if form not in extensions:
+        raise ImageError(f'compressed format must be one of {list(extensions)}, got {form!r}')
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if form == 'jpeg' else []
+    _, data = cv2.imencode(extensions[form], cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    return data.tobytes()
