@@ -189,7 +189,7 @@ def test_an_encoding_without_codec_goes_through_cv_bridge_or_is_named(monkeypatc
             return np.full((1, 2, 3), 5, np.uint8)
 
     monkeypatch.setattr(conversions, '_cv_bridge', lambda: None)
-    with pytest.raises(ImageError, match="'32FC1'.*install cv_bridge"):
+    with pytest.raises(ImageError, match=r"'32FC1'.*install cv_bridge"):
         conversions.image_from_message(message)
     monkeypatch.setattr(conversions, '_cv_bridge', lambda: Bridge())
     assert conversions.image_from_message(message).tolist() == [[[5, 5, 5]] * 2]

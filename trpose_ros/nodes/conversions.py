@@ -207,14 +207,16 @@ def _person_to_message(people: People, i: int) -> wire.Person:
         cut_edges=int(people.cut_edges[i]),
         joints_2d=[
             wire.Joint2D(x=x, y=y, score=score, state=state)
-            for (x, y), score, state in zip(people.joints_px[i].tolist(), scores, states)
+            for (x, y), score, state in zip(
+                people.joints_px[i].tolist(), scores, states, strict=True
+            )
         ],
         joints_3d=[
             wire.Joint3D(
                 position=Point(x=x, y=y, z=z), covariance=covariance, score=score, state=state
             )
             for (x, y, z), covariance, score, state in zip(
-                people.joints_m[i].tolist(), covariances, scores, states
+                people.joints_m[i].tolist(), covariances, scores, states, strict=True
             )
         ],
         root_source=int(people.root_sources[i]),
@@ -336,7 +338,7 @@ def occlusion_to_message(occlusion: Occlusion, width: int, height: int) -> wire.
         seed=occlusion.seed,
         hidden_regions=[
             RegionOfInterest(x_offset=x, y_offset=y, width=right - x, height=bottom - y)
-            for (x, y), (right, bottom) in zip(low.tolist(), high.tolist())
+            for (x, y), (right, bottom) in zip(low.tolist(), high.tolist(), strict=True)
             if right > x and bottom > y
         ],
         hidden_fraction=float(occlusion.hidden_fraction),
