@@ -140,8 +140,8 @@ class MessageMaker:
     def __init__(self, typestore: Typestore) -> None:
         self._types = typestore.types
 
-    def _make(self, name: str, **fields: Any) -> Any:
-        return self._types[name](**fields)
+    def _make(self, msgtype: str, /, **fields: Any) -> Any:
+        return self._types[msgtype](**fields)
 
     def time(self, time_ns: int) -> Any:
         """Return builtin_interfaces/Time."""
