@@ -1,1 +1,37 @@
-"""Lifters: 2D joint sequences become 3D skeletons."""
+"""Lifters: sequences of 2D joints become stable root-relative 3D skeletons.
+
+``create_lifter(LifterConfig(...))`` gives a ``LifterStream``; ``LIFTERS`` are the networks by name.
+Importing this package needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+from trpose_ros.lifters.base import LIFTER_NAMES
+from trpose_ros.lifters.base import Lifted
+from trpose_ros.lifters.base import LifterConfig
+from trpose_ros.lifters.registry import LIFTERS
+from trpose_ros.lifters.registry import create_lifter
+
+if TYPE_CHECKING:
+    from trpose_ros.lifters.streaming import LifterStream
+
+__all__ = [
+    'LIFTERS',
+    'LIFTER_NAMES',
+    'Lifted',
+    'LifterConfig',
+    'LifterStream',
+    'create_lifter',
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the stream, and torch with it, only when it is asked for."""
+    if name == 'LifterStream':
+        from trpose_ros.lifters.streaming import LifterStream
+
+        return LifterStream
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
