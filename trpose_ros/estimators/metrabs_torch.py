@@ -1,0 +1,281 @@
+"""MeTRAbs in PyTorch: boxes -> rectified crops -> network -> people in the camera frame.
+
+Every stage is a function or object of its own in trpose_ros.metrabs; this class puts them in
+order, decides what is a person and what is not, and counts what it leaves out:
+
+    box_not_finite, box_empty, box_without_view, box_outside_image   the box
+    not_finite, too_few_joints_in_view, behind_camera, too_far       the reconstruction
+
+Millimetres of the network become metres in ``_to_people``, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from trpose_ros.estimators import EstimatorConfig
+from trpose_ros.metrabs import assembly
+from trpose_ros.metrabs import warps
+from trpose_ros.metrabs import warps_cpu
+from trpose_ros.metrabs.augmentation import AugmentationTable
+from trpose_ros.metrabs.augmentation import augmentation_table
+from trpose_ros.metrabs.augmentation import mirrored_joints
+from trpose_ros.metrabs.checkpoints import LoadedNetwork
+from trpose_ros.metrabs.checkpoints import load_network
+from trpose_ros.metrabs.crops import CropViews
+from trpose_ros.metrabs.crops import box_views
+from trpose_ros.metrabs.crops import crop_views
+from trpose_ros.metrabs.crops import sampling_positions
+from trpose_ros.metrabs.inference import CropPoses
+from trpose_ros.metrabs.inference import CropRunner
+from trpose_ros.metrabs.inference import pick_device
+from trpose_ros.metrabs.inference import pick_precision
+from trpose_ros.people import Camera
+from trpose_ros.people import Frame
+from trpose_ros.people import People
+from trpose_ros.people import RootSource
+from trpose_ros.people import with_visibility
+
+_LOG = logging.getLogger(__name__)
+_NEAREST_MM, _FARTHEST_MM = 50.0, 100_000.0  # mean depth of a believable person
+
+
+@dataclass(frozen=True)
+class _Poses:
+    """Poses of the people in one frame, all variants, camera frame, skeleton selected."""
+
+    mm: np.ndarray  # (A, N, J, 3)
+    px_heads: np.ndarray  # (A, N, Jnet, 2): 2D heads mapped into the image
+    in_view: np.ndarray  # (A, N, Jnet) bool
+    solvable: np.ndarray  # (A, N) bool
+
+
+class MetrabsTorch:
+    """The MeTRAbs estimator on PyTorch, for networks trained here and for published ones."""
+
+    name = 'metrabs_torch'
+
+    def __init__(self, config: EstimatorConfig, network: LoadedNetwork | None = None) -> None:
+        """Load, prepare and warm up; ``network`` replaces loading (tests, training).
+
+        Raises WeightsError for weights that are missing, corrupt or of another architecture, and
+        ValueError for a device or skeleton that is not there.
+        """
+        began = time.perf_counter()
+        self._config = config
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        network = network or load_network(config.model)
+        loaded = time.perf_counter()
+        self.skeleton = _chosen_skeleton(network, config.skeleton)
+        self.weights_id, self.licence = network.weights_id, network.licence
+        self.skipped: Counter[str] = Counter()
+        self._network = network
+        self._geometry = network.model.config.geometry
+        self._mirror = mirrored_joints(network.joint_names)
+        self._table = augmentation_table(config.num_aug, network.augmentation)
+        device = pick_device(config.device)
+        dtype = pick_precision(config.precision, device)
+        self._runner: CropRunner | None = CropRunner(
+            network.model, device, dtype, config.batch_size, config.compatible
+        )
+        prepared = time.perf_counter()
+        self._warm_up()
+        done = time.perf_counter()
+        _LOG.info(
+            'MeTRAbs %s on %s (%s): read %.2f s, prepared %.2f s, warmed up %.2f s; '
+            'licence of the weights: %s',
+            self.weights_id,
+            device,
+            str(dtype).removeprefix('torch.'),
+            loaded - began,
+            prepared - loaded,
+            done - prepared,
+            self.licence,
+        )
+
+    def close(self) -> None:
+        """Free the network."""
+        self._runner = None
+
+    def estimate(self, frame: Frame, boxes_px: np.ndarray) -> People:
+        """Return the people in the boxes (N, 4) x, y, w, h px; rows without a pose are left out.
+
+        ``skipped`` counts those by reason. Raises RuntimeError after close().
+        """
+        if self._runner is None:
+            raise RuntimeError('estimate called after close; create the estimator again')
+        boxes = np.asarray(boxes_px, np.float64).reshape(-1, 4)
+        view = box_views(
+            boxes, frame.camera, self._geometry.proc_side, compatible=self._config.compatible
+        )
+        problem = np.array(view.problem, dtype=object)
+        problem[(problem == '') & ~_touches(boxes, frame.camera)] = 'box_outside_image'
+        kept = np.flatnonzero(problem == '')
+        self.skipped.update(problem[problem != ''].tolist())
+        boxes = boxes[kept]
+        if len(kept) == 0:
+            return self._to_people(frame, boxes, None)
+        chosen = type(view)(view.rotation[kept], view.scale[kept], ('',) * len(kept))
+        views = crop_views(chosen, frame.camera, self._geometry.proc_side, self._table)
+        poses = self._pose(frame, views)
+        fine = self._believable(poses)
+        return self._to_people(frame, boxes[fine], _select(poses, fine))
+
+    def _pose(self, frame: Frame, views: CropViews) -> _Poses:
+        """Crop, run the network, and bring its answer into the camera frame."""
+        assert self._runner is not None
+        variants, people = views.magnification.shape
+        crops = self._crops(frame, views)
+        result = self._runner.run(crops, views.intrinsics.reshape(-1, 3, 3), variants)
+        shape = (variants, people, -1)
+        poses = assembly.to_camera_frame(
+            result.abs_mm.reshape(*shape, 3).astype(np.float64),
+            views.rotation,
+            self._table.flip,
+            self._mirror,
+        )
+        poses = assembly.transform_joints(poses, self._network.joint_transform)
+        return _Poses(
+            mm=poses[:, :, self._network.skeletons[self.skeleton].indices],
+            px_heads=self._heads_in_image(result, views, self._table, frame.camera),
+            in_view=result.in_view.reshape(shape),
+            solvable=result.solvable.reshape(variants, people),
+        )
+
+    def _crops(self, frame: Frame, views: CropViews) -> torch.Tensor:
+        """Return the crops (A N, 3, S, S) of all variants of all people."""
+        assert self._runner is not None
+        gammas, side = self._table.gamma, views.side
+        exact = self._config.compatible or self._config.antialias > 1
+        if self._runner.device.type == 'cuda' or exact:
+            levels = warps.pyramid(frame.image, self._runner.device)
+            crops = warps.render(
+                levels,
+                frame.camera,
+                views,
+                gammas,
+                self._config.antialias,
+                self._config.compatible,
+            )
+            return crops.reshape(-1, 3, side, side)
+        drawn = warps_cpu.render(
+            frame.image, frame.camera, views, gammas, self._network.linear_light
+        )
+        return torch.from_numpy(drawn.reshape(-1, side, side, 3)).permute(0, 3, 1, 2)
+
+    def _heads_in_image(
+        self, result: CropPoses, views: CropViews, table: AugmentationTable, camera: Camera
+    ) -> np.ndarray:
+        """Return the 2D heads' joints (A, N, J, 2) in image pixels."""
+        variants, people = views.magnification.shape
+        heads = result.coords2d.reshape(variants, people, -1, 2).astype(np.float64)
+        mapped = np.empty_like(heads)
+        for a in range(variants):
+            for n in range(people):
+                mapped[a, n] = sampling_positions(
+                    views.rotation[a, n], views.intrinsics[a, n], camera, heads[a, n]
+                )
+        return np.where(table.flip[:, None, None, None], mapped[:, :, self._mirror], mapped)
+
+    def _believable(self, poses: _Poses) -> np.ndarray:
+        """Return the indices of people with a pose; count the reasons of the others."""
+        depth = np.median(poses.mm[..., 2].mean(axis=0), axis=-1)
+        tests = {
+            'not_finite': np.isfinite(poses.mm).all(axis=(0, 2, 3)),
+            'too_few_joints_in_view': poses.solvable.all(axis=0),
+            'behind_camera': depth > _NEAREST_MM,
+            'too_far': depth < _FARTHEST_MM,
+        }
+        fine = np.ones(poses.mm.shape[1], bool)
+        for reason, passed in tests.items():
+            count = int((fine & ~passed).sum())
+            if count:
+                self.skipped[reason] += count
+            fine &= passed
+        return np.flatnonzero(fine)
+
+    def _to_people(self, frame: Frame, boxes: np.ndarray, poses: _Poses | None) -> People:
+        """Average the variants, convert to metres, project, and fill in what geometry says."""
+        joints = len(self._network.skeletons[self.skeleton].indices)
+        if poses is None or poses.mm.shape[1] == 0:
+            empty = np.zeros((0, joints, 2))
+            return self._build(frame, boxes[:0], np.zeros((0, joints, 3)), empty, np.zeros(0))
+        joints_m = poses.mm.mean(axis=0) / 1000.0
+        compatible = self._config.compatible
+        joints_px = assembly.project_poses(joints_m, frame.camera, compatible)
+        error = np.full(len(joints_m), np.nan)
+        if poses.px_heads.shape[2] == joints:
+            difference = np.linalg.norm(poses.px_heads.mean(axis=0) - joints_px, axis=-1)
+            seen = poses.in_view.any(axis=0) & np.isfinite(difference)
+            total = np.where(seen, difference, 0.0).sum(axis=-1)
+            count = seen.sum(axis=-1)
+            error = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return self._build(frame, boxes, joints_m, joints_px, error)
+
+    def _build(
+        self,
+        frame: Frame,
+        boxes: np.ndarray,
+        joints_m: np.ndarray,
+        joints_px: np.ndarray,
+        reprojection_px: np.ndarray,
+    ) -> People:
+        return with_visibility(
+            People.build(
+                stamp_ns=frame.stamp_ns,
+                frame_id=frame.frame_id,
+                skeleton=self.skeleton,
+                width=frame.camera.width,
+                height=frame.camera.height,
+                joints_px=joints_px,
+                joints_m=joints_m,
+                boxes_px=boxes,
+                root_sources=np.full(len(boxes), RootSource.ESTIMATOR, np.uint8),
+                reprojection_errors_px=reprojection_px,
+            )
+        )
+
+    def _warm_up(self) -> None:
+        """Run the sizes that will be used, so that the first frame is not slower."""
+        assert self._runner is not None
+        side = self._geometry.proc_side
+        camera = np.array([[2.0 * side, 0, side / 2], [0, 2.0 * side, side / 2], [0, 0, 1]])
+        count = len(self._table)
+        crops = torch.zeros((count, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        for _ in range(2):
+            self._runner.run(crops, np.broadcast_to(camera, (count, 3, 3)), count)
+
+
+def _chosen_skeleton(network: LoadedNetwork, wanted: str) -> str:
+    if not wanted:
+        preferred = network.model.config.skeleton
+        return preferred if preferred in network.skeletons else next(iter(network.skeletons))
+    if wanted not in network.skeletons:
+        raise ValueError(
+            f'model {network.weights_id} has no skeleton {wanted!r}; '
+            f'it has {sorted(network.skeletons)}'
+        )
+    return wanted
+
+
+def _touches(boxes: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return (N,) bool: the box shares some area with the image."""
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    size = np.array([camera.width, camera.height])
+    return ((low < size - 0.5) & (high > -0.5)).all(axis=1)
+
+
+def _select(poses: _Poses, people: np.ndarray) -> _Poses:
+    return _Poses(
+        poses.mm[:, people],
+        poses.px_heads[:, people],
+        poses.in_view[:, people],
+        poses.solvable[:, people],
+    )

@@ -1,0 +1,134 @@
+"""Loading crop networks from weights files.
+
+A weights file with architecture 'metrabs' holds the network's state dict and, for networks that
+predict several skeletons at once, the tensor ``joint_transform_matrix`` (J, K) and in its header
+``skeletons``: {name: {"indices": [...], "names": [...], "edges": [[a, b], ...]}}. The optional
+header entry ``preprocessing`` is a JSON object: ``linear_light`` (bool, resample in linear light)
+and ``augmentation`` (a convention of augmentation.py); both default to what the networks trained
+here expect.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trpose_ros import weights
+from trpose_ros.metrabs.augmentation import CONVENTIONS
+from trpose_ros.metrabs.model import Metrabs
+from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.skeletons import get_skeleton
+from trpose_ros.weights import WeightsError
+from trpose_ros.weights import WeightsFile
+
+TRANSFORM_KEY = 'joint_transform_matrix'
+
+
+@dataclass(frozen=True)
+class SkeletonTable:
+    """Which of the network's (transformed) joints make up one skeleton."""
+
+    indices: np.ndarray  # (S,) int
+    names: tuple[str, ...]  # (S,)
+    edges: np.ndarray  # (E, 2) int, into ``indices``
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A crop network and what has to be known to use it."""
+
+    model: Metrabs
+    joint_names: tuple[str, ...]  # (J,) of the network itself, for mirroring
+    skeletons: dict[str, SkeletonTable]
+    joint_transform: np.ndarray | None  # (J, K)
+    linear_light: bool
+    augmentation: str
+    weights_id: str
+    licence: str
+
+
+def load_network(name_or_path: str | Path) -> LoadedNetwork:
+    """Load a network from a weights file; raises WeightsError for anything that does not fit."""
+    file = weights.load(name_or_path, architecture='metrabs')
+    return network_from_file(file)
+
+
+def network_from_file(file: WeightsFile) -> LoadedNetwork:
+    """Build the network that a weights file describes."""
+    try:
+        config = MetrabsConfig.from_dict(file.config)
+        model = Metrabs(config)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f'{file.path}: {error}') from error
+    tensors = dict(file.tensors)
+    transform = tensors.pop(TRANSFORM_KEY, None)
+    load_tensors(model, tensors, str(file.path))
+    preprocessing = json.loads(file.meta.get('preprocessing', '{}'))
+    convention = preprocessing.get('augmentation', 'centred')
+    if convention not in CONVENTIONS:
+        raise WeightsError(f'{file.path}: unknown augmentation convention {convention!r}')
+    names, skeletons = _skeletons(file, config)
+    return LoadedNetwork(
+        model=model.eval(),
+        joint_names=names,
+        skeletons=skeletons,
+        joint_transform=None if transform is None else np.asarray(transform, np.float64),
+        linear_light=bool(preprocessing.get('linear_light', False)),
+        augmentation=convention,
+        weights_id=file.weights_id,
+        licence=file.meta['licence'],
+    )
+
+
+def load_tensors(model: torch.nn.Module, tensors: dict[str, np.ndarray], source: str) -> None:
+    """Copy tensors into a model; missing, extra and wrongly shaped ones are listed by name."""
+    wanted = model.state_dict()
+    given = {key: value for key, value in tensors.items() if not _is_counter(key)}
+    weights.check_keys((k for k in wanted if not _is_counter(k)), given, source)
+    shapes = [
+        f'{key}: {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}'
+        for key in given
+        if tuple(given[key].shape) != tuple(wanted[key].shape)
+    ]
+    if shapes:
+        raise WeightsError(f'{source} does not fit the model: {"; ".join(shapes[:6])}')
+    state = {key: torch.from_numpy(np.ascontiguousarray(v)) for key, v in given.items()}
+    model.load_state_dict(state, strict=False)
+
+
+def _is_counter(key: str) -> bool:
+    """Batch norm's step counters say nothing about inference and may be absent."""
+    return key.endswith('num_batches_tracked')
+
+
+def _skeletons(
+    file: WeightsFile, config: MetrabsConfig
+) -> tuple[tuple[str, ...], dict[str, SkeletonTable]]:
+    """Return the network's joint names and its skeletons, from the header or from our list."""
+    if 'skeletons' not in file.meta:
+        try:
+            skeleton = get_skeleton(config.skeleton)
+        except (KeyError, ValueError) as error:
+            raise WeightsError(f'{file.path}: {error}') from error
+        if skeleton.num_joints != config.num_joints:
+            raise WeightsError(
+                f'{file.path}: {config.num_joints} joints, but skeleton {skeleton.name!r} has '
+                f'{skeleton.num_joints}'
+            )
+        table = SkeletonTable(
+            np.arange(skeleton.num_joints), skeleton.joint_names, np.array(skeleton.bones)
+        )
+        return skeleton.joint_names, {skeleton.name: table}
+    tables = {
+        name: SkeletonTable(
+            np.array(entry['indices'], np.intp),
+            tuple(entry['names']),
+            np.array(entry['edges'], np.intp).reshape(-1, 2),
+        )
+        for name, entry in json.loads(file.meta['skeletons']).items()
+    }
+    return tuple(json.loads(file.meta['joint_names'])), tables

@@ -1,0 +1,123 @@
+"""Running a crop network: device, number format, batches, and reconstruction of the poses.
+
+On a processor the backbone runs in channels-last layout, with batch norm folded, in bfloat16 where
+the processor multiplies it natively; the head, the softmax and the reconstruction always run in
+float32 and float64, because a heatmap's tails matter. On a GPU the same model runs in float16.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trpose_ros.metrabs.folding import fold_batch_norm
+from trpose_ros.metrabs.heatmaps import decode
+from trpose_ros.metrabs.model import Metrabs
+from trpose_ros.metrabs.reconstruction import reconstruct
+
+_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+@dataclass(frozen=True)
+class CropPoses:
+    """What the network says about B crops; numpy."""
+
+    coords2d: np.ndarray  # (B, J, 2) crop px
+    abs_mm: np.ndarray  # (B, J, 3) crop camera frame
+    in_view: np.ndarray  # (B, J) bool
+    solvable: np.ndarray  # (B,) bool
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device for 'auto', 'cpu', 'cuda' or 'cuda:N'; raise ValueError without CUDA."""
+    if wanted == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if wanted.startswith('cuda') and not torch.cuda.is_available():
+        raise ValueError(f"device {wanted!r} asked for, but PyTorch sees no CUDA; use 'cpu'")
+    return torch.device(wanted)
+
+
+def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """Return the dtype for the backbone; 'auto' is the fastest that the device has natively."""
+    if wanted != 'auto':
+        return _DTYPES[wanted]
+    if device.type == 'cuda':
+        return torch.float16
+    return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+
+
+class CropRunner:
+    """A crop network made ready for inference on one device."""
+
+    def __init__(
+        self,
+        model: Metrabs,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch_size: int = 64,
+        compatible: bool = False,
+    ) -> None:
+        """Take a copy of ``model``; batches larger than ``batch_size`` crops are split."""
+        self.config = model.config
+        self.device = device
+        self.dtype = dtype
+        self._batch_size = batch_size
+        self._compatible = compatible
+        model = fold_batch_norm(copy.deepcopy(model).eval().requires_grad_(False))
+        self._backbone = model.backbone.to(
+            device=device, dtype=dtype, memory_format=torch.channels_last
+        )
+        self._head = model.heatmap_heads.to(device=device, dtype=torch.float32)
+
+    @torch.inference_mode()
+    def run(self, crops: Tensor, intrinsics: np.ndarray, parts: int = 1) -> CropPoses:
+        """Estimate crops (B, 3, S, S), 0..1 or uint8, with intrinsics (B, 3, 3).
+
+        The crops are ``parts`` variants of B / parts people, variant by variant; a split of the
+        batch never separates the variants of a person, as in the original.
+        """
+        camera = torch.from_numpy(np.array(intrinsics, np.float64)).to(self.device)
+        heads = [self._heads(part) for part in crops.split(self._batch_size)]
+        coords2d = torch.cat([h[0] for h in heads])
+        relative = torch.cat([h[1] for h in heads])
+        groups = self._groups(len(crops), parts)
+        results = [
+            reconstruct(
+                coords2d[g],
+                relative[g],
+                camera[g],
+                self.config.geometry,
+                compatible=self._compatible,
+            )
+            for g in groups
+        ]
+        order = torch.cat(groups).argsort()
+        joined = [torch.cat(column)[order].cpu().numpy() for column in zip(*results, strict=True)]
+        return CropPoses(coords2d.cpu().numpy(), joined[0], joined[1], joined[2])
+
+    def _heads(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        scale = 1 / 255 if crops.dtype == torch.uint8 else 1.0
+        crops = crops.to(self.device, non_blocking=True).to(
+            dtype=self.dtype, memory_format=torch.channels_last
+        )
+        features = self._backbone(crops * scale if scale != 1.0 else crops)
+        return decode(self._head(features.float()), self.config.geometry)
+
+    def _groups(self, count: int, parts: int) -> list[Tensor]:
+        """Return the crops that are reconstructed together (matters in compatible mode only)."""
+        index = torch.arange(count, device=self.device)
+        if not self._compatible or count == 0:
+            return [index]
+        people = max(self._batch_size // parts, 1)
+        by_person = index.reshape(parts, -1)
+        return [part.reshape(-1) for part in by_person.split(people, dim=1)]
