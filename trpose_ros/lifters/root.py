@@ -1,0 +1,95 @@
+"""Where a lifted skeleton stands: its root fitted to the 2D joints and the intrinsics.
+
+A joint at X relative to the root appears along the ray (u, v, 1); with the root at T that says
+X_x + T_x = u (X_z + T_z) and X_y + T_y = v (X_z + T_z): two equations, linear in T, per joint.
+Weighted least squares solves them. Their residuals are distances in space at the joint's depth, so
+the equations are divided by the depth found before and solved again a few times: then the
+distance in the image is what is minimised. The image distance that remains is a health signal: it
+is large when the skeleton, the 2D joints or the intrinsics are wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trpose_ros.cameras import pixel_rays
+from trpose_ros.cameras import project
+from trpose_ros.people import Camera
+
+_ROUNDS = 4
+_LEAST_JOINTS = 3  # two would do in theory; with noise they give depths of no use
+_NEAREST_M = 0.05
+
+
+def fit_root(
+    joints_rel_m: np.ndarray,
+    joints_px: np.ndarray,
+    camera: Camera,
+    weights: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit the position of each skeleton's root.
+
+    Args:
+        joints_rel_m: (N, J, 3) relative to the root, metres, camera frame.
+        joints_px: (N, J, 2) pixels of the original (distorted) image, NaN = missing.
+        camera: the intrinsics.
+        weights: (N, J) not negative; 0 or NaN leaves a joint out (occluded, cut off, doubtful).
+
+    Returns:
+        roots_m: (N, 3) camera frame, metres. NaN where fewer than three joints count, where
+            they coincide in the image, or where the fit would put one of them behind the camera.
+        errors_px: (N,) weighted root mean square distance in the image of the joints that
+            count; NaN where the root is.
+
+    Raises:
+        ValueError: shapes do not fit, or a weight is negative.
+
+    """
+    joints = np.asarray(joints_rel_m, np.float64)
+    pixels = np.asarray(joints_px, np.float64)
+    if joints.ndim != 3 or joints.shape[2] != 3 or pixels.shape != (*joints.shape[:2], 2):
+        raise ValueError(
+            f'fit_root takes (N, J, 3) joints and (N, J, 2) pixels, got {joints.shape} and '
+            f'{pixels.shape}'
+        )
+    weights = np.ones(joints.shape[:2]) if weights is None else np.asarray(weights, np.float64)
+    if weights.shape != joints.shape[:2]:
+        raise ValueError(f'weights must be {joints.shape[:2]}, got {weights.shape}')
+    if (weights < 0).any():
+        raise ValueError(f'weights must not be negative, got {np.nanmin(weights)}')
+    if len(joints) == 0:
+        return np.zeros((0, 3)), np.zeros(0)
+    rays = pixel_rays(pixels, camera)[..., :2]
+    usable = np.isfinite(rays).all(axis=2) & np.isfinite(joints).all(axis=2) & (weights > 0)
+    weights = np.where(usable, weights, 0)
+    rays, joints = np.where(usable[..., None], rays, 0), np.where(usable[..., None], joints, 0)
+    roots = _solve(joints, rays, weights)
+    placed = joints + roots[:, None]
+    behind = (usable & ~(placed[..., 2] > _NEAREST_M)).any(axis=1)
+    roots[behind | (usable.sum(axis=1) < _LEAST_JOINTS)] = np.nan
+    apart = np.linalg.norm(project(joints + roots[:, None], camera) - pixels, axis=2)
+    total = weights.sum(axis=1)
+    square = np.where(usable, weights * apart**2, 0).sum(axis=1)
+    return roots, np.sqrt(square / np.where(total > 0, total, np.nan))
+
+
+def _solve(joints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (N, 3) roots by least squares, reweighted by depth; NaN where it is singular."""
+    count = len(joints)
+    system = np.zeros((*joints.shape[:2], 2, 3))
+    system[..., 0, 0] = system[..., 1, 1] = 1
+    system[..., 2] = -rays
+    wanted = rays * joints[..., 2:] - joints[..., :2]  # (N, J, 2)
+    roots = np.full((count, 3), np.nan)
+    depth = np.ones(joints.shape[:2])
+    for _ in range(_ROUNDS):
+        share = weights / depth**2
+        normal = np.einsum('nj,njab,njac->nbc', share, system, system)
+        right = np.einsum('nj,njab,nja->nb', share, system, wanted)
+        size = np.einsum('nbb->n', normal)
+        regular = np.linalg.det(normal) > 1e-12 * np.maximum(size, 1e-30) ** 3
+        roots = np.full((count, 3), np.nan)
+        roots[regular] = np.linalg.solve(normal[regular], right[regular][..., None])[..., 0]
+        found = joints[..., 2] + roots[:, 2:]
+        depth = np.maximum(np.where(np.isfinite(found), found, 1), _NEAREST_M)
+    return roots
