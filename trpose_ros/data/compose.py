@@ -1,0 +1,382 @@
+"""Training crops from sprites: a virtual camera per crop, a scene around, truncation on top.
+
+Each call makes a new picture of a stored person. The crop is what a pinhole camera would see that
+turned towards a jittered, rescaled person box, as the estimator's own crops are made; labels are
+transformed with it exactly. Truncation robustness is trained here: crops that cut the body off,
+image borders (black beyond) through the person, and hidden rectangles of all shapes that the
+truncation protocol knows (grid cells, a moving box, upper, middle and lower bands).
+
+Everything is drawn from the generator that is passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+import cv2
+import numba
+import numpy as np
+
+from trpose_ros.data.backgrounds import Backgrounds
+from trpose_ros.data.backgrounds import random_cut
+from trpose_ros.data.sprites import SpriteStore
+from trpose_ros.skeletons import get_skeleton
+
+CONDITIONS = ('random_box', 'moving_box', 'fixed_upper', 'fixed_middle', 'fixed_lower')
+_MIRROR = get_skeleton('h36m_17').mirror
+# Protocol v1: the reference box is the joints' box plus these shares of its own size.
+_PAD_TOP, _PAD_BOTTOM, _PAD_SIDE = 0.12, 0.06, 0.12
+BOX_PADDING = 0.10  # of the tracker's boxes, per side
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How training crops vary; probabilities in 0..1, angles in degrees."""
+
+    side: int = field(default=128, metadata={'help': 'crop side in px', 'range': (32, 512)})
+    loose: float = field(default=0.28, metadata={'help': 'share of crops with a small person'})
+    near: float = field(default=0.17, metadata={'help': 'share of crops smaller than the body'})
+    rotation_deg: float = field(default=12.0, metadata={'help': 'std of in-plane rotation'})
+    border: float = field(default=0.3, metadata={'help': 'probability of image borders'})
+    hidden: float = field(default=0.45, metadata={'help': 'probability of hidden rectangles'})
+    people: float = field(default=0.2, metadata={'help': 'probability of another person'})
+    objects: float = field(default=0.2, metadata={'help': 'probability of an object in front'})
+
+    def __post_init__(self) -> None:
+        """Validate ranges."""
+        for name in ('loose', 'near', 'border', 'hidden', 'people', 'objects'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} is a probability, got {getattr(self, name)}')
+        if self.side < 32:
+            raise ValueError(f'side must be at least 32 px, got {self.side}')
+        if self.loose + self.near > 1:
+            raise ValueError(f'loose + near must not exceed 1, got {self.loose + self.near}')
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One training example; the camera is that of the crop (pixel centres at integers)."""
+
+    image: np.ndarray  # (S, S, 3) uint8 RGB
+    intrinsics: np.ndarray  # (3, 3) float32
+    joints_m: np.ndarray  # (17, 3) float32
+    joints_px: np.ndarray  # (17, 2) float32
+    box: np.ndarray  # (4,) x0 y0 x1 y1 of the reference box (protocol v1), crop px
+
+
+def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Return (J, 2) px of camera points (J, 3) under a pinhole matrix."""
+    ray = points @ intrinsics.T
+    return ray[:, :2] / ray[:, 2:]
+
+
+def _view(point_px: np.ndarray, intrinsics: np.ndarray, angle: float, mirror: bool) -> np.ndarray:
+    """Return the rotation (3, 3) towards a pixel; mirrored views have determinant -1."""
+    z = np.linalg.solve(intrinsics, np.array([*point_px, 1.0]))
+    z = z / np.linalg.norm(z)
+    x = np.cross(z, [0.0, -1.0, 0.0])
+    x = x / np.linalg.norm(x)
+    view = np.stack([x, np.cross(z, x), z])
+    c, s = np.cos(angle), np.sin(angle)
+    view = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]]) @ view
+    if mirror:
+        view[0] *= -1
+    return view
+
+
+def joint_box(joints_px: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return centre (2,) and larger side of the padded box around joints (J, 2)."""
+    low, high = joints_px.min(axis=0), joints_px.max(axis=0)
+    return (low + high) / 2, float((high - low).max()) * (1 + 2 * BOX_PADDING)
+
+
+def reference_box(joints_px: np.ndarray) -> np.ndarray:
+    """Return (4,) x0 y0 x1 y1: the reference box of protocol v1 around joints (J, 2)."""
+    x0, y0 = joints_px.min(axis=0)
+    x1, y1 = joints_px.max(axis=0)
+    w, h = x1 - x0, y1 - y0
+    return np.array(
+        [x0 - _PAD_SIDE * w, y0 - _PAD_TOP * h, x1 + _PAD_SIDE * w, y1 + _PAD_BOTTOM * h]
+    )
+
+
+class Composer:
+    """Makes crops out of a store of sprites and a set of backgrounds."""
+
+    def __init__(
+        self, store: SpriteStore, backgrounds: Backgrounds, config: CropConfig | None = None
+    ) -> None:
+        self.store = store
+        self.backgrounds = backgrounds
+        self.config = config or CropConfig()
+        noise = np.random.default_rng(17).standard_normal((512, 512, 3))
+        self._noise = noise.astype(np.float32)
+
+    def training_crop(self, index: int, rng: np.random.Generator) -> Crop:
+        """Return sprite ``index`` in a random crop with every augmentation."""
+        sprite = self.store[index]
+        crop, layer, size = self._place(sprite, rng)
+        side = self.config.side
+        image = self.backgrounds.draw(side, side, rng)
+        other = rng.random() < self.config.people
+        in_front = rng.random() < 0.4
+        if other and not in_front:
+            self._add_person(image, size, rng, front=False)
+        _over(image, layer)
+        if other and in_front:
+            self._add_person(image, size, rng, front=True)
+        if rng.random() < self.config.objects:
+            self._add_object(image, crop.box, rng)
+        image = self._photograph(image, rng)
+        if rng.random() < self.config.border:
+            cut_border(image, crop.box, rng)
+        if rng.random() < self.config.hidden:
+            hide(image, crop.box, str(rng.choice((*CONDITIONS, 'boxes'))), rng)
+        return Crop(image, crop.intrinsics, crop.joints_m, crop.joints_px, crop.box)
+
+    def test_crop(self, index: int, condition: str, rng: np.random.Generator) -> Crop:
+        """Return sprite ``index`` as a tracker would crop it, clean or under one condition."""
+        sprite = self.store[index]
+        joints = sprite['joints_m'].astype(np.float64)
+        intrinsics = sprite['intrinsics'].astype(np.float64)
+        centre, size = joint_box(project(joints, intrinsics))
+        crop, layer = self._warp(sprite, centre, size, 0.0, False)
+        image = self.backgrounds.draw(self.config.side, self.config.side, rng)
+        _over(image, layer)
+        image = self._grain(image, rng, 4.0)
+        if condition != 'clean':
+            hide(image, crop.box, condition, rng, exact=True)
+        return Crop(image, crop.intrinsics, crop.joints_m, crop.joints_px, crop.box)
+
+    def _place(self, sprite: dict, rng: np.random.Generator) -> tuple[Crop, np.ndarray, float]:
+        joints = sprite['joints_m'].astype(np.float64)
+        intrinsics = sprite['intrinsics'].astype(np.float64)
+        centre, size = joint_box(project(joints, intrinsics))
+        draw = rng.random()
+        if draw < self.config.loose:
+            factor = float(np.exp(rng.uniform(np.log(1.2), np.log(2.8))))
+            shift = rng.uniform(-0.5, 0.5, 2) * size * (factor - 0.9)
+        elif draw < self.config.loose + self.config.near:
+            factor = rng.uniform(0.55, 0.95)
+            shift = rng.uniform(-0.3, 0.3, 2) * size
+        else:
+            factor = rng.uniform(0.9, 1.25)
+            shift = rng.normal(0, 0.05, 2) * size
+        angle = float(np.clip(rng.normal(0, self.config.rotation_deg), -35, 35))
+        mirror = bool(rng.random() < 0.5)
+        crop, layer = self._warp(
+            sprite, centre + shift, size * factor, np.radians(angle), mirror
+        )
+        return crop, layer, self.config.side / factor
+
+    def _warp(self, sprite, centre, size, angle, mirror) -> tuple[Crop, np.ndarray]:
+        side = self.config.side
+        source = sprite['intrinsics'].astype(np.float64)
+        view = _view(centre, source, angle, mirror)
+        intrinsics = np.eye(3)
+        intrinsics[0, 0] = intrinsics[1, 1] = source[0, 0] * side / size
+        intrinsics[:2, 2] = side / 2
+        rgba = sprite['rgba']
+        if size / side > 1.5:  # a small person: average first, so that nothing is skipped
+            rgba = cv2.resize(np.asarray(rgba), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            source = np.diag([0.5, 0.5, 1.0]) @ source
+            source[:2, 2] -= 0.25
+        homography = source @ view.T @ np.linalg.inv(intrinsics)
+        layer = cv2.warpPerspective(
+            rgba, homography, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        joints = sprite['joints_m'] @ view.T
+        if mirror:
+            joints = joints[_MIRROR]
+        px = project(joints, intrinsics)
+        return (
+            Crop(
+                image=layer,
+                intrinsics=intrinsics.astype(np.float32),
+                joints_m=joints.astype(np.float32),
+                joints_px=px.astype(np.float32),
+                box=reference_box(px),
+            ),
+            layer,
+        )
+
+    def _add_person(self, image, size: float, rng: np.random.Generator, front: bool) -> None:
+        other = self.store[int(rng.integers(len(self.store)))]['rgba']
+        side = self.config.side
+        scale = size / other.shape[0] * rng.uniform(0.5, 1.6)
+        offset = rng.uniform(0.35 if front else 0.2, 0.8) * size * rng.choice([-1, 1])
+        height = other.shape[0] * scale / 2
+        x = side / 2 + offset - height
+        y = side / 2 + rng.normal(0, 0.15) * size - height
+        flip = rng.random() < 0.5
+        other = np.ascontiguousarray(other[:, ::-1]) if flip else np.asarray(other)
+        matrix = np.array([[scale, 0, x], [0, scale, y]])
+        _over(image, cv2.warpAffine(other, matrix, (side, side), flags=cv2.INTER_AREA))
+
+    def _add_object(self, image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> None:
+        """Paste a piece of a photograph, a polygon or an ellipse, somewhere over the person."""
+        side = self.config.side
+        extent = np.maximum(box[2:] - box[:2], 8)
+        half = extent * rng.uniform(0.08, 0.3, 2)
+        centre = rng.uniform(np.clip(box[:2], 0, side), np.clip(box[2:], 1, side))
+        mask = np.zeros((side, side), np.uint8)
+        if rng.random() < 0.5:
+            axes = tuple(int(v) for v in np.maximum(half, 2))
+            at = tuple(int(v) for v in centre)
+            cv2.ellipse(mask, at, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1)
+        else:
+            corners = rng.uniform(-1, 1, (int(rng.integers(4, 8)), 2)) * half + centre
+            cv2.fillPoly(mask, [cv2.convexHull(corners.astype(np.int32))], 255)
+        cut = random_cut(self.backgrounds.picture(rng), 1.0, rng)
+        texture = cv2.resize(np.ascontiguousarray(cut), (side, side))
+        cv2.copyTo(texture, mask, image)
+
+    def _grain(self, image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
+        side = self.config.side
+        y, x = rng.integers(0, 512 - side, 2)
+        return _add_noise(image, self._noise[y : y + side, x : x + side], np.float32(sigma))
+
+    def _photograph(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Apply what a camera does: exposure, colour cast, gamma, blur, noise, JPEG."""
+        image = adjust_colours(image, rng)
+        draw = rng.random()
+        if draw < 0.25:
+            image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.3)))
+        elif draw < 0.35:
+            image = motion_blur(image, rng)
+        if rng.random() < 0.6:
+            image = self._grain(image, rng, float(rng.uniform(1, 14)))
+        if rng.random() < 0.12:
+            quality = int(rng.integers(25, 90))
+            _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return image
+
+
+def adjust_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the image under another exposure, gamma, contrast, saturation and colour cast."""
+    if rng.random() < 0.3:
+        grey = image.mean(axis=2, keepdims=True)
+        share = rng.uniform(-0.4, 0.8) if rng.random() < 0.85 else 1.0
+        image = np.clip(image + (grey - image) * share, 0, 255).astype(np.uint8)
+    level = np.arange(256, dtype=np.float32) / 255
+    gamma = np.exp(rng.normal(0, 0.25))
+    contrast, offset = np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.06)
+    gains = np.exp(rng.normal(0, 0.07, 3))
+    curve = (level**gamma - 0.5) * contrast + 0.5 + offset
+    table = np.clip(curve[:, None] * gains * 255, 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table[:, None, :])
+
+
+def motion_blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the image smeared along a random direction, 3 to 7 px."""
+    length = int(rng.choice([3, 5, 7]))
+    kernel = np.zeros((length, length), np.float32)
+    middle = length // 2
+    angle = rng.uniform(0, np.pi)
+    end = np.array([np.cos(angle), np.sin(angle)]) * middle
+    start = tuple(int(v) for v in np.rint(middle - end))
+    stop = tuple(int(v) for v in np.rint(middle + end))
+    cv2.line(kernel, start, stop, 1.0)
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
+
+
+def hidden_rectangles(
+    box: np.ndarray, condition: str, side: int, rng: np.random.Generator, exact: bool = False
+) -> np.ndarray:
+    """Return (R, 4) x0 y0 x1 y1 that ``condition`` hides of a person with reference box ``box``.
+
+    ``exact`` takes the main severity of protocol v1, otherwise sizes vary.
+    """
+    x0, y0, x1, y1 = box
+    w, h = x1 - x0, y1 - y0
+    third = 1 / 3 if exact else float(rng.uniform(0.2, 0.5))
+    if condition == 'random_box':
+        count = 6 if exact else int(rng.integers(2, 13))
+        cells = rng.permutation(24)[:count]
+        left, top = x0 + (cells % 4) * w / 4, y0 + (cells // 4) * h / 6
+        return np.stack([left, top, left + w / 4, top + h / 6], axis=1)
+    if condition == 'moving_box':
+        share = 0.5 if exact else float(rng.uniform(0.3, 0.65))
+        left = x0 + rng.random() * (1 - share) * w
+        top = y0 + rng.random() * (1 - share) * h
+        return np.array([[left, top, left + share * w, top + share * h]])
+    if condition == 'fixed_upper':
+        return np.array([[0, -side, side, y0 + third * h]])
+    if condition == 'fixed_middle':
+        return np.array([[0, y0 + (0.5 - third / 2) * h, side, y0 + (0.5 + third / 2) * h]])
+    if condition == 'fixed_lower':
+        return np.array([[0, y1 - third * h, side, 2 * side]])
+    if condition == 'boxes':
+        count = int(rng.integers(1, 5))
+        centre = rng.uniform([x0, y0], [x1, y1], (count, 2))
+        half = rng.uniform(0.05, 0.25, (count, 2)) * [w, h]
+        return np.concatenate([centre - half, centre + half], axis=1)
+    raise ValueError(f'unknown condition {condition!r}; known are {(*CONDITIONS, "boxes")}')
+
+
+def hide(
+    image: np.ndarray,
+    box: np.ndarray,
+    condition: str,
+    rng: np.random.Generator,
+    exact: bool = False,
+) -> None:
+    """Fill the rectangles of a condition in place; black when exact, else several fills."""
+    side = image.shape[0]
+    draw = 0.0 if exact else rng.random()
+    fill = np.zeros(3, np.uint8)
+    if draw > 0.9:
+        fill = rng.integers(0, 256, 3).astype(np.uint8)
+    elif draw > 0.78:
+        fill = np.array([124, 116, 104], np.uint8)
+    for x0, y0, x1, y1 in hidden_rectangles(box, condition, side, rng, exact):
+        a, b = int(np.clip(np.ceil(x0), 0, side)), int(np.clip(np.ceil(x1), 0, side))
+        c, d = int(np.clip(np.ceil(y0), 0, side)), int(np.clip(np.ceil(y1), 0, side))
+        if b > a and d > c:
+            if 0.66 < draw <= 0.78:
+                image[c:d, a:b] = rng.integers(0, 256, (d - c, b - a, 3), dtype=np.uint8)
+            else:
+                image[c:d, a:b] = fill
+
+
+def cut_border(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> None:
+    """Blacken what lies beyond one or two image borders that pass through the person, in place."""
+    side = image.shape[0]
+    x0, y0, x1, y1 = box
+    for _ in range(1 if rng.random() < 0.7 else 2):
+        edge = int(rng.choice(4, p=[0.22, 0.18, 0.22, 0.38]))
+        share = rng.uniform(0.02, 0.6)
+        if edge == 0:
+            image[:, : int(np.clip(x0 + share * (x1 - x0), 0, side))] = 0
+        elif edge == 1:
+            image[: int(np.clip(y0 + share * (y1 - y0), 0, side))] = 0
+        elif edge == 2:
+            image[:, int(np.clip(x1 - share * (x1 - x0), 0, side)) :] = 0
+        else:
+            image[int(np.clip(y1 - share * (y1 - y0), 0, side)) :] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _over(image, layer):
+    """Put a premultiplied RGBA layer over an image of the same size, in place."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            clear = 255 - np.int32(layer[y, x, 3])
+            if clear == 255:
+                continue
+            for k in range(3):
+                value = layer[y, x, k] + (image[y, x, k] * clear + 127) // 255
+                image[y, x, k] = min(value, 255)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_noise(image, noise, sigma):
+    out = np.empty_like(image)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            for k in range(3):
+                value = image[y, x, k] + noise[y, x, k] * sigma
+                out[y, x, k] = np.uint8(min(max(value, 0.0), 255.0))
+    return out
