@@ -113,7 +113,10 @@ class LiftStage:
         if camera is None:
             camera = camera_from_fov(people.width, people.height)
         people = to_skeleton(people, self.lifter.skeleton_in)
+        measured = people.joint_states != JointState.UNOBSERVED
+        measured &= np.isfinite(people.joints_px).all(axis=2)
         tracked = (people.track_ids >= 0) & (people.track_states != TrackState.LOST)
+        tracked &= measured.any(axis=1)  # a lifter gives nothing for what was not seen
         self._waiting.append(
             _Waiting(people, camera, np.full(people.joints_m.shape, np.nan), ~tracked)
         )

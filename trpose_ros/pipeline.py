@@ -29,6 +29,7 @@ from trpose_ros.lift_stage import LiftStage
 from trpose_ros.lift_stage import LiftStageConfig
 from trpose_ros.people import Frame
 from trpose_ros.people import People
+from trpose_ros.people import TrackState
 from trpose_ros.people import with_visibility
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ class PoseStage:
         middle = self._now()
         people = self.estimator.estimate(frame, boxes)
         end = self._now()
-        people = self._tracker.update(people, frame.camera)
-        return with_visibility(people).replace(
+        people = self._tracker.update(with_visibility(people), frame.camera)
+        return people.replace(
             provenance=dataclasses.replace(
                 people.provenance,
                 estimator=self.estimator.name,
@@ -232,6 +233,7 @@ class Pipeline:
         self.lift = lift
         self.occluder = occluder
         self._last_ns: int | None = None
+        self._last_box: np.ndarray | None = None
 
     def process(self, frame: Frame, reference_box_px: np.ndarray | None = None) -> Outcome:
         """Run one frame through all stages.
@@ -239,7 +241,7 @@ class Pipeline:
         Args:
             frame: the image as the camera gave it.
             reference_box_px: (4,) box of the person for an occlusion anchored at the person;
-                None takes the whole image.
+                None takes the tracked person's box of the frame before, or the whole image.
 
         """
         if self._last_ns is not None and frame.stamp_ns < self._last_ns:
@@ -247,9 +249,12 @@ class Pipeline:
         self._last_ns = frame.stamp_ns
         occlusion = None
         if self.occluder is not None:
-            occlusion = self.occluder.apply(frame, reference_box_px, frame.stamp_ns * 1e-9)
+            if reference_box_px is None:
+                reference_box_px = self._last_box
+            occlusion = self.occluder.apply(frame, reference_box_px)
             frame = occlusion.frame
         people = self.pose.process(frame)
+        self._last_box = _whole_box(people, occlusion)
         if occlusion is not None:
             people = people.replace(
                 provenance=dataclasses.replace(people.provenance, occlusion=occlusion.profile)
@@ -264,12 +269,25 @@ class Pipeline:
         """Forget everything, as at the start of a recording."""
         self.pose.reset()
         self.lift.reset()
+        self._last_box = None
         if self.occluder is not None:
             self.occluder.reset()
 
     def close(self) -> None:
         """Free what the estimator holds."""
         self.pose.close()
+
+
+def _whole_box(people: People, occlusion: Occlusion | None) -> np.ndarray | None:
+    """Return the box (4,) of the first tracked person, in px of the image before the occlusion."""
+    tracked = people.track_ids >= 0
+    tracked &= people.track_states != TrackState.LOST
+    if not tracked.any():
+        return None
+    box = body_box(people.joints_px[tracked][0], people.boxes_px[tracked][0]).astype(np.float64)
+    if occlusion is not None:
+        box[:2] += occlusion.offset_px
+    return box
 
 
 def _estimator_config() -> Any:
