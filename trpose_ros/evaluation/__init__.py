@@ -1,0 +1,1 @@
+"""Evaluation: errors of results against ground truth."""
