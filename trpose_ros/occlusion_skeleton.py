@@ -220,4 +220,5 @@ def _noisy(
         to_mirror[start], place[start] = chance[1, t, start] < 0.5, places[t, start]
         anywhere = boxes[t, :2] + place * boxes[t, 2:]
         out[t, away] = np.where(to_mirror[:, None], joints[t, mirror], anywhere)[away]
+    out[~np.isfinite(joints).all(axis=-1)] = np.nan  # a jump must not invent a joint
     return out + height * jitter, noise.confidence
