@@ -55,6 +55,14 @@ class TrainingConfig:
     batch: int = field(default=1024, metadata={'range': (2, 65536)})
     learning_rate: float = field(default=1e-3, metadata={'range': (0.0, 1.0)})
     dropout: float = field(default=0.1, metadata={'range': (0.0, 0.9)})
+    dial_share: float = field(
+        default=0.6,
+        metadata={
+            'help': 'share of windows whose future is cut at a random look-ahead and repeated, as '
+            'a stream with a smaller look-ahead does; one network then serves all settings',
+            'range': (0.0, 1.0),
+        },
+    )
     bf16: bool = field(default=True, metadata={'help': 'bfloat16 matrix products'})
     save_every: int = field(default=500, metadata={'range': (1, 10_000_000)})
     seed: int = 0
@@ -92,6 +100,17 @@ def make_sample(
     return Sample(joints, exact, target)
 
 
+def cut_future(joints: np.ndarray, index: int, share: float, rng: np.random.Generator) -> None:
+    """Repeat the newest known frame in a share of windows (B, T, J, 2), in place.
+
+    A third of those end at frame ``index`` itself (look-ahead 0), the others at a random later one.
+    """
+    frames = joints.shape[1]
+    for window in np.flatnonzero(rng.random(len(joints)) < share):
+        newest = index if rng.random() < 1 / 3 else int(rng.integers(index, frames))
+        joints[window, newest + 1 :] = joints[window, newest]
+
+
 def mpjpe(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the mean distance of joints, in the unit of the input."""
     return (predicted - target).norm(dim=-1).mean()
@@ -119,6 +138,7 @@ def train(config: TrainingConfig, pack: MotionPack) -> VideoPose3D:
         model.set_bn_momentum(0.1 * 100**-progress)
         world = pack.windows(rng.choice(starts, config.batch), frames)
         sample = make_sample(vary_bones(world, rng), rng, cameras, NoiseConfig(), filler)
+        cut_future(sample.joints, index, config.dial_share, rng)
         with torch.autocast('cpu', torch.bfloat16, enabled=config.bf16):
             predicted = model.forward_windows(torch.from_numpy(sample.joints))
         loss = mpjpe(predicted.float(), torch.from_numpy(sample.target_m[:, index : index + 1]))
@@ -190,8 +210,25 @@ def evaluate(
             with torch.no_grad():
                 parts = [model(part) for part in torch.from_numpy(joints).split(64)]
             results[f'{name} {kind}'] = errors_mm(torch.cat(parts).numpy(), target)
+        if not model.config.causal:
+            results[f'{name} noisy, look-ahead 0'] = errors_mm(
+                without_future(model, sample.joints, first, outputs), target
+            )
     model.train(training)
     return results
+
+
+def without_future(model: VideoPose3D, joints: np.ndarray, first: int, outputs: int) -> np.ndarray:
+    """Return (B, outputs, 17, 3): every pose from its own past alone, the future repeated."""
+    frames = model.config.receptive_field
+    poses = []
+    for t in range(outputs):
+        window = joints[:, t : t + frames].copy()
+        window[:, first + 1 :] = window[:, first : first + 1]
+        with torch.no_grad():
+            parts = [model.forward_windows(part) for part in torch.from_numpy(window).split(256)]
+        poses.append(torch.cat(parts).numpy())
+    return np.concatenate(poses, axis=1)
 
 
 def errors_mm(predicted_m: np.ndarray, target_m: np.ndarray) -> dict[str, float]:
