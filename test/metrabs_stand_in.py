@@ -2,13 +2,15 @@
 
 Softmax of a linear function over a grid has an expectation that can be set to anything between
 the first and the last cell, so with features (x, y, 1) the head's weights alone place every joint.
-The network ignores its image; what comes out of an estimator tests everything around it.
+Such a network ignores its image; what comes out of an estimator tests everything around it. With
+``image_gain`` the logits depend on the colours of the crop as well, so that crops matter, too.
 """
 
 import json
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from trpose_ros import weights
@@ -30,7 +32,7 @@ PERSON_MM = np.array(
 
 
 class Coordinates(nn.Module):
-    """Features (x, y, 1) in 0..1 on the grid of a stride."""
+    """Features (x, y, 1) in 0..1 on the grid of a stride, then the cell's mean colour."""
 
     def __init__(self, stride):
         super().__init__()
@@ -40,15 +42,15 @@ class Coordinates(nn.Module):
         n, (h, w) = len(image), (s // self.stride for s in image.shape[-2:])
         x = torch.linspace(0, 1, w).expand(h, w)
         y = torch.linspace(0, 1, h)[:, None].expand(h, w)
-        maps = torch.stack([x, y, torch.ones(h, w)])[None].expand(n, 3, h, w)
-        return maps.to(image)
+        maps = torch.stack([x, y, torch.ones(h, w)])[None].expand(n, 3, h, w).to(image)
+        return torch.cat([maps, F.avg_pool2d(image, self.stride)], dim=1)
 
 
 if 'test-coordinates' not in BACKBONES:
 
     @register_backbone('test-coordinates')
     def _build(stride, centered_stride):
-        return Coordinates(stride), 3
+        return Coordinates(stride), 6
 
 
 def tilt(expectation, cells):
@@ -64,7 +66,7 @@ def tilt(expectation, cells):
     return (low + high) / 2
 
 
-def stand_in_network(person_mm=PERSON_MM, distance_mm=3000.0, **settings):
+def stand_in_network(person_mm=PERSON_MM, distance_mm=3000.0, image_gain=0.0, **settings):
     """Return a Metrabs that sees ``person_mm`` at a distance at which it fills the crop."""
     config = MetrabsConfig(backbone='test-coordinates', num_joints=len(person_mm), **settings)
     geometry = config.geometry
@@ -80,13 +82,14 @@ def stand_in_network(person_mm=PERSON_MM, distance_mm=3000.0, **settings):
     xy = (xy - geometry.first_px) / geometry.last_px
     z = metric[:, 2] / config.box_size_mm
     cells, depth, joints = config.proc_side // config.stride, config.depth, len(person_mm)
-    weight = np.zeros((1 + depth, joints, 3))
+    weight = np.zeros((1 + depth, joints, 6))
     weight[0, :, :2] = tilt(u.clip(0.001, 0.999), cells)
     weight[1:, :, :2] = tilt(xy.clip(0.001, 0.999), cells)
     slope = tilt(z, depth)
     weight[1:, :, 2] = np.linspace(0, 1, depth)[:, None] * slope
+    weight[..., 3:] = image_gain * np.random.default_rng(0).standard_normal((1 + depth, joints, 3))
     conv = network.heatmap_heads.conv_final
-    conv.weight.data = torch.tensor(weight.reshape(-1, 3, 1, 1), dtype=torch.float32)
+    conv.weight.data = torch.tensor(weight.reshape(-1, 6, 1, 1), dtype=torch.float32)
     conv.bias.data.zero_()
     return network
 
