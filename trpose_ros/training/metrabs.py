@@ -1,0 +1,270 @@
+"""Train the small MeTRAbs on rendered people.
+
+People are rendered once as cut-outs (data/sprites.py) and composed anew in every step
+(data/compose.py): other backgrounds, crops, people, objects, image borders and hidden parts, so
+that joints outside the image and behind things are ordinary. Loss: that of the paper
+(metrabs/loss.py), plus an L1 on the 2D heads for joints inside the crop, which lets a small
+network learn faster. The first steps reconstruct with weak perspective.
+``python -m trpose_ros.training.metrabs --help`` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trpose_ros import weights
+from trpose_ros.configuration import check_fields
+from trpose_ros.data.backgrounds import Backgrounds
+from trpose_ros.data.compose import CONDITIONS
+from trpose_ros.data.compose import Composer
+from trpose_ros.data.compose import Crop
+from trpose_ros.data.compose import CropConfig
+from trpose_ros.data.sprites import SHARD
+from trpose_ros.data.sprites import SpriteSource
+from trpose_ros.data.sprites import SpriteStore
+from trpose_ros.data.sprites import write_shard
+from trpose_ros.metrabs.heatmaps import decode
+from trpose_ros.metrabs.loss import LossConfig
+from trpose_ros.metrabs.loss import loss_3d
+from trpose_ros.metrabs.model import Metrabs
+from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.reconstruction import in_view_mask
+from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.training import register_trainer
+from trpose_ros.training.loop import LoopConfig
+from trpose_ros.training.loop import TrainingLoop
+
+CREDIT = (
+    'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '
+    'Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and of ACCAD, The Ohio State '
+    'University (CC BY 3.0), CC0 photographs as backgrounds'
+)
+_WEAK_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class MetrabsTraining:
+    """One training run."""
+
+    out: str = field(default='metrabs-small.safetensors', metadata={'help': 'weights file'})
+    folder: str = field(default='runs/metrabs', metadata={'help': 'sprites, checkpoint and log'})
+    batch: int = field(default=64, metadata={'range': (2, 4096)})
+    shards: int = field(
+        default=24, metadata={'help': f'rendered before, {SHARD} people each', 'range': (1, 1000)}
+    )
+    workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
+
+    def __post_init__(self) -> None:
+        """Validate the ranges."""
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B crops and their labels."""
+
+    images: Tensor  # (B, 3, S, S) uint8
+    intrinsics: Tensor  # (B, 3, 3)
+    joints_m: Tensor  # (B, 17, 3) camera of the crop
+    joints_px: Tensor  # (B, 17, 2)
+
+
+def collect(crops: Sequence[Crop]) -> Batch:
+    """Put crops into a batch."""
+    images = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
+    return Batch(
+        torch.from_numpy(images),
+        torch.from_numpy(np.stack([crop.intrinsics for crop in crops])),
+        torch.from_numpy(np.stack([crop.joints_m for crop in crops])),
+        torch.from_numpy(np.stack([crop.joints_px for crop in crops])),
+    )
+
+
+class CropBatches(torch.utils.data.Dataset):
+    """Batch ``k``: a function of the seed and ``k``."""
+
+    def __init__(self, composer: Composer, batch: int, seed: int) -> None:
+        self.composer, self.batch, self.seed = composer, batch, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        """Compose the batch of a step."""
+        rng = np.random.default_rng([self.seed, step])
+        chosen = rng.integers(len(self.composer.store), size=self.batch)
+        return collect([self.composer.training_crop(int(i), rng) for i in chosen])
+
+
+class MetrabsTask:
+    """The network, its batches and its loss."""
+
+    def __init__(self, model: Metrabs, data: CropBatches, workers: int) -> None:
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.data, self.workers = data, workers
+        self.loss_config = LossConfig(absolute_from_step=2000)
+
+    def batches(self, first_step: int, last_step: int) -> Iterable[Batch]:
+        """Yield batches composed by worker processes ahead of time."""
+        return torch.utils.data.DataLoader(
+            self.data,
+            batch_size=None,
+            sampler=range(first_step, last_step),
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+        )
+
+    def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the losses in metres, see metrabs/loss.py."""
+        geometry = self.model.config.geometry
+        images = batch.images.contiguous(memory_format=torch.channels_last).float() / 255
+        with torch.autocast('cpu', torch.bfloat16):
+            features = self.model.backbone(images)
+        logits = self.model.heatmap_heads(features.float())
+        coords2d, relative = decode(logits, geometry)
+        poses = reconstruct(
+            coords2d, relative, batch.intrinsics, geometry, weak=step < _WEAK_STEPS
+        ).abs_mm
+        valid = torch.ones(poses.shape[:2], dtype=torch.bool)
+        losses = loss_3d(
+            poses,
+            1000 * batch.joints_m,
+            batch.intrinsics,
+            valid,
+            step,
+            geometry,
+            self.loss_config,
+        )
+        metres = geometry.box_size_mm / 1000 / geometry.proc_side
+        inside = in_view_mask(batch.joints_px, geometry)
+        heads = (coords2d - batch.joints_px).abs().mean(dim=-1) * metres
+        losses['heads'] = (heads * inside).sum() / inside.sum().clamp(min=1)
+        losses['total'] = losses['total'] + losses['heads']
+        return losses
+
+
+def evaluate(model: Metrabs, composer: Composer, most: int = 1008, seed: int = 5) -> dict:
+    """Measure on held-out people, bodies and rooms, by condition.
+
+    Returns:
+        ``{'clean': {'mpjpe_mm', 'p90_mm', 'px'}, 'random_box': ...}``: mean root-relative joint
+        distance, its 90 % quantile over people, and the mean 2D distance in px of the crop over
+        all joints, hidden ones too.
+
+    """
+    model.eval()
+    count = min(most, len(composer.store))
+    results = {}
+    for condition in ('clean', *CONDITIONS):
+        rng = np.random.default_rng(seed)
+        errors, pixels = [], []
+        for first in range(0, count, 64):
+            indices = range(first, min(first + 64, count))
+            batch = collect([composer.test_crop(i, condition, rng) for i in indices])
+            with torch.no_grad():
+                output = model(batch.images.float() / 255, batch.intrinsics)
+            pose, truth = output.abs_mm, 1000 * batch.joints_m
+            difference = (pose - pose[:, :1]) - (truth - truth[:, :1])
+            errors.append(difference.norm(dim=-1).mean(dim=1))
+            seen = pose[..., :2] / pose[..., 2:].clamp(min=1.0)
+            seen = seen * batch.intrinsics[:, None, 0, :1] + batch.intrinsics[:, None, :2, 2]
+            pixels.append((seen - batch.joints_px).norm(dim=-1).mean(dim=1))
+        error = torch.cat(errors)
+        results[condition] = {
+            'mpjpe_mm': round(float(error.mean()), 1),
+            'p90_mm': round(float(error.quantile(0.9)), 1),
+            'px': round(float(torch.cat(pixels).mean()), 2),
+        }
+    return results
+
+
+def export(
+    model: Metrabs, config: MetrabsTraining, loop: LoopConfig, results: dict, facts: dict
+) -> weights.WeightsFile:
+    """Write the network in half precision with what was measured."""
+    tensors = {
+        key: value.float().numpy().astype(np.float16)
+        for key, value in model.state_dict().items()
+        if not key.endswith('num_batches_tracked')
+    }
+    return weights.save(
+        config.out,
+        tensors,
+        {
+            'architecture': 'metrabs',
+            'config': json.dumps(model.config.to_dict()),
+            'skeleton': 'h36m_17',
+            'licence': 'Apache-2.0',
+            'training_data': CREDIT,
+            'training': json.dumps({**dataclasses.asdict(loop), 'batch': config.batch, **facts}),
+            'measured_error': json.dumps(results),
+        },
+    )
+
+
+def prepare(config: MetrabsTraining) -> tuple[Composer, Composer]:
+    """Render what is missing and return the composers for training and for measuring."""
+    store = Path(config.folder) / 'sprites'
+    for split, shards in (('test', 1), ('train', config.shards)):
+        missing = [k for k in range(shards) if not (store / split / f'{k:05d}.npz').exists()]
+        source = SpriteSource(split) if missing else None
+        for number in missing:
+            assert source is not None
+            write_shard(store, split, 0, number, source)
+            print(f'rendered {split} people {(number + 1) * SHARD}', flush=True)
+    crops = CropConfig(side=MetrabsConfig().proc_side)
+    return tuple(  # type: ignore[return-value]
+        Composer(SpriteStore(store, split), Backgrounds(split), crops)
+        for split in ('train', 'test')
+    )
+
+
+def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
+    """Train, measure and write ``config.out``; return what was measured."""
+    torch.manual_seed(loop_config.seed)
+    training, testing = prepare(config)
+    data = CropBatches(training, config.batch, loop_config.seed)
+    task = MetrabsTask(Metrabs(MetrabsConfig()), data, config.workers)
+    loop = TrainingLoop(task, loop_config, config.folder)
+
+    def measure(loop: TrainingLoop, most: int = 256) -> dict:
+        results = evaluate(loop.average, testing, most)  # type: ignore[arg-type]
+        facts = {'steps_done': loop.step, 'minutes_done': round(loop.seconds / 60, 1)}
+        export(loop.average, config, loop_config, results, facts)  # type: ignore[arg-type]
+        print(f'step {loop.step}: {json.dumps(results)}', flush=True)
+        return results
+
+    loop.run(measure)
+    return measure(loop, 1008)
+
+
+@register_trainer('metrabs')
+def main(arguments: list[str] | None = None) -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    for kind in (MetrabsTraining, LoopConfig):
+        for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
+            parser.add_argument(
+                '--' + entry.name.replace('_', '-'),
+                type=type(entry.default),
+                default=entry.default,
+                help=entry.metadata.get('help', ''),
+            )
+    parser.add_argument('--threads', type=int, default=2, help='torch threads')
+    options = vars(parser.parse_args(arguments))
+    torch.set_num_threads(options.pop('threads'))
+    names = {entry.name for entry in dataclasses.fields(MetrabsTraining)}
+    config = MetrabsTraining(**{k: v for k, v in options.items() if k in names})
+    train(config, LoopConfig(**{k: v for k, v in options.items() if k not in names}))
+
+
+if __name__ == '__main__':
+    main()
