@@ -71,7 +71,7 @@ def stand_in_network(person_mm=PERSON_MM, distance_mm=3000.0, image_gain=0.0, **
     config = MetrabsConfig(backbone='test-coordinates', num_joints=len(person_mm), **settings)
     geometry = config.geometry
     network = Metrabs(config).eval()
-    absolute = person_mm + [0, 0, distance_mm]
+    absolute = person_mm + np.array([0.0, 0.0, distance_mm])
     plane = absolute[:, :2] / absolute[:, 2:]
     focal = 0.8 * config.proc_side / np.ptp(plane, axis=0).max()
     middle = (plane.min(0) + plane.max(0)) / 2

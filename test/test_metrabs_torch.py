@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-
 from metrabs_stand_in import PERSON_MM
 from metrabs_stand_in import save_network
 from metrabs_stand_in import stand_in_network
+
 from trpose_ros import cameras
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators import create_estimator
@@ -89,8 +89,10 @@ def test_the_known_person_comes_out_in_metres_and_pixels(known):
 
 def test_nobody(known):
     people, skipped = counted(known, frame_of(), np.zeros((0, 4)))
-    assert len(people) == 0 and not skipped
-    assert people.joints_m.shape == (0, 17, 3) and people.covariances_m2.shape == (0, 17, 3, 3)
+    assert len(people) == 0
+    assert not skipped
+    assert people.joints_m.shape == (0, 17, 3)
+    assert people.covariances_m2.shape == (0, 17, 3, 3)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,8 @@ def test_a_box_behind_a_fisheye_camera_has_no_view(known):
     camera = Camera(640, 480, [[100, 0, 320], [0, 100, 240], [0, 0, 1]], np.zeros(4), 'fisheye')
     people, skipped = counted(known, frame_of(camera), [[0, 0, 20, 480], [300, 200, 60, 100]])
     assert skipped == {'box_without_view': 1}
-    assert len(people) == 1 and np.isfinite(people.joints_m).all()
+    assert len(people) == 1
+    assert np.isfinite(people.joints_m).all()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +208,8 @@ def test_coincident_joints_drop_the_person(tmp_path):
     network.heatmap_heads.conv_final.weight.data[:17] = 0  # everything at the crop's centre
     save_network(tmp_path / 'point.safetensors', network)
     people, skipped = counted(make(tmp_path / 'point.safetensors'), frame_of(), BOX[None])
-    assert len(people) == 0 and skipped == {'too_few_joints_in_view': 1}
+    assert len(people) == 0
+    assert skipped == {'too_few_joints_in_view': 1}
 
 
 def test_a_network_that_answers_nan_drops_the_person(tmp_path):
@@ -214,7 +218,8 @@ def test_a_network_that_answers_nan_drops_the_person(tmp_path):
     estimator = make(tmp_path / 'nan.safetensors')
     estimator._runner._head.conv_final.bias.data[3] = float('nan')
     people, skipped = counted(estimator, frame_of(), BOX[None])
-    assert len(people) == 0 and skipped == {'not_finite': 1}
+    assert len(people) == 0
+    assert skipped == {'not_finite': 1}
 
 
 def test_a_box_cut_by_the_image_gives_truncated_joints(known):
@@ -230,7 +235,8 @@ def test_more_variants_average_to_a_pose_nearby(folder):
     frame = frame_of()
     one = make(folder / 'seeing.safetensors').estimate(frame, BOX[None])
     five = make(folder / 'seeing.safetensors', num_aug=5).estimate(frame, BOX[None])
-    assert five.joints_m.shape == one.joints_m.shape and np.isfinite(five.joints_m).all()
+    assert five.joints_m.shape == one.joints_m.shape
+    assert np.isfinite(five.joints_m).all()
     assert not np.array_equal(five.joints_m, one.joints_m)
 
 
