@@ -85,6 +85,11 @@ class LiftStage:
         """How much future a skeleton waits for, s."""
         return 0.0 if self.lifter is None else self.lifter.delay_s
 
+    @property
+    def fusion(self) -> Fusion:
+        """The fusion; its ``config`` may be replaced while running."""
+        return self._fusion
+
     def reset(self) -> None:
         """Forget all windows; frames that still wait are dropped (``flush`` first to keep them)."""
         self._waiting.clear()

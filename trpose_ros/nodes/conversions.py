@@ -13,12 +13,16 @@ from __future__ import annotations
 import array
 import functools
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
 from geometry_msgs.msg import Point
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
@@ -62,6 +66,11 @@ def stamp_to_ns(stamp: Time) -> int:
 def ns_to_stamp(stamp_ns: int) -> Time:
     """Return integer nanoseconds as a message stamp."""
     return Time(sec=stamp_ns // _NANO, nanosec=stamp_ns % _NANO)
+
+
+def origin_of(message: Any) -> tuple[int, str]:
+    """Return the stamp in nanoseconds and the frame_id of a message with a header."""
+    return stamp_to_ns(message.header.stamp), message.header.frame_id
 
 
 def make_header(stamp_ns: int, frame_id: str) -> Header:
@@ -119,7 +128,7 @@ def image_to_message(image: np.ndarray, stamp_ns: int, frame_id: str) -> Image:
     """Return an (H, W, 3) uint8 RGB array as an rgb8 Image."""
     height, width = image.shape[:2]
     data = array.array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(image)).cast('B'))
+    data.frombytes(np.ascontiguousarray(image).data.cast('B'))
     return Image(
         header=make_header(stamp_ns, frame_id),
         height=height,
@@ -275,37 +284,23 @@ def _column(values: Iterable[float]) -> np.ndarray:
     return np.array(list(values))
 
 
+# Fields of a Provenance that are the same on both sides.
+_SAME = [entry.name for entry in fields(Provenance) if not entry.name.endswith('_ns')]
+
+
 def _provenance_to_message(provenance: Provenance) -> wire.Provenance:
     return wire.Provenance(
-        estimator=provenance.estimator,
-        lifter=provenance.lifter,
-        weights_id=provenance.weights_id,
-        occlusion=provenance.occlusion,
-        window_length=provenance.window_length,
-        lookahead=provenance.lookahead,
-        intrinsics_assumed=provenance.intrinsics_assumed,
         received=ns_to_stamp(provenance.received_ns),
         published=ns_to_stamp(provenance.published_ns),
-        preprocess_ms=float(provenance.preprocess_ms),
-        inference_ms=float(provenance.inference_ms),
-        dropped_frames=provenance.dropped_frames,
+        **{name: getattr(provenance, name) for name in _SAME},
     )
 
 
 def _provenance_from_message(message: wire.Provenance) -> Provenance:
     return Provenance(
-        estimator=message.estimator,
-        lifter=message.lifter,
-        weights_id=message.weights_id,
-        occlusion=message.occlusion,
-        window_length=message.window_length,
-        lookahead=message.lookahead,
-        intrinsics_assumed=message.intrinsics_assumed,
         received_ns=stamp_to_ns(message.received),
         published_ns=stamp_to_ns(message.published),
-        preprocess_ms=message.preprocess_ms,
-        inference_ms=message.inference_ms,
-        dropped_frames=message.dropped_frames,
+        **{name: getattr(message, name) for name in _SAME},
     )
 
 
@@ -321,7 +316,7 @@ def skeleton_to_message(skeleton: Skeleton, stamp_ns: int, frame_id: str) -> wir
     )
 
 
-# -- occlusion and markers --------------------------------------------------------------------
+# -- occlusion, markers, diagnostics -------------------------------------------------------------
 
 
 def occlusion_to_message(occlusion: Occlusion, width: int, height: int) -> wire.OcclusionReport:
@@ -343,6 +338,25 @@ def occlusion_to_message(occlusion: Occlusion, width: int, height: int) -> wire.
         ],
         hidden_fraction=float(occlusion.hidden_fraction),
     )
+
+
+def profile_of(message: wire.OcclusionReport) -> str:
+    """Return which condition was applied."""
+    return message.profile
+
+
+def diagnostics_to_message(
+    stamp_ns: int, name: str, level: str, message: str, values: dict[str, str]
+) -> DiagnosticArray:
+    """Return the state of one node; ``level`` is OK, WARN, ERROR or STALE."""
+    status = DiagnosticStatus(
+        level=getattr(DiagnosticStatus, level),
+        name=name,
+        message=message,
+        hardware_id='none',
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+    return DiagnosticArray(header=make_header(stamp_ns, ''), status=[status])
 
 
 def markers_to_message(

@@ -189,8 +189,8 @@ def _descriptor(spec: Specification) -> Any:
     if spec.choices:
         descriptor.additional_constraints = f'one of: {", ".join(spec.choices)}'
     if spec.limits is not None and spec.kind is int:
-        low, high = (int(limit) for limit in spec.limits)
-        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+        first, last = (int(limit) for limit in spec.limits)
+        descriptor.integer_range = [IntegerRange(from_value=first, to_value=last, step=0)]
     elif spec.limits is not None:
         low, high = (float(limit) for limit in spec.limits)
         descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from trpose_ros.nodes.statistics import Statistics
 
 _DIAGNOSTICS_PERIOD_S = 1.0
 _STOP_TIMEOUT_S = 4.0  # a node is killed five seconds after it was asked to end
+_SAME_TEXT_S = 10.0
+_TEXTS_KEPT = 64
 _POLICIES = (
     QoSPolicyKind.HISTORY,
     QoSPolicyKind.DEPTH,
@@ -71,15 +74,27 @@ class Topic:
             reliability=(
                 ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
             ),
-            durability=(
-                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-            ),
+            durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE),
         )
 
 
 DIAGNOSTICS = Topic(
-    '/diagnostics', DiagnosticArray, 'out', 'rate, latency, drops, errors, once per second', depth=10
+    '/diagnostics',
+    DiagnosticArray,
+    'out',
+    'rate, latency, drops, errors; each second',
+    depth=10,
 )
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """How a node begins."""
+
+    autostart: bool = field(
+        default=False,
+        metadata={'help': 'configure and activate at once, without a life cycle manager'},
+    )
 
 
 class StageNode(LifecycleNode):
@@ -89,15 +104,23 @@ class StageNode(LifecycleNode):
     TOPICS: Sequence[Topic] = ()
 
     def __init__(self, name: str, **options: Any) -> None:
-        """Declare the parameters; ``options`` are those of rclpy's node."""
+        """Declare the parameters; ``options`` are those of rclpy's node.
+
+        Raises what rclpy raises for parameter overrides of a wrong type or out of range.
+        """
         super().__init__(name, **options)
         self.statistics = Statistics()
         self._loaded = False
         self._active = False
+        self._logged_s: dict[str, float] = {}  # when a text was last logged
         self._subscriptions_by_topic: dict[str, Subscription] = {}
         self._publishers_by_topic: dict[str, Publisher] = {}
+        self._guard_transitions()
         self.parameters = NodeParameters(
-            self, self.GROUPS, locked=lambda: self._loaded, on_change=self.apply
+            self,
+            [Group(StartConfig), *self.GROUPS],
+            locked=lambda: self._loaded,
+            on_change=self.apply,
         )
         self._diagnostics = self.create_publisher(
             DIAGNOSTICS.type, DIAGNOSTICS.name, DIAGNOSTICS.profile()
@@ -112,7 +135,7 @@ class StageNode(LifecycleNode):
     def start(self) -> None:
         """Subscribe and begin to work."""
 
-    def halt(self) -> bool:
+    def halt(self, timeout_s: float | None = None) -> bool:
         """Stop working; subscriptions are gone already. Return whether everything has ended."""
         return True
 
@@ -179,17 +202,17 @@ class StageNode(LifecycleNode):
 
     def close(self) -> bool:
         """Stop and free; return whether all threads have ended."""
-        ended = self._stop()
+        ended = self._stop(_STOP_TIMEOUT_S)
         if ended:  # a thread that still runs needs what it uses
             self._free()
         return ended
 
-    def _stop(self) -> bool:
+    def _stop(self, timeout_s: float | None = None) -> bool:
         self._active = False
         for subscription in self._subscriptions_by_topic.values():
             self.destroy_subscription(subscription)
         self._subscriptions_by_topic.clear()
-        return self.halt()
+        return self.halt(timeout_s)
 
     def _free(self) -> None:
         self._loaded = False
@@ -200,6 +223,32 @@ class StageNode(LifecycleNode):
         gc.collect()
         if 'torch' in sys.modules:
             sys.modules['torch'].cuda.empty_cache()  # does nothing without a GPU in use
+
+    def autostart(self) -> bool:
+        """Configure and activate if the parameter says so; return whether nothing went wrong."""
+        if not self.parameters[StartConfig].autostart:
+            return True
+        if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+            self.get_logger().error(
+                'not started: correct the parameters, then configure and activate this node '
+                f'(ros2 lifecycle set {self.get_fully_qualified_name()} configure)'
+            )
+            return False
+        return self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+    def _guard_transitions(self) -> None:
+        """Refuse an impossible transition; without this rclpy raises, which ends the process."""
+        change = self._service_change_state.callback
+
+        def guarded(request: Any, response: Any) -> Any:
+            try:
+                return change(request, response)
+            except RuntimeError as error:  # RCLError
+                self.get_logger().warning(f'transition {request.transition.id} refused: {error}')
+                response.success = False
+                return response
+
+        self._service_change_state.callback = guarded
 
     # -- topics -------------------------------------------------------------------------------
 
@@ -245,21 +294,27 @@ class StageNode(LifecycleNode):
             f'publishers are {offers or "gone"}; set qos_overrides.{topic}.subscription.* of this '
             'node, or the quality of service of the publisher'
         )
-        if self.statistics.warn(f'incompatible_qos {topic}', text):
-            self.get_logger().error(text)
+        self.warn(f'incompatible_qos {topic}', text)
 
     # -- reports ------------------------------------------------------------------------------
 
     def report(self, text: str, error: BaseException | None = None) -> None:
-        """Count an error, log it (once per second and text at most) and keep it for diagnostics."""
+        """Count an error, keep it for diagnostics and log it, the same text once in ten seconds."""
         self.statistics.add_error(text)
-        if self.statistics.errors == 1 or self._is_new(text):
-            self.get_logger().error(text)
-            if error is not None and not isinstance(error, ValueError):
-                self.get_logger().debug('', exc_info=True) if False else None
+        now_s = time.monotonic()
+        if now_s - self._logged_s.get(text, -_SAME_TEXT_S) < _SAME_TEXT_S:
+            return
+        if len(self._logged_s) >= _TEXTS_KEPT:
+            self._logged_s.clear()
+        self._logged_s[text] = now_s
+        self.get_logger().error(text)
+        if error is not None and not isinstance(error, ValueError):
+            self.get_logger().debug(''.join(traceback.format_exception(error)))
 
-    def _is_new(self, text: str) -> bool:
-        return True
+    def warn(self, topic: str, text: str) -> None:
+        """State a condition that holds until ``clear_warning``; log it when it is new."""
+        if self.statistics.warn(topic, text):
+            self.get_logger().warning(text)
 
     def publish_diagnostics(self) -> None:
         """Send the state of this node to /diagnostics."""
@@ -267,8 +322,8 @@ class StageNode(LifecycleNode):
         level, message = 'OK', 'active' if self._active else 'not active'
         if statistics.warnings:
             level, message = 'WARN', '; '.join(statistics.warnings.values())
-        if statistics.errors:
-            level, message = 'ERROR' if not statistics.frames else 'WARN', statistics.last_error
+        if statistics.failing or (statistics.errors and not self._active):
+            level, message = 'WARN' if statistics.frames else 'ERROR', statistics.last_error
         self._diagnostics.publish(
             conversions.diagnostics_to_message(
                 self.get_clock().now().nanoseconds,

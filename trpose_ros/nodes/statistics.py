@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 
 _RATE_WINDOW_S = 5.0
 _STALE_S = 2.0  # a stream that paused for longer has no rate
+_RECENT_S = 10.0  # how long an error colours the state of a node
 _SAMPLES = 512  # latencies kept for the percentiles
 
 
@@ -25,15 +27,17 @@ class Statistics:
     last_error: str = ''
     notes: Counter = field(default_factory=Counter)  # odd things that are not errors, counted
     warnings: dict[str, str] = field(default_factory=dict)  # conditions that hold, by topic
+    _last_error_s: float | None = None
     _latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     _times_s: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_result(self, latency_ms: float) -> None:
-        """Count a published result, ``latency_ms`` after its input came in."""
+        """Count a published result, ``latency_ms`` after its input came in (NaN: unknown)."""
         with self._lock:
             self.frames += 1
-            self._latencies_ms.append(latency_ms)
+            if not math.isnan(latency_ms):
+                self._latencies_ms.append(latency_ms)
             self._times_s.append(time.monotonic())
 
     def add_error(self, text: str) -> None:
@@ -41,6 +45,13 @@ class Statistics:
         with self._lock:
             self.errors += 1
             self.last_error = text
+            self._last_error_s = time.monotonic()
+
+    @property
+    def failing(self) -> bool:
+        """Whether there was an error a short while ago."""
+        last_s = self._last_error_s
+        return last_s is not None and time.monotonic() - last_s < _RECENT_S
 
     def note(self, name: str) -> int:
         """Count something odd; return how often it happened."""

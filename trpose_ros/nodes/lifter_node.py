@@ -1,0 +1,243 @@
+"""lifter_node: tracked people in, stable 3D skeletons and their markers out.
+
+The people may come from the pose node or from a recording. A lifter with look-ahead publishes
+the skeleton of a frame later, under the stamp of that frame; when no more people come it does not
+wait for them: what is left goes out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from visualization_msgs.msg import MarkerArray
+
+from trpose_ros.configuration import check_fields
+from trpose_ros.fusion import FusionConfig
+from trpose_ros.lift_stage import LiftStage
+from trpose_ros.lift_stage import LiftStageConfig
+from trpose_ros.lifters import LifterConfig
+from trpose_ros.msg import PersonArray
+from trpose_ros.msg import SkeletonInfo
+from trpose_ros.nodes import conversions
+from trpose_ros.nodes.image_node import CAMERA_INFO
+from trpose_ros.nodes.image_node import CameraListener
+from trpose_ros.nodes.image_node import StampListener
+from trpose_ros.nodes.image_node import system_ns
+from trpose_ros.nodes.markers import MarkersConfig
+from trpose_ros.nodes.markers import MarkerStream
+from trpose_ros.nodes.parameters import Group
+from trpose_ros.nodes.running import run
+from trpose_ros.nodes.stage_node import StageNode
+from trpose_ros.nodes.stage_node import Topic
+from trpose_ros.nodes.worker import Worker
+from trpose_ros.people import People
+from trpose_ros.pipeline import PipelineConfig
+from trpose_ros.pipeline import build_lift_stage
+from trpose_ros.skeletons import get_skeleton
+
+PEOPLE_IN = Topic('people', PersonArray, 'in', 'tracked people of the pose node', depth=10)
+PEOPLE = Topic('~/people', PersonArray, 'out', 'stable 3D skeletons with covariances', depth=10)
+MARKERS = Topic('~/markers', MarkerArray, 'out', 'the same for RViz', when='somebody subscribes')
+SKELETON = Topic('~/skeleton', SkeletonInfo, 'out', 'names and parents of the joints', 'latched')
+_LEAST_IDLE_S = 1.0
+
+
+@dataclass(frozen=True)
+class LifterNodeConfig:
+    """What is the lifter node's own."""
+
+    queue: int = field(
+        default=30,
+        metadata={
+            'help': 'frames that may wait for the lifter; the oldest is dropped beyond',
+            'range': (1, 1000),
+        },
+    )
+    fov_deg: float = field(
+        default=55.0,
+        metadata={
+            'help': 'field of view along the larger side that is assumed without camera_info, deg',
+            'range': (5.0, 170.0),
+        },
+    )
+    camera_info_wait_s: float = field(
+        default=0.5,
+        metadata={'help': 'wait so long for the first camera_info, s', 'range': (0.0, 10.0)},
+    )
+
+    def __post_init__(self) -> None:
+        """Validate the ranges."""
+        check_fields(self)
+
+
+class LifterNode(StageNode):
+    """Runs the LiftStage on every message of people, in order."""
+
+    GROUPS = (
+        Group(LifterConfig, rename={'name': 'lifter', 'model': 'lifter_model'}),
+        Group(LifterNodeConfig),
+        Group(LiftStageConfig, live=True),
+        Group(FusionConfig, prefix='fusion.', live=True),
+        Group(MarkersConfig, prefix='markers.', live=True),
+    )
+    TOPICS = (PEOPLE_IN, CAMERA_INFO, PEOPLE, MARKERS, SKELETON)
+
+    def __init__(self, name: str = 'lifter_node', **options: Any) -> None:
+        super().__init__(name, **options)
+        self._stage: LiftStage | None = None
+        self._markers = MarkerStream()
+        self._worker: Worker | None = None
+        self._cameras: CameraListener | None = None
+        self._stamps = StampListener(self, 'people')
+        self._skeleton = ''  # the one that was announced
+
+    def load(self) -> None:
+        """Load the lifter."""
+        config = PipelineConfig(
+            lifter=self.parameters[LifterConfig],
+            lift=self.parameters[LiftStageConfig],
+            fusion=self.parameters[FusionConfig],
+        )
+        self._stage = build_lift_stage(config)
+        self._markers = MarkerStream(self.parameters[MarkersConfig])
+        self._skeleton = ''
+        lifter = self._stage.lifter
+        if lifter is None:
+            self.get_logger().info("lifter 'none': people pass through")
+            return
+        self._announce(lifter.skeleton_in)
+        self.get_logger().info(
+            f'{lifter.name} {lifter.weights_id}: window {lifter.window}, look-ahead '
+            f'{lifter.look_ahead} at {lifter.rate_hz:g} Hz, results {lifter.delay_s * 1e3:.0f} ms '
+            f'after their image; licence of the weights: {lifter.licence}'
+        )
+
+    def unload(self) -> None:
+        """Free the model."""
+        self._stage = None
+
+    def start(self) -> None:
+        """Begin with empty windows."""
+        assert self._stage is not None
+        self._stage.reset()
+        config = self.parameters[LifterNodeConfig]
+        self._stamps = StampListener(self, 'people')
+        self._worker = Worker(
+            self._work,
+            name=self.get_name(),
+            on_error=self._on_error,
+            on_idle=self._on_idle,
+            idle_s=max(_LEAST_IDLE_S, 2.0 * self.parameters[LifterConfig].max_gap_s),
+            length=config.queue,
+        )
+        self._cameras = CameraListener(self, config)
+        self.subscribe(PEOPLE_IN, self._on_people)
+
+    def halt(self, timeout_s: float | None = None) -> bool:
+        """Let the frame that is being worked on end; markers on display are deleted."""
+        if self._cameras is not None:
+            self._cameras.book.close()
+        if self._worker is None:
+            return True
+        ended = self._worker.stop(timeout_s)
+        if ended:
+            self._worker = self._cameras = None
+            self._clear_markers(system_ns(self), '')
+        return ended
+
+    def apply(self, config: type, value: Any) -> None:
+        """Take new settings while running."""
+        if config is MarkersConfig:
+            self._markers.config = value
+        elif self._stage is not None and config is FusionConfig:
+            self._stage.fusion.config = value
+        elif self._stage is not None:
+            self._stage.config = value
+
+    def facts(self) -> dict[str, str]:
+        """Return the drops and the model."""
+        facts = {'dropped_frames': str(0 if self._worker is None else self._worker.dropped)}
+        if self._stage is not None and self._stage.lifter is not None:
+            facts['weights'] = self._stage.lifter.weights_id
+            facts['delay_ms'] = f'{self._stage.delay_s * 1e3:.0f}'
+        return facts
+
+    def _on_people(self, message: PersonArray) -> None:
+        worker = self._worker
+        if worker is not None:
+            worker.put(message)
+
+    def _work(self, message: PersonArray) -> None:
+        assert self._stage is not None
+        assert self._cameras is not None
+        try:
+            people = conversions.people_from_message(message)
+        except ValueError as error:
+            self.report(f'people skipped: {error}', error)
+            return
+        if self._stamps.check(people.stamp_ns) == 'time_jumps':
+            self._clear_markers(people.stamp_ns, people.frame_id)
+        camera = None
+        if people.width > 0 and people.height > 0:
+            camera = self._cameras.find(people.stamp_ns, people.width, people.height)
+        for lifted in self._stage.push(people, camera):
+            self._publish(lifted)
+
+    def _on_idle(self) -> None:
+        """Nothing comes any more: let go what waits for a future."""
+        assert self._stage is not None
+        for lifted in self._stage.flush():
+            self._publish(lifted)
+
+    def _publish(self, people: People) -> None:
+        self._announce(people.skeleton)
+        provenance = people.provenance
+        dropped = 0 if self._worker is None else self._worker.dropped
+        now_ns = time.time_ns()
+        people = people.replace(
+            provenance=dataclasses.replace(
+                provenance,
+                published_ns=now_ns,
+                dropped_frames=provenance.dropped_frames + dropped,
+            )
+        )
+        self.publisher(PEOPLE.name).publish(conversions.people_to_message(people))
+        if provenance.received_ns:  # zero: computed offline, from a recording
+            self.statistics.add_result((now_ns - provenance.received_ns) * 1e-6)
+        else:
+            self.statistics.add_result(float('nan'))
+        publisher = self.publisher(MARKERS.name)
+        if publisher.get_subscription_count():
+            shapes, gone, lifetime_s = self._markers.update(people)
+            publisher.publish(
+                conversions.markers_to_message(
+                    shapes, gone, people.stamp_ns, people.frame_id, lifetime_s
+                )
+            )
+
+    def _clear_markers(self, stamp_ns: int, frame_id: str) -> None:
+        gone = self._markers.clear()
+        if gone and MARKERS.name in self._publishers_by_topic:
+            self.publisher(MARKERS.name).publish(
+                conversions.markers_to_message([], gone, stamp_ns, frame_id, 0.0)
+            )
+
+    def _announce(self, skeleton: str) -> None:
+        if skeleton != self._skeleton:
+            self._skeleton = skeleton
+            self.publisher(SKELETON.name).publish(
+                conversions.skeleton_to_message(get_skeleton(skeleton), system_ns(self), '')
+            )
+
+    def _on_error(self, error: Exception) -> None:
+        self.report(f'frame skipped: {type(error).__name__}: {error}', error)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to end; return the exit code."""
+    return run([LifterNode], args)

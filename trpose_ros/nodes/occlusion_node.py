@@ -1,0 +1,181 @@
+"""occlusion_node: hides parts of a camera stream, so that a robot can be tested for it.
+
+The image goes out with the same stamp; a report says what was hidden, and camera_info fits an
+image that was really cropped. Protocol v1 measures against the box of a person. That box comes
+from the pose node that looks at the altered images, or from a recording that knows it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import Image
+
+from trpose_ros.configuration import check_fields
+from trpose_ros.msg import OcclusionReport
+from trpose_ros.msg import PersonArray
+from trpose_ros.nodes import conversions
+from trpose_ros.nodes.image_node import CAMERA_INFO
+from trpose_ros.nodes.image_node import COMPRESSED
+from trpose_ros.nodes.image_node import IMAGE
+from trpose_ros.nodes.image_node import ImageConfig
+from trpose_ros.nodes.image_node import ImageNode
+from trpose_ros.nodes.parameters import Group
+from trpose_ros.nodes.running import run
+from trpose_ros.nodes.stage_node import Topic
+from trpose_ros.nodes.stamp_book import StampBook
+from trpose_ros.occlusion import Occluder
+from trpose_ros.occlusion import OcclusionConfig
+from trpose_ros.occlusion import make_occluder
+from trpose_ros.occlusion import seed_of
+from trpose_ros.people import Frame
+from trpose_ros.people import People
+from trpose_ros.people import TrackState
+from trpose_ros.pipeline import body_box
+
+PEOPLE_IN = Topic('people', PersonArray, 'in', 'whose box the condition is measured by', depth=10)
+IMAGE_OUT = Topic('~/image', Image, 'out', 'the altered image, with its stamp', depth=1)
+INFO_OUT = Topic(
+    '~/camera_info', CameraInfo, 'out', 'fits the altered image', depth=10, when='one came in'
+)
+REPORT = Topic('~/report', OcclusionReport, 'out', 'what was hidden', depth=10)
+_BOX_WAIT_S = 0.2  # the box of a recording may arrive a little after its image
+
+
+@dataclass(frozen=True)
+class OcclusionNodeConfig:
+    """What is the occlusion node's own."""
+
+    identity: str = field(
+        default='live|none|none|none',
+        metadata={'help': 'dataset|subject|action|camera: part of the seed'},
+    )
+    reference: str = field(
+        default='tracked',
+        metadata={
+            'help': 'tracked: `people` were found in the altered images, the box of the last ones '
+            'counts; given: `people` carry the box for the image of the same stamp in bbox; '
+            'image: the whole image',
+            'choices': ('tracked', 'given', 'image'),
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Validate the choices and the identity."""
+        check_fields(self)
+        seed_of(OcclusionConfig(), self.identity)
+
+
+class OcclusionNode(ImageNode):
+    """Applies an Occluder to every image."""
+
+    GROUPS = (
+        Group(OcclusionConfig, live=True),
+        Group(OcclusionNodeConfig),
+        Group(ImageConfig),
+    )
+    TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, PEOPLE_IN, IMAGE_OUT, INFO_OUT, REPORT)
+
+    def __init__(self, name: str = 'occlusion_node', **options: Any) -> None:
+        super().__init__(name, **options)
+        self._occluder: Occluder | None = None
+        self._people: StampBook[np.ndarray] = StampBook()  # boxes (4,) px
+        self._offsets: StampBook[tuple[int, int]] = StampBook()  # of the altered images, px
+
+    def load(self) -> None:
+        """Make the occluder."""
+        self.apply(OcclusionConfig, self.parameters[OcclusionConfig])
+
+    def apply(self, config: type, value: Any) -> None:
+        """Take another condition, from the next image on."""
+        self._occluder = make_occluder(value, self.parameters[OcclusionNodeConfig].identity)
+
+    def start(self) -> None:
+        """Subscribe."""
+        self._people, self._offsets = StampBook(), StampBook()
+        self._reference = self.parameters[OcclusionNodeConfig].reference
+        if self._reference != 'image':
+            self.subscribe(PEOPLE_IN, self._on_people)
+        super().start()
+
+    def halt(self, timeout_s: float | None = None) -> bool:
+        """Stop waiting for boxes and let the present image end."""
+        self._people.close()
+        return super().halt(timeout_s)
+
+    def facts(self) -> dict[str, str]:
+        """Return the condition."""
+        facts = super().facts()
+        if self._occluder is not None:
+            config = self._occluder.config
+            facts['profile'] = f'{config.profile} {config.severity_index}'
+            facts['seed'] = str(self._occluder.seed)
+        return facts
+
+    def _on_people(self, message: PersonArray) -> None:
+        try:
+            people = conversions.people_from_message(message)
+        except ValueError as error:
+            self.report(f'people skipped: {error}', error)
+            return
+        if self._reference == 'given':
+            box = people.boxes_px[0] if len(people) else np.full(4, np.nan)
+        else:
+            box = self._tracked_box(people)
+        if box is not None:
+            self._people.add(people.stamp_ns, box)
+
+    def _tracked_box(self, people: People) -> np.ndarray | None:
+        """Return the box of the first tracked person, in px of the image that came in."""
+        tracked = people.track_ids >= 0
+        tracked &= people.track_states != TrackState.LOST
+        if not tracked.any():
+            return None
+        box = body_box(people.joints_px[tracked][0], people.boxes_px[tracked][0]).astype(np.float64)
+        box[:2] += self._offsets.find(people.stamp_ns) or (0, 0)
+        return box
+
+    def _reference_box(self, stamp_ns: int) -> np.ndarray | None:
+        if self._reference == 'given':
+            box = self._people.find(stamp_ns, _BOX_WAIT_S)
+            if box is None and self.statistics.note('images_without_box') == 1:
+                self.get_logger().warning(
+                    'no people with the stamp of the image: the whole image is the reference'
+                )
+            return box
+        newest = self._people.newest()
+        return None if newest is None or newest[0] > stamp_ns else newest[1]
+
+    def work_on(self, frame: Frame, message: Any, received_ns: int) -> None:
+        """Hide, publish the report first: who gets the image can look up what was done to it."""
+        occluder = self._occluder
+        assert occluder is not None
+        width, height = frame.camera.width, frame.camera.height
+        box = None
+        if occluder.config.profile != 'none' and self._reference != 'image':
+            box = self._reference_box(frame.stamp_ns)
+        occlusion = occluder.apply(frame, box)
+        altered = occlusion.frame
+        self._offsets.add(frame.stamp_ns, occlusion.offset_px)
+        self.publisher(REPORT.name).publish(
+            conversions.occlusion_to_message(occlusion, width, height)
+        )
+        if not altered.camera.assumed:
+            self.publisher(INFO_OUT.name).publish(
+                conversions.camera_to_message(altered.camera, frame.stamp_ns, frame.frame_id)
+            )
+        if altered is not frame or not isinstance(message, Image):
+            message = conversions.image_to_message(altered.image, frame.stamp_ns, frame.frame_id)
+        self.publisher(IMAGE_OUT.name).publish(message)
+        self.statistics.add_result((time.time_ns() - received_ns) * 1e-6)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to end; return the exit code."""
+    return run([OcclusionNode], args)

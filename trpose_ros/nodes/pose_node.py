@@ -1,0 +1,160 @@
+"""pose_node: camera images in, tracked people with 2D and metric 3D joints out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from sensor_msgs.msg import Image
+
+from trpose_ros.drawing import draw_people
+from trpose_ros.estimators import EstimatorConfig
+from trpose_ros.msg import OcclusionReport
+from trpose_ros.msg import PersonArray
+from trpose_ros.msg import SkeletonInfo
+from trpose_ros.nodes import conversions
+from trpose_ros.nodes.image_node import CAMERA_INFO
+from trpose_ros.nodes.image_node import COMPRESSED
+from trpose_ros.nodes.image_node import IMAGE
+from trpose_ros.nodes.image_node import ImageConfig
+from trpose_ros.nodes.image_node import ImageNode
+from trpose_ros.nodes.image_node import system_ns
+from trpose_ros.nodes.parameters import Group
+from trpose_ros.nodes.running import run
+from trpose_ros.nodes.stage_node import Topic
+from trpose_ros.nodes.stamp_book import StampBook
+from trpose_ros.people import Frame
+from trpose_ros.people import People
+from trpose_ros.pipeline import PipelineConfig
+from trpose_ros.pipeline import PoseStage
+from trpose_ros.pipeline import PoseStageConfig
+from trpose_ros.pipeline import build_pose_stage
+from trpose_ros.skeletons import get_skeleton
+from trpose_ros.tracking import TrackerConfig
+
+PEOPLE = Topic('~/people', PersonArray, 'out', 'everybody, with 2D and metric 3D joints', depth=10)
+ANNOTATED = Topic(
+    '~/image_annotated', Image, 'out', 'the image with skeletons', when='somebody subscribes'
+)
+SKELETON = Topic('~/skeleton', SkeletonInfo, 'out', 'names and parents of the joints', 'latched')
+REPORT = Topic(
+    'occlusion_report',
+    OcclusionReport,
+    'in',
+    'of the occlusion node: the condition that the results then name',
+    depth=10,
+)
+
+
+@dataclass(frozen=True)
+class PoseNodeConfig:
+    """What is the pose node's own."""
+
+    estimator: str = field(
+        default='metrabs_torch',
+        metadata={'help': "implementation: 'metrabs_torch', or 'metrabs_tf' for a SavedModel"},
+    )
+
+
+class PoseNode(ImageNode):
+    """Runs the PoseStage on the newest image."""
+
+    GROUPS = (
+        Group(PoseNodeConfig),
+        Group(EstimatorConfig),
+        Group(ImageConfig),
+        Group(PoseStageConfig, omit=('detect_every_s', 'max_people', 'overlap')),
+        Group(PoseStageConfig, omit=('boxes',), live=True),
+        Group(TrackerConfig, prefix='tracker.'),
+    )
+    TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, REPORT, PEOPLE, ANNOTATED, SKELETON)
+
+    def __init__(self, name: str = 'pose_node', **options: Any) -> None:
+        super().__init__(name, **options)
+        self._stage: PoseStage | None = None
+        self._occlusions: StampBook[str] = StampBook()
+
+    def load(self) -> None:
+        """Load the estimator and the detector, warm them up."""
+        config = PipelineConfig(
+            estimator_name=self.parameters[PoseNodeConfig].estimator,
+            estimator=self.parameters[EstimatorConfig],
+            pose=self.parameters[PoseStageConfig],
+            tracker=self.parameters[TrackerConfig],
+        )
+        self._stage = build_pose_stage(config)
+        estimator = self._stage.estimator
+        self.get_logger().info(
+            f'{estimator.name} {estimator.weights_id}, skeleton {estimator.skeleton}, licence of '
+            f'the weights: {estimator.licence}'
+        )
+        skeleton = get_skeleton(estimator.skeleton)
+        self.publisher(SKELETON.name).publish(
+            conversions.skeleton_to_message(skeleton, system_ns(self), '')
+        )
+
+    def unload(self) -> None:
+        """Free the models."""
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None
+
+    def start(self) -> None:
+        """Begin without tracks."""
+        assert self._stage is not None
+        self._stage.reset()
+        self._occlusions = StampBook()
+        self.subscribe(REPORT, self._on_report)
+        super().start()
+
+    def apply(self, config: type, value: Any) -> None:
+        """Take new limits while running."""
+        if self._stage is not None:
+            self._stage.config = value
+
+    def facts(self) -> dict[str, str]:
+        """Return whom the estimator left out, by reason."""
+        facts = super().facts()
+        if self._stage is not None:
+            facts['weights'] = self._stage.estimator.weights_id
+            skipped = getattr(self._stage.estimator, 'skipped', {})
+            facts.update({f'skipped {name}': str(n) for name, n in sorted(skipped.items())})
+        return facts
+
+    def _on_report(self, message: OcclusionReport) -> None:
+        stamp_ns, _ = conversions.origin_of(message)
+        self._occlusions.add(stamp_ns, conversions.profile_of(message))
+
+    def work_on(self, frame: Frame, message: Any, received_ns: int) -> None:
+        """Estimate and publish."""
+        assert self._stage is not None
+        people = self._stage.process(frame)
+        published_ns = time.time_ns()
+        people = people.replace(
+            provenance=dataclasses.replace(
+                people.provenance,
+                occlusion=self._occlusions.find(frame.stamp_ns) or '',
+                received_ns=received_ns,
+                published_ns=published_ns,
+                dropped_frames=self.dropped,
+            )
+        )
+        self.publisher(PEOPLE.name).publish(conversions.people_to_message(people))
+        self.statistics.add_result((time.time_ns() - received_ns) * 1e-6)
+        self._annotate(frame, people)
+
+    def _annotate(self, frame: Frame, people: People) -> None:
+        """Draw, but only for somebody who looks."""
+        publisher = self.publisher(ANNOTATED.name)
+        if publisher.get_subscription_count():
+            drawn = draw_people(frame.image, people)
+            publisher.publish(conversions.image_to_message(drawn, frame.stamp_ns, frame.frame_id))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to end; return the exit code."""
+    return run([PoseNode], args)

@@ -1,0 +1,91 @@
+"""Runs nodes in a process: start, spin, end.
+
+The executor runs in the main thread and all its callbacks only store, so that one thread is
+enough. A model is loaded inside a callback: SIGINT interrupts that at once. A frame that is being
+worked on at the end may finish; if it does not within four seconds, the process ends without it,
+because a launch file kills what does not end within five.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
+
+from trpose_ros.nodes.stage_node import StageNode
+
+
+class _IntoRosLog(logging.Handler):
+    """Passes the library's log to that of ROS."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand over one record."""
+        logger = get_logger(record.name)
+        say = {logging.WARNING: logger.warning, logging.INFO: logger.info}
+        if record.levelno >= logging.ERROR:
+            logger.error(record.getMessage())
+        else:
+            say.get(record.levelno, logger.debug)(record.getMessage())
+
+
+def run(classes: Sequence[Callable[[], StageNode]], args: Sequence[str] | None = None) -> int:
+    """Make the nodes, spin until SIGINT, SIGTERM or shutdown; return the exit code."""
+    nodes: list[StageNode] = []
+    ended = True
+    try:
+        rclpy.init(args=None if args is None else list(args))
+        _forward_log()
+        executor = SingleThreadedExecutor()
+        for make in classes:
+            nodes.append(make())
+            executor.add_node(nodes[-1])
+        _start_soon(nodes)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (
+        rclpy.exceptions.ParameterException,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as error:
+        get_logger('trpose_ros').fatal(f'cannot start: {error}')
+        return 1
+    finally:
+        # From here on the end is under way: a second Ctrl-C must not tear it apart.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for node in nodes:
+            ended &= node.close()
+        rclpy.try_shutdown()
+    if not ended:
+        print('a frame is still being worked on: ending without it', file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(0)  # the interpreter would wait for the worker thread
+    return 0
+
+
+def _forward_log() -> None:
+    logger = logging.getLogger('trpose_ros')
+    logger.addHandler(_IntoRosLog())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _start_soon(nodes: Sequence[StageNode]) -> None:
+    """Let the executor start the nodes, so that they can be asked and stopped meanwhile."""
+
+    def start() -> None:
+        timer.cancel()
+        for node in nodes:
+            node.autostart()
+
+    timer = nodes[0].create_timer(0.0, start)
