@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import crop_camera
 from trpose_ros.cameras import project
+from trpose_ros.cameras import unproject
 from trpose_ros.people import JointState
 from trpose_ros.people import People
 from trpose_ros.people import TrackState
@@ -148,6 +149,73 @@ def test_box_of_a_body_reaching_out_of_the_image():
     truth = project(BODY + np.array((0, 0.3, 1.2)), CAMERA)
     assert boxes[0, 1] + boxes[0, 3] > truth[:, 1].max() > CAMERA.height
     assert boxes[0, 1] < truth[:, 1].min()
+
+
+def squeezed(share, stamp_ms):
+    """Return a person at 3 m whom the estimator takes for one of ``share`` of the size."""
+    now = people((0, 0, 3), stamp_ms=stamp_ms)
+    top = now.joints_px[:, 10:11]
+    joints_px = (now.joints_px - top) * share + top
+    joints_m = unproject(joints_px, BODY[:, 2] + 3 / share, CAMERA)
+    return now.replace(joints_px=joints_px, joints_m=joints_m.astype(np.float32))
+
+
+def test_box_does_not_collapse_with_an_estimate_that_shrinks_all_at_once():
+    tracker = Tracker()
+    for step in range(5):
+        tracker.update(people((0, 0, 3), stamp_ms=33 * step), CAMERA)
+    full = tracker.predict_boxes(CAMERA, 165 * MS)[1][0]
+    out = tracker.update(squeezed(0.6, 165), CAMERA)  # as if it had leapt from 3 m to 5 m
+    assert out.track_ids.tolist() == [0]
+    assert tracker.predict_boxes(CAMERA, 198 * MS)[1][0, 3] > 0.93 * full[3]
+    tracker.update(people((0, 0, 3), stamp_ms=198), CAMERA)
+    again = tracker.predict_boxes(CAMERA, 231 * MS)[1][0]
+    assert again[3] == pytest.approx(full[3], rel=0.03)
+    for step in range(7, 40):  # what lasts is believed
+        tracker.update(squeezed(0.6, 33 * step), CAMERA)
+    assert tracker.predict_boxes(CAMERA, 1320 * MS)[1][0, 3] == pytest.approx(
+        0.6 * full[3], rel=0.05
+    )
+
+
+@pytest.mark.parametrize('speed', [-2.0, 2.0])
+def test_box_follows_somebody_who_runs_along_the_optical_axis(speed):
+    tracker = Tracker()
+    for step in range(40):
+        place = (0, 0, 5 + speed * 0.033 * step)
+        _, boxes = tracker.predict_boxes(CAMERA, 33 * step * MS)
+        if step > 10:
+            truth = np.ptp(project(BODY + np.array(place), CAMERA)[:, 1])
+            assert boxes[0, 3] == pytest.approx(1.3 * truth, rel=0.04)  # padded by 15 %
+        tracker.update(people(place, stamp_ms=33 * step), CAMERA)
+
+
+def test_people_crossing_while_the_farther_one_is_hidden_keep_their_ids():
+    tracker, seen = Tracker(), {}
+    for step in range(80):
+        x = -1.6 + 0.04 * step
+        places = [(x, 0, 3)] + ([(-x, 0, 4)] if abs(x) > 0.3 else [])
+        out = tracker.update(people(*places, stamp_ms=33 * step), CAMERA)
+        for place in range(len(places)):
+            near = np.linalg.norm(out.joints_m[:, 0] - np.array(places[place]), axis=1)
+            if out.track_states[near.argmin()] != TrackState.SEARCHING:
+                seen.setdefault(place, set()).add(int(out.track_ids[near.argmin()]))
+    assert sorted(map(sorted, seen.values())) == [[0], [1]]
+
+
+def test_after_nobody_for_a_while_there_is_a_new_person():
+    tracker = Tracker()
+    for step in range(10):
+        tracker.update(people((0, 0, 3), stamp_ms=40 * step), CAMERA)
+    lost = []
+    for step in range(10, 200):
+        out = tracker.update(people(stamp_ms=40 * step), CAMERA)
+        lost += [step for state in out.track_states if state == TrackState.LOST]
+    assert len(lost) == 1
+    assert len(tracker) == 0
+    out = tracker.update(people((0, 0, 3), stamp_ms=8000), CAMERA)
+    assert out.track_ids.tolist() == [1]
+    assert out.track_states.tolist() == [TrackState.NEW]
 
 
 def test_nobody_is_searched_outside_the_view():

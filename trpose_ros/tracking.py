@@ -3,8 +3,11 @@
 A track remembers a full body in metres. For each new frame that body is moved with its own
 velocity and projected again; its box, padded, is where the estimator looks next. The box is that
 of the whole body, whatever the image shows of it, so it cannot shrink to the visible part and
-drag the estimate along. New poses are given to tracks by the assignment of least total distance
-in 3D and in the image, under gates that widen with the time a track was not seen.
+drag the estimate along; and where an estimate shrinks all at once, as if the person had leapt
+away, the box shrinks no faster than people can run.
+
+New poses are given to tracks by the assignment of least total distance in 3D and in the image,
+under gates that widen with the time a track was not seen.
 
 Life: NEW until seen for a while, then TRACKED; SEARCHING when not seen, predicted and searched
 for a limited time; LOST after that, reported once. All times are seconds from stamps. Stamps that
@@ -86,6 +89,7 @@ class _Track:
     first_ns: int
     seen_ns: int
     velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    nearest_m: float = float('nan')  # distance of the body that the box is made for
     state: TrackState = TrackState.NEW
     confirmed: bool = False
 
@@ -101,6 +105,23 @@ class _Track:
         joints_px[unknown] = _through(self.joints_px[unknown], self.camera, camera)
         return joints_m, joints_px
 
+    def box(self, camera: Camera, stamp_ns: int, config: TrackerConfig) -> np.ndarray | None:
+        """Return the padded box (4,) of the full body at a stamp, px."""
+        joints_m, joints_px = self.predict(camera, stamp_ns, config.coast_s)
+        centre = _finite_mean(joints_m[None])[0]
+        distance = float(np.linalg.norm(centre))
+        if 0.1 < self.nearest_m < distance:
+            nearer = joints_m + centre * (self.nearest_m / distance - 1.0)
+            nearer_px = project(nearer, camera)
+            joints_px = np.where(np.isfinite(nearer_px), nearer_px, joints_px)
+        return _body_box(joints_px, config.padding)
+
+    def _approach(self, config: TrackerConfig, elapsed: float) -> None:
+        """Follow the body's distance: at once when it comes nearer, else as fast as it can run."""
+        distance = float(np.linalg.norm(_finite_mean(self.joints_m[None])[0]))
+        limit = self.nearest_m + config.max_speed_m_s * max(elapsed, 0.0)
+        self.nearest_m = limit if limit < distance else distance
+
     def absorb(self, row: People, camera: Camera, stamp_ns: int, config: TrackerConfig) -> None:
         """Take a new measurement; joints it lacks move along with those it has."""
         new_m, new_px = row.joints_m[0].astype(float), row.joints_px[0].astype(float)
@@ -115,6 +136,7 @@ class _Track:
             self.velocity_m_s = self.velocity_m_s + share * (velocity - self.velocity_m_s)
         self.joints_m = _fill(new_m, self.joints_m + np.nan_to_num(move_m))
         self.joints_px = _fill(new_px, old_px + np.nan_to_num(move_px))
+        self._approach(config, elapsed)
         self.row, self.camera, self.seen_ns = row, camera, stamp_ns
         self.confirmed |= stamp_ns - self.first_ns >= round(config.confirm_s * 1e9)
         self.state = TrackState.TRACKED if self.confirmed else TrackState.NEW
@@ -151,8 +173,7 @@ class Tracker:
         for track in self._tracks:
             if stamp_ns - track.seen_ns > round(self.config.search_s * 1e9):
                 continue
-            _, joints_px = track.predict(camera, stamp_ns, self.config.coast_s)
-            box = _body_box(joints_px, self.config.padding)
+            box = track.box(camera, stamp_ns, self.config)
             if box is not None and _in_view(box, camera, self.config.min_visible):
                 ids.append(track.id)
                 boxes.append(box)
