@@ -32,6 +32,7 @@ def test_round_trip(saved):
     for name, value in TENSORS.items():
         np.testing.assert_array_equal(again.tensors[name], value)
         assert again.tensors[name].dtype == value.dtype
+        assert again.tensors[name].shape == value.shape
     assert weights.read_meta(saved.path) == META
     assert [p.name for p in saved.path.parent.iterdir()] == ['small.safetensors']
 

@@ -161,7 +161,7 @@ def save(path: str | Path, tensors: dict[str, np.ndarray], meta: dict[str, str])
     bad = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if bad:
         raise WeightsError(f'refusing to save {path}: NaN or infinity in {_listing(bad)}')
-    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    tensors = {name: np.asarray(value, order='C') for name, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix='.part')
     os.close(handle)
