@@ -60,7 +60,7 @@ def box_views(
     """
     boxes = np.asarray(boxes_px, np.float64).reshape(-1, 4)
     up = np.array([0.0, -1.0, 0.0]) if up is None else np.asarray(up, np.float64)
-    finite = np.isfinite(boxes).all(axis=1)
+    finite = np.asarray(np.isfinite(boxes).all(axis=1))
     area = (boxes[:, 2:] >= _MIN_BOX_PX).all(axis=1) if not compatible else finite
     x, y, w, h = np.where(finite[:, None], boxes, 1.0).T
     points = np.stack(  # centre, top, right, bottom, left: (N, 5, 2)

@@ -73,10 +73,10 @@ class CropRunner:
         self.dtype = dtype
         self._batch_size = batch_size
         self._compatible = compatible
-        model = fold_batch_norm(copy.deepcopy(model).eval().requires_grad_(False))
-        self._backbone = model.backbone.to(
-            device=device, dtype=dtype, memory_format=torch.channels_last
-        )
+        model = copy.deepcopy(model).eval().requires_grad_(False)
+        fold_batch_norm(model)
+        self._backbone = model.backbone.to(device, dtype)
+        self._backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._head = model.heatmap_heads.to(device=device, dtype=torch.float32)
 
     @torch.inference_mode()

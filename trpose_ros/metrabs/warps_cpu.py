@@ -89,7 +89,7 @@ def _draw(
             return
     positions = _positions(rotation, intrinsics, camera, side)
     positions = ((positions + 0.5) / factor - 0.5).astype(np.float32)
-    cv2.remap(source, positions, None, cv2.INTER_LINEAR, dst=crop)
+    cv2.remap(source, positions, np.empty(0, np.float32), cv2.INTER_LINEAR, dst=crop)
 
 
 def _positions(
