@@ -1,0 +1,211 @@
+"""What is evaluated: clips of images with ground truth, from recordings or data sets.
+
+An EvaluationClip gives frames one by one, as often as asked, and knows the truth and the
+protocol's reference box for every stamp. Recordings without a ground-truth topic can be opened
+too; they are then measured against an unoccluded run (runner.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trpose_ros.data.samples import DataError
+from trpose_ros.lift_stage import to_skeleton
+from trpose_ros.occlusion import reference_boxes
+from trpose_ros.people import Camera
+from trpose_ros.people import Frame
+from trpose_ros.people import People
+from trpose_ros.people import with_visibility
+from trpose_ros.sources import BagSource
+from trpose_ros.sources import SourceOptions
+
+if TYPE_CHECKING:
+    from trpose_ros.data.samples import Sample
+
+SKELETON = 'h36m_17'  # of the truth: the protocol's 17 joints
+
+
+@dataclass(frozen=True)
+class EvaluationClip:
+    """Frames with truth; ``identity`` is 'dataset|subject|action|camera', the seed of masks."""
+
+    identity: str
+    fps: float
+    truth: dict[int, People]  # by stamp, ns; empty: no ground truth
+    boxes_px: dict[int, np.ndarray]  # (4,) reference box of the first person, by stamp
+    open_frames: Callable[[], Iterator[Frame]]
+    describe: Callable[[], bytes]  # bytes that change when images or truth change
+    start_ns: int = 0  # the stamp at which the time of the conditions is zero
+    problems: tuple[str, ...] = ()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames in order, from the first one, every time."""
+        return self.open_frames()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the hash of the content, hexadecimal."""
+        return hashlib.sha256(self.describe()).hexdigest()
+
+    @property
+    def dataset(self) -> str:
+        """Return the name of the data set."""
+        return self.identity.partition('|')[0]
+
+
+def clip_of_sample(sample: Sample) -> EvaluationClip:
+    """Return a clip of a data set's sample (one person, images at hand).
+
+    Raises DataError for a sample without images, camera or 3D joints in the camera frame.
+    """
+    lacking = [
+        word
+        for word, there in (
+            ('images', sample.images is not None),
+            ('camera intrinsics', sample.camera is not None),
+            ('3D joints', sample.joints_m is not None and not sample.root_relative),
+            ('2D joints', sample.joints_px is not None),
+        )
+        if not there
+    ]
+    if lacking:
+        raise DataError(
+            f'{sample.identity} has no {", no ".join(lacking)}; an estimator needs images and '
+            f'cameras: prepare the data set with its videos (`trpose data`)'
+        )
+    sample = sample.to_skeleton(SKELETON)  # the same 17 joints for every estimator and lifter
+    stamps = [round(t * 1e9 / sample.fps) for t in range(len(sample))]
+    truth = {stamp: _true_people(sample, t, stamp) for t, stamp in enumerate(stamps)}
+    truth = {s: p for s, p in truth.items() if np.isfinite(p.joints_m).any()}
+    assert sample.joints_px is not None
+    boxes = dict(zip(stamps, reference_boxes(sample.joints_px), strict=True))
+
+    def frames() -> Iterator[Frame]:
+        assert sample.images is not None
+        assert sample.camera is not None
+        for t, stamp in enumerate(stamps):
+            yield Frame(sample.images[t], stamp, sample.camera, 'camera')
+
+    def describe() -> bytes:
+        assert sample.images is not None
+        digest = hashlib.sha256(f'{sample.identity}|{sample.fps}|{len(sample)}'.encode())
+        for array in (sample.joints_px, sample.joints_m, sample.valid):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        _describe_camera(digest, sample.camera)
+        for t in {0, len(sample) // 2, len(sample) - 1} if len(sample) else ():
+            digest.update(np.ascontiguousarray(sample.images[t]).tobytes())
+        return digest.digest()
+
+    return EvaluationClip(sample.identity, sample.fps, truth, boxes, frames, describe)
+
+
+def _true_people(sample: Sample, t: int, stamp: int) -> People:
+    assert sample.joints_px is not None
+    assert sample.joints_m is not None
+    joints_m = np.where(sample.valid[t][:, None], sample.joints_m[t], np.nan)
+    people = People.build(
+        stamp_ns=stamp,
+        frame_id='camera',
+        skeleton=sample.skeleton,
+        width=sample.width,
+        height=sample.height,
+        joints_px=sample.joints_px[t][None],
+        joints_m=joints_m[None],
+        track_ids=np.zeros(1, np.int32),
+    )
+    return with_visibility(people)
+
+
+def _describe_camera(digest: hashlib._Hash, camera: Camera | None) -> None:
+    if camera is not None:
+        digest.update(f'{camera.width}x{camera.height} {camera.model}'.encode())
+        digest.update(camera.matrix.tobytes() + camera.distortion.tobytes())
+
+
+def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> EvaluationClip:
+    """Return a clip of a recording; without a ground-truth topic ``truth`` is empty.
+
+    What is damaged is named in ``problems``. Raises BagError or SourceError when there is nothing
+    to read.
+    """
+    path, options = Path(path), options or SourceOptions()
+    source = BagSource(path, options)
+    try:
+        source.problems.clear()
+        stamps = [entry.frame.stamp_ns for entry in source.frames()]
+        problems = tuple(source.problems)
+        truth, boxes, topic = source.truth, source.reference_boxes, source.image_topic
+    finally:
+        source.close()
+    if not stamps:
+        raise DataError(f'{path}: no image of {topic} can be read; {"; ".join(problems)}')
+    periods = np.diff(stamps)
+    periods = periods[periods > 0]
+    fps = float(1e9 / np.median(periods)) if periods.size else 30.0
+    seen = set(stamps)
+    truth = {s: to_skeleton(p, SKELETON) for s, p in truth.items() if s in seen and len(p)}
+
+    def frames() -> Iterator[Frame]:
+        again = BagSource(path, options)
+        try:
+            for entry in again.frames():
+                yield entry.frame
+        finally:
+            again.close()
+
+    return EvaluationClip(
+        identity=f'bag|{path.stem.replace("|", "_")}|{topic.replace("|", "_")}|0',
+        fps=fps,
+        truth=truth,
+        boxes_px=boxes,
+        open_frames=frames,
+        describe=lambda: _file_digest(path),
+        start_ns=min(stamps),
+        problems=problems,
+    )
+
+
+def _file_digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob('*') if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        with file.open('rb') as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.digest()
+
+
+def open_data(name: str, limit: int = 0) -> list[EvaluationClip]:
+    """Return the clips of a recording (a path), of 'rendered', or of an installed data set.
+
+    ``limit`` > 0 keeps the first so many clips. Raises DataError when nothing can be evaluated,
+    and whatever the loader raises for data that are missing or damaged.
+    """
+    path = Path(name)
+    if path.exists():
+        return [clip_of_bag(path)]
+    samples: Iterator[Sample]
+    if name == 'rendered':
+        from trpose_ros.data.clips import rendered_test_clips
+
+        samples = iter(rendered_test_clips())
+    else:
+        from trpose_ros.data.registry import load_dataset
+
+        samples = load_dataset(name, split='test')
+    clips = []
+    for sample in samples:
+        clips.append(clip_of_sample(sample))
+        if len(clips) == limit:
+            break
+    if not clips:
+        raise DataError(f'{name} has no test clips')
+    return clips

@@ -1,0 +1,253 @@
+"""Rows of results: Parquet files, and the tables made from them.
+
+One row is one person in one clip under one condition, as one estimator and lifter saw it; the
+columns are those of measures.py. A table's cell is the mean over clips for every k of the seed,
+then mean and standard deviation over k.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trpose_ros.evaluation.metrics import finite_mean
+from trpose_ros.evaluation.metrics import severity_area
+from trpose_ros.occlusion import FIVE
+
+Row = dict[str, Any]
+
+# The columns of the study's table, in its order.
+COLUMNS = ('clean', 'random_box', 'fixed_lower', 'fixed_middle', 'fixed_upper', 'moving_box')
+HEADLINE = (
+    'mpjpe_occluded_mm',
+    'cvar95_mm',
+    'accel_mm_frame2',
+    'jitter_ratio',
+    'mrpe_mm',
+    'bone_cv_percent',
+    'coverage_percent',
+)
+
+
+class MissingExtraError(RuntimeError):
+    """pyarrow is not installed; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over clips; ``spread`` is the standard deviation over the seeds, NaN for one."""
+
+    mean: float
+    spread: float = float('nan')
+
+    def text(self, digits: int = 1) -> str:
+        """Return '81.2 +- 0.3', without the spread where there is none, or '-'."""
+        if math.isnan(self.mean):
+            return '-'
+        spread = '' if math.isnan(self.spread) else f' ± {self.spread:.{digits}f}'
+        return f'{self.mean:.{digits}f}{spread}'
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells by (row, column)."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]  # (estimator, lifter)
+    cells: dict[tuple[tuple[str, ...], str], Cell]
+
+    def cell(self, row: tuple[str, ...], column: str) -> Cell:
+        """Return a cell, an empty one where nothing was measured."""
+        return self.cells.get((row, column), Cell(float('nan')))
+
+    def markdown(self, digits: int = 1) -> str:
+        """Return the table as Markdown."""
+        head = ['estimator', 'lifter', *self.columns]
+        lines = [
+            f'**{self.title}**',
+            '',
+            '| ' + ' | '.join(head) + ' |',
+            '|---|---|' + '---:|' * len(self.columns),
+        ]
+        for row in self.rows:
+            cells = [self.cell(row, column).text(digits) for column in self.columns]
+            lines.append('| ' + ' | '.join([*row, *cells]) + ' |')
+        return '\n'.join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON takes; NaN becomes None."""
+        cells = [
+            {'estimator': row[0], 'lifter': row[1], 'column': column}
+            | {key: None if math.isnan(v) else v for key, v in vars(self.cell(row, column)).items()}
+            for row in self.rows
+            for column in self.columns
+        ]
+        return {'title': self.title, 'cells': cells}
+
+
+def study_table(rows: list[Row], measure: str, title: str = '') -> Table:
+    """Return the study's table of one measure: clean, the five conditions and their mean.
+
+    Main severities alone. The average is the plain mean of those of the five that were run, and
+    is empty unless all five were.
+    """
+    keys = _keys(rows)
+    cells = {}
+    for key in keys:
+        mine = [r for r in rows if (r['estimator'], r['lifter']) == key and r['main_severity']]
+        for column in COLUMNS:
+            cells[key, column] = _cell([r for r in mine if r['condition'] == column], measure)
+        cells[key, 'average'] = _average([cells[key, name] for name in FIVE])
+        clean = cells[key, 'clean'].mean
+        cells[key, 'average - clean'] = Cell(cells[key, 'average'].mean - clean)
+    columns = (*COLUMNS, 'average', 'average - clean')
+    return Table(title or f'{measure}, protocol v1', columns, keys, cells)
+
+
+def headline_table(rows: list[Row]) -> Table:
+    """Return the headline card's other measures, averaged over the five conditions."""
+    keys, cells = _keys(rows), {}
+    for key in keys:
+        mine = [r for r in rows if (r['estimator'], r['lifter']) == key and r['main_severity']]
+        for measure in HEADLINE:
+            per_condition = [
+                _cell([r for r in mine if r['condition'] == name], measure) for name in FIVE
+            ]
+            cells[key, measure] = _average(per_condition)
+        for measure in ('estimator_p95_ms', 'lifter_p95_ms', 'look_ahead'):
+            cells[key, measure] = Cell(float(finite_mean(np.array([r[measure] for r in mine]))))
+    columns = (*HEADLINE, 'estimator_p95_ms', 'lifter_p95_ms', 'look_ahead')
+    return Table('Mean of the five conditions, protocol v1', columns, keys, cells)
+
+
+def split_table(rows: list[Row]) -> Table:
+    """Return clean, visible and occluded joints' error over the five conditions.
+
+    A source whose joint convention merely suits the truth better gains on clean and visible
+    joints alike: the last column, occluded minus clean, is free of that.
+    """
+    keys, cells = _keys(rows), {}
+    columns = ('clean', 'visible', 'occluded', 'occluded - clean')
+    for key in keys:
+        mine = [r for r in rows if (r['estimator'], r['lifter']) == key and r['main_severity']]
+        cells[key, 'clean'] = _cell([r for r in mine if r['condition'] == 'clean'], 'mpjpe_mm')
+        for column in ('visible', 'occluded'):
+            cells[key, column] = _average(
+                [
+                    _cell([r for r in mine if r['condition'] == name], f'mpjpe_{column}_mm')
+                    for name in FIVE
+                ]
+            )
+        cells[key, 'occluded - clean'] = Cell(
+            cells[key, 'occluded'].mean - cells[key, 'clean'].mean
+        )
+    return Table('MPJPE of visible and occluded joints, mm', columns, keys, cells)
+
+
+def severity_table(rows: list[Row], condition: str, measure: str = 'mpjpe_mm') -> Table:
+    """Return the severity curve of a condition, and the area below it over its width."""
+    chosen = [r for r in rows if r['condition'] == condition]
+    order = sorted({(r['severity_value'], r['severity']) for r in chosen})
+    keys, cells = _keys(chosen), {}
+    for key in keys:
+        mine = [r for r in chosen if (r['estimator'], r['lifter']) == key]
+        for _, label in order:
+            cells[key, label] = _cell([r for r in mine if r['severity'] == label], measure)
+        means = np.array([cells[key, label].mean for _, label in order])
+        cells[key, 'area'] = Cell(severity_area(np.array([value for value, _ in order]), means))
+    columns = (*(label for _, label in order), 'area')
+    return Table(f'{measure} by severity of {condition}', columns, keys, cells)
+
+
+def _keys(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
+    return tuple(dict.fromkeys((r['estimator'], r['lifter']) for r in rows))
+
+
+def _cell(rows: list[Row], measure: str) -> Cell:
+    """Return the mean over actions' means of each k, then mean and deviation over k."""
+    by_k: dict[int, dict[str, list[float]]] = {}
+    for row in rows:
+        by_k.setdefault(row['k'], {}).setdefault(row['action'], []).append(row[measure])
+    means = np.array(
+        [
+            finite_mean(np.array([finite_mean(np.array(v)) for v in actions.values()]))
+            for actions in by_k.values()
+        ]
+    )
+    means = means[np.isfinite(means)]
+    if means.size == 0:
+        return Cell(float('nan'))
+    return Cell(float(means.mean()), float(means.std(ddof=1)) if means.size > 1 else math.nan)
+
+
+def _average(cells: list[Cell]) -> Cell:
+    """Return the plain mean of conditions; spreads are independent, so they add in squares."""
+    mean = float(np.mean([cell.mean for cell in cells]))
+    spreads = np.nan_to_num([cell.spread for cell in cells])
+    spread = float(np.sqrt((spreads**2).sum()) / len(cells))
+    return Cell(mean, spread if spread > 0 else math.nan)
+
+
+def write_rows(file: Path, rows: list[Row]) -> None:
+    """Write rows as Parquet, whole or not at all; raises MissingExtraError without pyarrow."""
+    arrow, parquet = _pyarrow()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = arrow.table({name: [row.get(name) for row in rows] for name in names})
+    _replace(file, lambda temporary: parquet.write_table(table, temporary))
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Read rows from Parquet."""
+    _, parquet = _pyarrow()
+    return parquet.read_table(file).to_pylist()
+
+
+def is_readable(file: Path) -> bool:
+    """Say whether a Parquet file is there and whole."""
+    if not file.is_file():
+        return False
+    arrow, parquet = _pyarrow()
+    try:
+        parquet.read_metadata(file)
+    except (OSError, arrow.ArrowException):
+        return False
+    return True
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    text = json.dumps(value, indent=2) + '\n'
+    _replace(file, lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
+
+
+def _replace(file: Path, write: Callable[[str], object]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix='.part')
+    os.close(handle)
+    try:
+        write(temporary)
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "results are Parquet files and need pyarrow: pip install 'trpose_ros[evaluate]'"
+        ) from error
+    return pyarrow, pyarrow.parquet
