@@ -1,10 +1,12 @@
-"""Rendered video clips: real motion on a dressed body in front of a camera, with exact truth.
+"""Rendered video clips of real motion with exact ground truth: camera, joints, boxes, visibility.
 
-A clip is a pure function of its configuration, so a data set of clips is a list of seeds. The
-truth of a frame says where every joint is, also outside the image (TRUNCATED) and behind the
-body (OCCLUDED), and its boxes are the reference boxes that protocol v1 measures occlusions by.
-Motion, body and picture on the wall all come from the same split, so that a test clip shows
-nothing that training has seen.
+A clip is a pure function of its configuration. Dressed bodies follow motion capture of held-out
+subjects in a room with a held-out photograph on the wall, seen by a still camera at a robot's height. Frames are
+drawn one at a time at twice their size and averaged down, so a clip of any length needs little
+memory. Labels come from the posed rig: a joint is TRUNCATED when it projects outside the image,
+OCCLUDED when anything but the flesh around it lies in front of it, else VISIBLE.
+
+World frame: z up, metres, floor at z = 0. Labels are in the camera's optical frame.
 """
 
 from __future__ import annotations
@@ -23,46 +25,61 @@ from trpose_ros.data.bodies import SHAPE_SPLITS
 from trpose_ros.data.bodies import BodyLibrary
 from trpose_ros.data.bodies import Figure
 from trpose_ros.data.motion import MotionPack
+from trpose_ros.data.posing import Posed
 from trpose_ros.data.posing import pose_rig
+from trpose_ros.data.rasterizer import Light
+from trpose_ros.data.rasterizer import image_bounds
+from trpose_ros.data.rasterizer import posed_vertices
 from trpose_ros.data.rasterizer import random_light
 from trpose_ros.data.rasterizer import render
+from trpose_ros.data.rasterizer import to_camera
 from trpose_ros.data.rooms import Room
 from trpose_ros.data.sprites import joint_visibility
 from trpose_ros.data.sprites import load_motion
 from trpose_ros.data.sprites import look_at
 from trpose_ros.data.sprites import to_srgb
-from trpose_ros.occlusion_boxes import reference_boxes
 from trpose_ros.people import Camera
 from trpose_ros.people import Frame
 from trpose_ros.people import JointState
 from trpose_ros.people import People
+from trpose_ros.people import RootSource
 from trpose_ros.people import TrackState
 from trpose_ros.people import with_visibility
 
-FRAME_ID = 'camera_optical_frame'
-_SUPERSAMPLING = 2
+_FINE = 2  # frames are drawn this many times larger
+_BLEND_S = 0.4  # motions that follow each other are cross-faded
+_APART_M = 0.75  # people keep this distance, hip to hip
+_NEAR_M = 0.1
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """One clip."""
+    """One clip. ``motions`` has one entry per person; names joined by '+' follow each other."""
 
+    motions: tuple[str, ...] = ()
     split: str = field(default='test', metadata={'choices': ('train', 'val', 'test')})
+    seconds: float = field(default=8.0, metadata={'range': (0.03, 600.0)})
+    width: int = field(default=640, metadata={'range': (32, 4096)})
+    height: int = field(default=480, metadata={'range': (32, 4096)})
+    fov_deg: float = field(
+        default=65.0, metadata={'help': 'horizontal field of view', 'range': (20.0, 120.0)}
+    )
+    framing: str = field(
+        default='whole',
+        metadata={
+            'help': "'whole' keeps everybody inside the image, 'near' lets a close camera cut "
+            'people off',
+            'choices': ('whole', 'near'),
+        },
+    )
+    camera_height_m: float = field(default=1.2, metadata={'range': (0.1, 4.0)})
+    background: str = field(default='', metadata={'help': 'picture on the wall; empty: drawn'})
+    defocus_px: float = field(
+        default=1.0, metadata={'help': 'blur of the background, std', 'range': (0.0, 20.0)}
+    )
+    noise: float = field(default=2.0, metadata={'help': 'std, grey levels', 'range': (0.0, 50.0)})
+    start_ns: int = 1_700_000_000_000_000_000
     seed: int = 0
-    motion: str = field(default='', metadata={'help': "name of the motion clip; '' = drawn"})
-    begin_s: float = field(
-        default=-1.0, metadata={'help': 'where in the motion it begins, s; below 0 = drawn'}
-    )
-    seconds: float = field(default=6.0, metadata={'range': (0.03, 600.0)})
-    width: int = field(default=640, metadata={'range': (32, 8192)})
-    height: int = field(default=480, metadata={'range': (32, 8192)})
-    distance_m: float = field(
-        default=0.0, metadata={'help': 'camera to the middle of the path; 0 = drawn 2.5 to 5 m'}
-    )
-    azimuth_deg: float = field(
-        default=-1.0, metadata={'help': 'side from which it is seen; below 0 = drawn'}
-    )
-    noise: float = field(default=3.0, metadata={'help': 'sensor noise, grey levels'})
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -70,150 +87,237 @@ class ClipConfig:
 
 
 @dataclass(frozen=True)
-class ClipFrame:
-    """An image and what is true in it."""
-
-    frame: Frame
-    truth: People
+class _Actor:
+    figure: Figure
+    posed: Posed
+    bones: np.ndarray  # (T, 31, 3, 4)
 
 
 class Clip:
-    """Renders the frames of one clip; the truth is there before the first one is drawn."""
+    """T frames of N people, drawn when asked for."""
 
-    def __init__(
-        self,
-        config: ClipConfig,
-        library: BodyLibrary | None = None,
-        motion: MotionPack | None = None,
-        backgrounds: Backgrounds | None = None,
-    ) -> None:
-        """Draw body, light, place and camera; the packs are loaded when they are not given.
+    def __init__(self, config: ClipConfig, library: BodyLibrary | None = None) -> None:
+        """Cast, place the people and the camera.
 
-        Raises:
-            PackError: a data pack is missing.
-            ValueError: there is no motion of that name, or none that is long enough.
-
+        Raises ValueError for a motion or background that the split does not have, and
+        bodies.PackError when the data packs are missing.
         """
+        rng = np.random.default_rng(config.seed)
         self.config = config
-        rng = np.random.default_rng([11, ('train', 'val', 'test').index(config.split), config.seed])
-        motion = motion or load_motion(config.split)
+        self.motion = load_motion(config.split)
+        names = config.motions or (str(rng.choice(self.motion.names)),)
+        count = max(1, round(config.seconds * self.motion.rate_hz))
         library = library or BodyLibrary()
-        self.rate_hz = motion.rate_hz
-        self._figure: Figure = library.dress(int(rng.choice(SHAPE_SPLITS[config.split])), rng)
-        self.motion_name, moves = _cut(motion, config, rng)
-        posed = pose_rig(self._figure.rig, moves, rng)
-        self._bones = posed.matrices(self._figure.rig)
-        self._light = random_light(rng)
-        self._rotation, self._position, self.camera = _place(posed.joints_m, config, rng)
-        picture = (backgrounds or Backgrounds(config.split)).picture(rng)
-        self._world_m = posed.joints_m
-        behind = (posed.joints_m - self._position) @ self._rotation[2]
-        wall_m = float(behind.max()) + rng.uniform(1.0, 2.5)
-        self._room = Room(self.camera, self._rotation, self._position, wall_m, picture, rng)
-        self._noise = rng.integers(1 << 30)
-        self.joints_m = (posed.joints_m - self._position) @ self._rotation.T
-        self.joints_px = project(self.joints_m, self.camera)
-        self.boxes_px = reference_boxes(self.joints_px)
+        paths = _apart([play(self.motion, name, count) for name in names], rng)
+        self._actors = [self._cast(library, path, rng) for path in paths]
+        focal = config.width / 2 / np.tan(np.radians(config.fov_deg) / 2)
+        matrix = np.array(
+            [[focal, 0, (config.width - 1) / 2], [0, focal, (config.height - 1) / 2], [0, 0, 1.0]]
+        )
+        self.camera = Camera(config.width, config.height, matrix)
+        joints = np.concatenate([actor.posed.joints_m for actor in self._actors], axis=1)
+        self.rotation, self.position_m = _place_camera(joints, self.camera, config, rng)
+        self._light = _indoor(random_light(rng))
+        self._back = self._room(rng)
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return len(self.joints_m)
+        return len(self._actors[0].bones)
 
-    def frames(self, first_ns: int = 0) -> Iterator[ClipFrame]:
-        """Render all frames; the first one has the stamp ``first_ns``."""
-        for k in range(len(self)):
-            yield self.frame(k, first_ns + round(k * 1e9 / self.rate_hz))
+    def __iter__(self) -> Iterator[tuple[Frame, People]]:
+        """Yield every frame with its truth."""
+        for index in range(len(self)):
+            yield self.draw(index)
 
-    def frame(self, k: int, stamp_ns: int) -> ClipFrame:
-        """Render frame ``k``."""
-        config, more = self.config, _SUPERSAMPLING
-        intrinsics = self.camera.matrix.copy()
-        intrinsics[:2] *= more
-        intrinsics[:2, 2] += (more - 1) / 2  # pixel centres are integers at both sizes
-        size = (config.width * more, config.height * more)
+    def stamp_ns(self, index: int) -> int:
+        """Return the time of a frame."""
+        return self.config.start_ns + round(index * 1e9 / self.motion.rate_hz)
+
+    def draw(self, index: int) -> tuple[Frame, People]:
+        """Render frame ``index`` and return it with the people in it, in the order of casting."""
+        if not 0 <= index < len(self):
+            raise IndexError(f'frame {index} of a clip with {len(self)} frames')
+        size = (_FINE * self.camera.width, _FINE * self.camera.height)
+        fine = self.camera.matrix.copy()
+        fine[:2] *= _FINE
+        fine[:2, 2] += (_FINE - 1) / 2  # pixel centres are integers at both sizes
         raster = render(
-            [self._figure],
-            [self._bones[k]],
-            self._rotation,
-            self._position,
-            intrinsics,
+            [actor.figure for actor in self._actors],
+            [actor.bones[index] for actor in self._actors],
+            self.rotation,
+            self.position_m,
+            fine,
             size,
             self._light,
         )
-        body = raster.owner >= 0
-        layer = np.dstack([to_srgb(raster.rgb) * body[..., None], body.astype(np.float32)])
-        layer = cv2.resize(layer, (config.width, config.height), interpolation=cv2.INTER_AREA)
-        room = self._room.with_shadow(self._world_m[k])
-        image = layer[..., :3] + room * (1 - layer[..., 3:])
-        rng = np.random.default_rng([int(self._noise), k])
-        image += rng.standard_normal(image.shape, dtype=np.float32) * config.noise
-        pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-        visible = joint_visibility(self.joints_m[k], intrinsics, raster.depth_m)
-        return ClipFrame(
-            Frame(pixels, stamp_ns, self.camera, FRAME_ID), self._truth(k, stamp_ns, visible)
+        mask = (raster.owner >= 0).astype(np.float32)[..., None]
+        layer = np.concatenate([to_srgb(raster.rgb) * mask, mask], axis=2)
+        layer = cv2.resize(
+            layer, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
         )
+        room = self._back.with_shadow([actor.posed.joints_m[index] for actor in self._actors])
+        image = room * (1 - layer[..., 3:]) + layer[..., :3]
+        rng = np.random.default_rng([self.config.seed, index])
+        image += rng.normal(0, self.config.noise, image.shape[:2]).astype(np.float32)[..., None]
+        picture = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        frame = Frame(picture, self.stamp_ns(index), self.camera, 'camera')
+        return frame, self._truth(index, fine, raster.depth_m)
 
-    def _truth(self, k: int, stamp_ns: int, visible: np.ndarray) -> People:
-        states = np.where(visible, JointState.VISIBLE, JointState.OCCLUDED)
-        return with_visibility(
-            People.build(
-                stamp_ns=stamp_ns,
-                frame_id=FRAME_ID,
-                skeleton='h36m_17',
-                width=self.config.width,
-                height=self.config.height,
-                joints_px=self.joints_px[k][None],
-                joints_m=self.joints_m[k][None],
-                boxes_px=self.boxes_px[k][None],
-                joint_states=states[None],
-                track_ids=np.zeros(1),
-                track_states=np.array([TrackState.TRACKED]),
-            )
+    def truth(self, index: int) -> People:
+        """Return the people of a frame (draws it, for the visibility)."""
+        return self.draw(index)[1]
+
+    def _truth(self, index: int, fine: np.ndarray, depth_m: np.ndarray) -> People:
+        joints, states, boxes = [], [], []
+        for actor in self._actors:
+            seen = (actor.posed.joints_m[index] - self.position_m) @ self.rotation.T
+            visible = joint_visibility(seen, fine, depth_m)
+            states.append(np.where(visible, JointState.VISIBLE, JointState.OCCLUDED))
+            joints.append(seen)
+            vertices = posed_vertices(actor.figure, actor.bones[index])
+            span = image_bounds(to_camera(vertices, self.rotation, self.position_m), _NEAR_M)
+            low, high = span * self.camera.matrix[[0, 1], [0, 1]] + self.camera.matrix[:2, 2]
+            boxes.append([*low, *(high - low)])
+        joints_m = np.stack(joints)
+        count = len(joints_m)
+        people = People.build(
+            stamp_ns=self.stamp_ns(index),
+            frame_id='camera',
+            skeleton='h36m_17',
+            width=self.camera.width,
+            height=self.camera.height,
+            joints_px=project(joints_m, self.camera),
+            joints_m=joints_m,
+            boxes_px=np.array(boxes),
+            scores=np.ones(count),
+            joint_scores=np.ones(joints_m.shape[:2]),
+            joint_states=np.stack(states),
+            track_ids=np.arange(count),
+            track_states=np.full(count, TrackState.TRACKED),
+            root_sources=np.full(count, RootSource.ESTIMATOR),
         )
+        return with_visibility(people)
+
+    def _cast(self, library: BodyLibrary, path: np.ndarray, rng: np.random.Generator) -> _Actor:
+        shape = int(rng.choice(SHAPE_SPLITS[self.config.split]))
+        figure = library.dress(shape, rng)
+        posed = pose_rig(figure.rig, path, rng)
+        lift = posed.joints_m[..., 2].min() - 0.07  # no ankle sinks into the floor
+        shift = np.array([0.0, 0.0, min(lift, 0.0)])
+        posed = Posed(posed.rotations, posed.heads - shift, posed.joints_m - shift)
+        return _Actor(figure, posed, posed.matrices(figure.rig))
+
+    def _room(self, rng: np.random.Generator) -> Room:
+        """Return the room: its wall stands behind everybody."""
+        config, pictures = self.config, Backgrounds(self.config.split)
+        picture = pictures.picture(rng)
+        if config.background:
+            if config.background not in pictures.names:
+                raise ValueError(
+                    f'background {config.background!r} is not in split {config.split!r}; it has '
+                    f'{pictures.names}'
+                )
+            picture = pictures.images[pictures.names.index(config.background)]
+        heading = self.rotation[2] * [1, 1, 0]
+        heading /= np.linalg.norm(heading)
+        reach = max(
+            float(((a.posed.joints_m - self.position_m) @ heading).max()) for a in self._actors
+        )
+        wall_m = reach + rng.uniform(0.6, 2.0)
+        return Room(self.camera, self.rotation, self.position_m, wall_m, picture, rng)
 
 
-def _cut(
-    motion: MotionPack, config: ClipConfig, rng: np.random.Generator
-) -> tuple[str, np.ndarray]:
-    """Return the name of a motion clip and the (T, 17, 3) part of it that is shown."""
-    count = max(1, round(config.seconds * motion.rate_hz))
-    named = [i for i, name in enumerate(motion.names) if config.motion in ('', name)]
-    long = [i for i in named if motion.lengths[i] >= count]
-    if not long:
+def play(motion: MotionPack, names: str, frames: int) -> np.ndarray:
+    """Return (frames, 17, 3) world joints of motions joined by '+', starting at the origin.
+
+    Each motion goes on where and in the direction in which the last one ended, cross-faded; the
+    end is held back and forth when they are too short. Raises ValueError for an unknown name.
+    """
+    path = np.zeros((0, 17, 3))
+    for name in names.split('+'):
+        if name not in motion.names:
+            raise ValueError(f'no motion {name!r} in this split; it has {sorted(motion.names)}')
+        following = motion.clip(motion.names.index(name)).astype(np.float64)
+        path = _append(path, following, round(_BLEND_S * motion.rate_hz))
+    order = np.arange(frames)
+    last = max(len(path) - 1, 1)
+    order = last - np.abs(order % (2 * last) - last)  # there and back again
+    path = path[np.minimum(order, len(path) - 1)]
+    return path - path[0, 0] * [1, 1, 0]
+
+
+def _append(path: np.ndarray, following: np.ndarray, blend: int) -> np.ndarray:
+    if len(path) == 0:
+        return following
+    blend = min(blend, len(path), len(following))
+    turn = _heading(path[-blend]) - _heading(following[0])
+    moved = (following - following[0, 0] * [1, 1, 0]) @ _yaw(turn).T + path[-blend, 0] * [1, 1, 0]
+    share = np.linspace(0, 1, blend)[:, None, None]
+    mixed = path[-blend:] * (1 - share) + moved[:blend] * share
+    return np.concatenate([path[:-blend], mixed, moved[blend:]])
+
+
+def _heading(pose: np.ndarray) -> float:
+    line = pose[4] - pose[1]  # from the right to the left hip
+    return float(np.arctan2(line[1], line[0]))
+
+
+def _yaw(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+
+
+def _apart(paths: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Turn and move paths so that people share a room without walking through each other."""
+    placed: list[np.ndarray] = []
+    for path in paths:
+        centred = path - (path[:, 0].min(axis=0) + path[:, 0].max(axis=0)) / 2 * [1, 1, 0]
+        best, most = centred, -1.0
+        for attempt in range(60):
+            room = 0.3 * len(paths) + 0.03 * attempt if placed else 0.0
+            shift = np.array([*rng.uniform(-room, room, 2), 0.0])
+            moved = centred @ _yaw(rng.uniform(0, 2 * np.pi)).T + shift
+            gaps = [np.linalg.norm((moved - p)[:, 0, :2], axis=1).min() for p in placed]
+            gap = min(gaps, default=np.inf)
+            if gap > most:
+                best, most = moved, gap
+            if gap > _APART_M:
+                break
+        placed.append(best)
+    return placed
+
+
+def _place_camera(
+    joints_m: np.ndarray, camera: Camera, config: ClipConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rotation (3, 3) and position of a still camera for joints (T, M, 3)."""
+    middle = (joints_m.min(axis=(0, 1)) + joints_m.max(axis=(0, 1))) / 2
+    margin = 0.05 if config.framing == 'whole' else -0.6
+    best: tuple[float, np.ndarray, np.ndarray] | None = None
+    for azimuth in rng.uniform(0, 2 * np.pi, 12):
+        for distance in np.arange(1.5, 14.0, 0.25):
+            away = distance * np.array([np.cos(azimuth), np.sin(azimuth), 0])
+            position = np.array([*middle[:2], config.camera_height_m]) + away
+            aim = middle if config.framing == 'whole' else [*middle[:2], config.camera_height_m]
+            rotation = look_at(position, np.asarray(aim))
+            seen = (joints_m - position) @ rotation.T
+            if seen[..., 2].min() < 0.6:
+                continue
+            px = project(seen, camera) / [camera.width, camera.height]
+            if (px > margin).all() and (px < 1 - margin).all():
+                if best is None or distance < best[0]:
+                    best = (float(distance), rotation, position)
+                break
+    if best is None:
         raise ValueError(
-            f'no motion {config.motion!r} of {config.seconds:g} s in split {config.split!r}; '
-            f'the longest of {len(named)} has '
-            f'{max((motion.lengths[i] for i in named), default=0) / motion.rate_hz:.1f} s'
+            f'nobody fits into a view of {config.fov_deg} degrees within 14 m; shorten the clip '
+            'or widen fov_deg'
         )
-    chosen = long[int(rng.integers(len(long)))]
-    spare = int(motion.lengths[chosen]) - count
-    begin = int(rng.integers(spare + 1))
-    if config.begin_s >= 0:
-        begin = min(round(config.begin_s * motion.rate_hz), spare)
-    return motion.names[chosen], motion.clip(chosen)[begin : begin + count]
+    return best[1], best[2]
 
 
-def _place(
-    joints_m: np.ndarray, config: ClipConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, Camera]:
-    """Return rotation (3, 3), position (3,) and camera: the whole path is in front of it."""
-    low, high = joints_m.min(axis=(0, 1)), joints_m.max(axis=(0, 1))
-    middle = np.array([*(low + high)[:2] / 2, 0.9])
-    distance = config.distance_m or rng.uniform(2.5, 5.0)
-    azimuth = np.radians(config.azimuth_deg if config.azimuth_deg >= 0 else rng.uniform(0, 360))
-    height = rng.uniform(0.7, 1.9)
-    direction = np.array([np.cos(azimuth), np.sin(azimuth)])
-    # Step back until nobody is nearer than 1.2 m.
-    ahead = ((joints_m[..., :2] - middle[:2]) @ direction).max()
-    distance = max(distance, ahead + 1.2)
-    position = np.array([*(middle[:2] + distance * direction), height])
-    fov = np.radians(rng.uniform(50.0, 65.0))
-    focal = config.width / 2 / np.tan(fov / 2)
-    matrix = np.array(
-        [
-            [focal, 0.0, (config.width - 1) / 2],
-            [0.0, focal, (config.height - 1) / 2],
-            [0.0, 0.0, 1.0],
-        ]
+def _indoor(light: Light) -> Light:
+    """Return the light without the hardest sun: a video of a room."""
+    return Light(
+        light.ambient_sky, light.ambient_ground, 0.7 * light.sun, light.direction, light.gloss
     )
-    return look_at(position, middle), position, Camera(config.width, config.height, matrix)

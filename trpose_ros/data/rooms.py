@@ -8,6 +8,8 @@ photograph is not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -59,14 +61,15 @@ class Room:
         image = cv2.GaussianBlur(image * light[..., None], (0, 0), 0.8)
         self.image = np.clip(image, 0, 255).astype(np.float32)
 
-    def with_shadow(self, joints_m: np.ndarray) -> np.ndarray:
-        """Return the picture (H, W, 3) float32 with the shadow of (17, 3) world joints."""
+    def with_shadow(self, people_m: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the picture (H, W, 3) float32 with shadows of people (17, 3), world frame."""
         light = np.ones(self._on_floor.shape)
-        for joint, size in ((0, 0.28), (3, 0.12), (6, 0.12)):
-            height = max(float(joints_m[joint, 2]), 0.0)
-            width = size + 0.25 * height * (joint != 0)
-            apart = ((self._floor_m - joints_m[joint, :2]) ** 2).sum(axis=-1)
-            light *= 1 - _SHADOW * np.exp(-apart / (2 * width**2)) / (1 + height * (joint != 0))
+        for joints_m in people_m:
+            for joint, size in ((0, 0.28), (3, 0.12), (6, 0.12)):
+                height = 0.0 if joint == 0 else max(float(joints_m[joint, 2]) - 0.08, 0.0)
+                width = size + 0.25 * height
+                apart = ((self._floor_m - joints_m[joint, :2]) ** 2).sum(axis=-1)
+                light *= 1 - _SHADOW * np.exp(-apart / (2 * width**2)) / (1 + height)
         light = np.where(self._on_floor, light, 1.0)
         return self.image * light[..., None].astype(np.float32)
 
@@ -82,11 +85,9 @@ def _floor(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray
     column = np.floor(v / length + (0 if tiles else 0.37) * row)
     tone = np.sin(row * 12.9898 + column * 78.233) * 43758.5453
     tone = tone - np.floor(tone)
-    base = (
-        rng.uniform([70, 65, 60], [190, 175, 160])
-        if tiles
-        else rng.uniform([95, 65, 40], [190, 150, 110])
-    )
+    # Stone is grey, wood is brown; neither is ever colourful.
+    tint = np.array([1.0, 0.97, 0.93]) if tiles else np.array([1.0, 0.76, 0.54])
+    base = rng.uniform(90, 190) * tint * rng.uniform(0.96, 1.04, 3)
     joint = np.minimum(u / width - row, 1 - (u / width - row)) * width < 0.006
     grain = 0 if tiles else 0.04 * np.sin(60 * u + 3 * np.sin(4 * v + 9 * tone))
     shade = 0.9 + (0.08 if tiles else 0.2) * (tone - 0.5) + grain - 0.18 * joint
