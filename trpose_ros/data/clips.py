@@ -1,9 +1,9 @@
 """Rendered video clips of real motion with exact ground truth: camera, joints, boxes, visibility.
 
 A clip is a pure function of its configuration. Dressed bodies follow motion capture of held-out
-subjects in a room with a held-out photograph on the wall, seen by a still camera at a robot's height. Frames are
-drawn one at a time at twice their size and averaged down, so a clip of any length needs little
-memory. Labels come from the posed rig: a joint is TRUNCATED when it projects outside the image,
+subjects in a room with a held-out photograph on the wall, seen by a still camera at a robot's
+height. Frames are drawn one at a time at twice their size and averaged down, so a clip of any
+length needs little memory. Labels come from the posed rig: a joint is TRUNCATED when it projects outside the image,
 OCCLUDED when anything but the flesh around it lies in front of it, else VISIBLE.
 
 World frame: z up, metres, floor at z = 0. Labels are in the camera's optical frame.
