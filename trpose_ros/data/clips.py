@@ -163,6 +163,11 @@ class Clip:
         frame = Frame(picture, self.stamp_ns(index), self.camera, 'camera')
         return frame, self._truth(index, fine, raster.depth_m)
 
+    def joints_m(self, index: int) -> np.ndarray:
+        """Return the people's joints (N, 17, 3), camera frame, without drawing anything."""
+        joints = np.stack([actor.posed.joints_m[index] for actor in self._actors])
+        return (joints - self.position_m) @ self.rotation.T
+
     def truth(self, index: int) -> People:
         """Return the people of a frame (draws it, for the visibility)."""
         return self.draw(index)[1]

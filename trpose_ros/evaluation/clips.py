@@ -192,17 +192,14 @@ def open_data(name: str, limit: int = 0) -> list[EvaluationClip]:
     path = Path(name)
     if path.exists():
         return [clip_of_bag(path)]
-    samples: Iterator[Sample]
     if name == 'rendered':
-        from trpose_ros.data.clips import rendered_test_clips
+        from trpose_ros.evaluation.rendered import rendered_clips
 
-        samples = iter(rendered_test_clips())
-    else:
-        from trpose_ros.data.registry import load_dataset
+        return rendered_clips(limit)
+    from trpose_ros.data.registry import load_dataset
 
-        samples = load_dataset(name, split='test')
     clips = []
-    for sample in samples:
+    for sample in load_dataset(name, split='test'):
         clips.append(clip_of_sample(sample))
         if len(clips) == limit:
             break
