@@ -24,6 +24,7 @@ COUNTS = {
     'mpi_inf_3dhp_17': 17,
     'mpi_inf_3dhp_28': 28,
     'smpl+head_30': 30,
+    'humaneva_15': 15,
 }
 
 

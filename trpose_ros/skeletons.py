@@ -173,6 +173,17 @@ def _mpi_inf_3dhp_28() -> tuple[str, str, str]:
     )
 
 
+@register_skeleton
+def _humaneva_15() -> tuple[str, str, str]:
+    """Order the 15 joints of HumanEva-I as lifters use them (Pavllo et al., CVPR 2019)."""
+    return (
+        'humaneva_15',
+        'pelv neck<pelv lsho<neck lelb<lsho lwri<lelb rsho<neck relb<rsho rwri<relb lhip<pelv '
+        'lkne<lhip lank<lkne rhip<pelv rkne<rhip rank<rkne head<neck',
+        'pelv',
+    )
+
+
 def get_skeleton(name: str) -> Skeleton:
     """Return the skeleton of that name; raises ValueError listing the known ones."""
     if name not in SKELETONS:

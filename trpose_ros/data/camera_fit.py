@@ -92,8 +92,8 @@ def fit_camera(
     error_px = float(np.median(np.linalg.norm(found - px, axis=1)))
     if not error_px <= limit_px:
         raise DataError(
-            f'{where}: 2D and 3D are {error_px:.1f} px apart with the best camera; the ground-truth '
-            '2D of the same takes is needed'
+            f'{where}: 2D and 3D are {error_px:.1f} px apart with the best camera; the '
+            'ground-truth 2D of the same takes is needed'
         )
     pose = np.eye(4)
     pose[:3, :3] = cv2.Rodrigues(turns[0])[0]
@@ -118,7 +118,7 @@ def _linear_camera(px: np.ndarray, points: np.ndarray) -> np.ndarray:
     undo = np.array([[spread, 0, middle[0]], [0, spread, middle[1]], [0, 0, 1]])
     left = undo @ projection[:, :3] / scale
     # RQ decomposition by QR of the reversed transpose.
-    q, r = np.linalg.qr(left[::-1].T)
+    _, r = np.linalg.qr(left[::-1].T)
     upper = r.T[::-1, ::-1]
     upper = upper @ np.diag(np.sign(np.diag(upper)))
     upper = upper / upper[2, 2]

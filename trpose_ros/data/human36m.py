@@ -107,8 +107,8 @@ def find_poses(
 ) -> dict[str, list[cameras.CameraPose]]:
     """Return the four camera poses of the subjects, from a file or by resection.
 
-    ``anew`` ignores what ``prepare`` wrote earlier. Raises MissingDataError when neither a file with poses nor the ground-truth 2D archive lies in
-    ``folder``, DataError when they do not fit.
+    ``anew`` ignores what ``prepare`` wrote earlier. Raises MissingDataError when neither a file
+    with poses nor the ground-truth 2D archive lies in ``folder``, DataError when they do not fit.
     """
     try:
         known = cameras.read_poses(folder, anew)

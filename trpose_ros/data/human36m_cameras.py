@@ -177,7 +177,7 @@ def resect(world_m: np.ndarray, px: np.ndarray, camera: int, where: str) -> Came
     step = max(1, len(world) // _RESECTION_POINTS)
     world, pixels = world[::step], pixels[::step]
     if len(world) < 20:
-        raise DataError(f'{where}: only {len(world)} joints inside the image, cannot find the camera')
+        raise DataError(f'{where}: {len(world)} joints inside the image do not tell the camera')
     screen = pixels * 2 / width - (1, height / width)
     plane = undistort_normalised(screen, intrinsics)
     good, turn, shift = cv2.solvePnP(world, plane, np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP)
@@ -247,7 +247,9 @@ def read_poses(folder: Path, anew: bool = False) -> dict[str, list[CameraPose]]:
                 for subject, cameras in content.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f'{written} is damaged ({error!r}); delete it and prepare again') from error
+            raise DataError(
+                f'{written} is damaged ({error!r}); delete it and prepare again'
+            ) from error
     if (folder / 'metadata.xml').is_file():
         return read_metadata(folder / 'metadata.xml')
     raise MissingDataError(f'neither {written} nor {folder / "metadata.xml"} exists')

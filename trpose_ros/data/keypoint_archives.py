@@ -123,7 +123,7 @@ def _skeleton(
 ) -> str:
     """Return the skeleton whose sides are those of the symmetry: the one fact all files have."""
     if max((*left, *right), default=-1) >= num_joints or min((*left, *right), default=0) < 0:
-        raise DataError(f'{path}: keypoints_symmetry names joints beyond the {num_joints} there are')
+        raise DataError(f'{path}: keypoints_symmetry names joints beyond the {num_joints} known')
     names = [*_PREFERRED, *(n for n in SKELETONS if n not in _PREFERRED)]
     fitting = [
         name

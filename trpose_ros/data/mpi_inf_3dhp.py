@@ -198,7 +198,9 @@ def _original_test(path: Path, universal: bool) -> Sample:
     px, joints_m = arrays[0].astype(np.float32), (arrays[1] / 1000).astype(np.float32)
     flags = np.asarray(content['valid_frame']).ravel().astype(bool)
     if not len(px) == len(joints_m) == len(flags):
-        raise DataError(f'{path}: {len(px)} frames of 2D, {len(joints_m)} of 3D, {len(flags)} flags')
+        raise DataError(
+            f'{path}: {len(px)} frames of 2D, {len(joints_m)} of 3D, {len(flags)} flags'
+        )
     width, height = _TEST_SIZES.get(name, _TRAIN_SIZE)
     good = finite_rows(px) & finite_rows(joints_m) & flags[:, None]
     check_metres(joints_m[flags], 'mpi_inf_3dhp_17', f'{path} (divided by 1000)')
@@ -240,7 +242,9 @@ def _pstmo_train(path: Path, numbers: tuple[int, ...]) -> Iterator[Sample]:
         try:
             takes = {int(camera): value for camera, value in cameras[0].items()}
         except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-            raise DataError(f'{path}: {sequence} must be a list with one dict of cameras') from error
+            raise DataError(
+                f'{path}: {sequence} must be a list with one dict of cameras'
+            ) from error
         for number in numbers:
             if number in takes:
                 where = f'{path}: {sequence}, camera {number}'
