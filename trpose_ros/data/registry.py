@@ -98,7 +98,9 @@ def data_folder() -> Path:
     return Path(base) / 'trpose_ros' / 'data'
 
 
-def load_dataset(name: str, folder: str | Path | None = None, **options: object) -> Iterator[Sample]:
+def load_dataset(
+    name: str, folder: str | Path | None = None, **options: object
+) -> Iterator[Sample]:
     """Iterate over the samples of a data set.
 
     ``folder`` defaults to ``data_folder() / name``; ``options`` are the loader's own, common to

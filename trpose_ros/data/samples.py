@@ -191,7 +191,9 @@ def median_bone(joints: np.ndarray, skeleton: str) -> float:
     parents, children = np.array(get_skeleton(skeleton).bones).T
     lengths = np.linalg.norm(joints[:, children] - joints[:, parents], axis=-1)
     known = np.isfinite(lengths) & (lengths > 0)
-    bones = [np.median(row[mask]) for row, mask in zip(lengths.T, known.T, strict=True) if any(mask)]
+    bones = [
+        np.median(row[mask]) for row, mask in zip(lengths.T, known.T, strict=True) if any(mask)
+    ]
     return float(np.median(bones)) if bones else float('nan')
 
 
