@@ -2,8 +2,8 @@
 
 Each file whose name a checker knows is run; the table shows the worst difference per file and
 quantity beside its tolerance. Files that nobody knows are named, so that nothing is skipped
-silently. Checkers come from the model packages: metrabs/parity.py and lifters/parity.py offer
-``CHECKERS``, a mapping from a file name pattern to a function that yields differences.
+silently. metrabs/parity.py and lifters/parity.py offer ``CHECKERS``, a mapping from a file name
+pattern to a function that yields differences.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from fnmatch import fnmatch
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 _PACKAGES = ('trpose_ros.metrabs.parity', 'trpose_ros.lifters.parity')
 _COMPANIONS = ('*_index.json', '*.md', '*.py')  # explain the numbers, hold none
 
 
-class Row(Protocol):
+@dataclass(frozen=True)
+class Difference:
     """The worst difference of one quantity in one file."""
 
     file: str
     quantity: str
-    worst: float
-    tolerance: float
-    fine: bool
+    worst: float  # absolute
+    tolerance: float  # absolute; a relative one may come on top
+    fine: bool  # everything lies within the tolerances
 
 
-Checker = Callable[[Path], Iterable[Row]]
+Checker = Callable[[Path], Iterable[Difference]]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What was found in a folder."""
 
-    rows: tuple[Row, ...]  # the worst per file and quantity
+    rows: tuple[Difference, ...]  # the worst per file and quantity
     failed: tuple[str, ...]  # files that could not be compared, and why
     unknown: tuple[str, ...]  # files that no checker knows
 
@@ -58,16 +58,16 @@ def checkers() -> dict[str, Checker]:
 
 
 def compare(folder: Path) -> Comparison:
-    """Run all files of a folder.
+    """Run all files of a folder and the folders in it.
 
     Raises FileNotFoundError when the folder does not exist or holds no reference file at all.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder} is not a folder; name one with reference files')
     known = checkers()
-    worst: dict[tuple[str, str], Row] = {}
+    worst: dict[tuple[str, str], Difference] = {}
     failed, unknown = [], []
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+    for path in sorted(p for p in folder.rglob('*') if p.is_file()):
         matching = [check for pattern, check in known.items() if fnmatch(path.name, pattern)]
         if not matching and not _is_companion(path, known):
             unknown.append(path.name)
@@ -86,7 +86,7 @@ def compare(folder: Path) -> Comparison:
     return Comparison(tuple(worst.values()), tuple(failed), tuple(unknown))
 
 
-def _is_worse(row: Row, other: Row) -> bool:
+def _is_worse(row: Difference, other: Difference) -> bool:
     """Order by verdict, then by difference; NaN is worse than any number."""
     if row.fine != other.fine:
         return other.fine
@@ -94,11 +94,10 @@ def _is_worse(row: Row, other: Row) -> bool:
 
 
 def _is_companion(path: Path, known: dict[str, Checker]) -> bool:
-    """Whether a file only explains numbers that are in another one."""
-    arrays = path.with_suffix('.npz')
-    beside = path.suffix == '.json' and arrays.is_file()
+    """Whether a file only explains, or holds, numbers that belong to another one."""
+    twin = path.with_suffix({'.json': '.npz', '.npz': '.json'}.get(path.suffix, '.none'))
     return any(fnmatch(path.name, pattern) for pattern in _COMPANIONS) or (
-        beside and any(fnmatch(arrays.name, pattern) for pattern in known)
+        twin.is_file() and any(fnmatch(twin.name, pattern) for pattern in known)
     )
 
 

@@ -16,7 +16,6 @@ import json
 import math
 from collections.abc import Callable
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,23 +41,13 @@ from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.metrabs.reconstruction import Reconstruction
 from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.parity import Difference
 from trpose_ros.people import Camera
 
 _MIXES = {'0': 0.0, '5': 0.5, '10': 1.0, 'None': None}
 _INPUTS = ('coords2d', 'coords3d_rel', 'intrinsics')
 _FEATURE_STEP = 16  # every 16th feature channel is stored
 _LOGIT_STEPS = {122: 7}  # with this many joints every 7th logit channel is stored
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The worst difference of one quantity in one file."""
-
-    file: str
-    quantity: str
-    worst: float  # absolute
-    tolerance: float  # absolute; a relative one may come on top
-    fine: bool  # everything lies within the tolerances
 
 
 def filled_value(key: str, shape: tuple[int, ...]) -> np.ndarray:
