@@ -42,6 +42,11 @@ def _scalar(dtype: np.dtype, value: Any = None) -> Any:
     return np.frombuffer(value, dtype=dtype, count=1)[0]
 
 
+def _no_bytes() -> bytes:
+    """Return what protocols 0 to 2 call to make an empty byte string, as of an empty array."""
+    return b''
+
+
 _MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')
 _NUMERIC = ('numpy.core.numeric', 'numpy._core.numeric')
 _ALLOWED: dict[tuple[str, str], Any] = {
@@ -49,6 +54,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ('numpy', 'dtype'): np.dtype,
     ('collections', 'OrderedDict'): collections.OrderedDict,
     ('_codecs', 'encode'): _codecs.encode,  # how protocol 2 writes bytes
+    **{(module, 'bytes'): _no_bytes for module in ('__builtin__', 'builtins')},
     **{(module, '_reconstruct'): _reconstruct for module in _MULTIARRAY},
     **{(module, 'scalar'): _scalar for module in _MULTIARRAY},
     **{(module, '_frombuffer'): _frombuffer for module in _NUMERIC},
