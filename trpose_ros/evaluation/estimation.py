@@ -22,6 +22,7 @@ from functools import cache
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -158,9 +159,8 @@ def cached_pass(
     if file.is_file():
         try:
             return _load(file), True
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile):
             file.unlink(missing_ok=True)  # damaged: made again
-            _ = error
     result = run_pass(clip, condition, config, estimator, track)
     _save(file, result)
     return result, False
@@ -246,7 +246,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _load(file: Path) -> EstimatorPass:
-    with np.load(file, allow_pickle=False) as data:
+    with file.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
         values = {name: data[name] for name in data.files}
     header = json.loads(values['header'].tobytes())
     people, cameras = [], []

@@ -1,0 +1,202 @@
+"""``trpose evaluate``: the truncation benchmark from the command line.
+
+The function is mounted by the command line of the package; it imports what is heavy when called.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress
+from rich.progress import TextColumn
+from rich.progress import TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+from rich.table import Table as RichTable
+
+if TYPE_CHECKING:
+    from trpose_ros.evaluation.clips import EvaluationClip
+    from trpose_ros.evaluation.results import Row
+    from trpose_ros.evaluation.results import Table
+    from trpose_ros.evaluation.runner import EvaluationConfig
+    from trpose_ros.evaluation.runner import EvaluationRun
+
+QUICK_CLIPS, QUICK_SECONDS = 2, 4.0
+
+app = typer.Typer(add_completion=False, help='The truncation benchmark.')
+
+
+@app.command('evaluate')
+def evaluate(
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="'rendered', a data set of `trpose data list`, or a recording"),
+    ] = None,
+    estimator: Annotated[
+        list[str] | None, typer.Option(help='weights of an estimator, or KIND:WEIGHTS')
+    ] = None,
+    lifter: Annotated[
+        list[str] | None,
+        typer.Option(help="'none' or NAME[:WEIGHTS][@LOOK_AHEAD][+fusion]"),
+    ] = None,
+    condition: Annotated[
+        list[str] | None, typer.Option(help="a profile, or 'five', 'extra', 'all'")
+    ] = None,
+    severities: Annotated[str, typer.Option(help="'main' or 'all'")] = 'main',
+    seeds: Annotated[int, typer.Option(min=1, max=100, help='repetitions k = 0, 1, ...')] = 3,
+    realisation: Annotated[
+        str, typer.Option(help="'main', 'fill' or 'crop' (of what can be cropped)")
+    ] = 'main',
+    track: Annotated[str, typer.Option(help="'DET' or 'GT' (boxes of the true bodies)")] = 'DET',
+    boxes: Annotated[
+        str, typer.Option(help="'detector' or 'image': who finds people")
+    ] = 'detector',
+    clips: Annotated[int, typer.Option(min=0, help='only the first clips; 0 = all')] = 0,
+    quick: Annotated[
+        bool, typer.Option('--quick', help='two short clips, one seed: about two minutes')
+    ] = False,
+    out: Annotated[Path, typer.Option(help='folder of the results')] = Path('out/evaluation'),
+    cache: Annotated[
+        Path | None, typer.Option(help='folder of estimator passes (default: the user cache)')
+    ] = None,
+    no_cache: Annotated[bool, typer.Option('--no-cache', help='keep no estimator passes')] = False,
+    threads: Annotated[int, typer.Option(min=0, help='CPU threads of the estimator')] = 0,
+) -> None:
+    """Measure estimators and lifters under the truncation conditions of protocol v1.
+
+    A run that was interrupted goes on where it stopped when it is started again with the same
+    settings. Results: results.parquet (one row per sequence and condition), tables.md,
+    tables.json and failed.json in --out.
+    """
+    from trpose_ros.evaluation.conditions import plan
+    from trpose_ros.evaluation.estimation import cache_folder
+    from trpose_ros.evaluation.runner import EvaluationConfig
+    from trpose_ros.evaluation.runner import EvaluationRun
+    from trpose_ros.evaluation.runner import LifterSpec
+
+    console = Console()
+    try:
+        chosen = plan(condition or ['five'], severities, range(1 if quick else seeds), realisation)
+        config = EvaluationConfig(
+            estimators=tuple(estimator or EvaluationConfig.estimators),
+            lifters=tuple(lifter or EvaluationConfig.lifters),
+            conditions=tuple(chosen),
+            track=track,
+            boxes=boxes,
+            threads=threads,
+            cache=None if no_cache else (cache or cache_folder()),
+        )
+        for text in config.lifters:
+            LifterSpec.parse(text).stage()  # missing weights are better named now than in an hour
+        opened = _open(data or ['rendered'], clips, quick, console)
+        run = EvaluationRun(config, opened, out)
+    except (ValueError, RuntimeError, OSError) as error:
+        console.print(f'[red]error:[/red] {error}', highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    begin = time.perf_counter()
+    _follow(run, console)
+    rows = run.rows()
+    _report(rows, run, config, out, console)
+    console.print(f'{len(rows)} rows in {time.perf_counter() - begin:.0f} s -> {out}')
+    if run.failed:
+        raise typer.Exit(1)
+
+
+def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[EvaluationClip]:
+    from trpose_ros.evaluation.clips import open_data
+
+    opened: list[EvaluationClip] = []
+    for name in names:
+        if quick and name == 'rendered':
+            from trpose_ros.evaluation.rendered import rendered_clips
+
+            opened += rendered_clips(limit or QUICK_CLIPS, QUICK_SECONDS)
+        else:
+            opened += open_data(name, limit)
+    for clip in opened:
+        for problem in clip.problems:
+            console.print(f'[yellow]{clip.identity}:[/yellow] {problem}', highlight=False)
+        if not clip.truth:
+            console.print(
+                f'[yellow]{clip.identity}:[/yellow] no ground truth; measured against the '
+                f'unoccluded run',
+                highlight=False,
+            )
+    return opened
+
+
+def _follow(run: EvaluationRun, console: Console) -> None:
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task('evaluating', total=len(run.cases))
+        for step in run.steps():
+            name = f'{step.case.clip.identity} {step.case.condition.name}'
+            bar.update(task, advance=1, description=name[:60])
+            if step.error:
+                bar.console.print(f'[red]failed:[/red] {name}: {step.error}', highlight=False)
+
+
+def _report(
+    rows: list[Row], run: EvaluationRun, config: EvaluationConfig, out: Path, console: Console
+) -> None:
+    """Print the tables and write them as Markdown and JSON."""
+    from trpose_ros.evaluation import published
+    from trpose_ros.evaluation.results import write_json
+
+    if not rows:
+        console.print('[red]no case could be evaluated[/red]; see failed.json')
+        return
+    tables = _tables(rows)
+    for table in tables:
+        console.print(_rich(table))
+    frames = {(r['action'], r['camera'], r['subject']): r['frames'] for r in rows}
+    rates = sorted({round(r['fps'], 2) for r in rows})
+    note = (
+        f'Protocol v1, track {config.track}; {len(frames)} clips, {sum(frames.values())} frames '
+        f'at {", ".join(map(str, rates))} Hz; errors of {rows[0]["dataset"]} data.'
+    )
+    console.print(note)
+    text = [note, *(table.markdown() for table in tables), published.markdown()]
+    (out / 'tables.md').write_text('\n\n'.join(text) + '\n', encoding='utf-8')
+    write_json(
+        out / 'tables.json',
+        {'note': note, 'tables': [table.as_dict() for table in tables], 'failed': run.failed},
+    )
+
+
+def _tables(rows: list[Row]) -> list[Table]:
+    from trpose_ros.evaluation import results
+
+    tables = [
+        results.study_table(rows, 'mpjpe_mm', 'MPJPE, mm, protocol v1'),
+        results.study_table(rows, 'p_mpjpe_mm', 'P-MPJPE, mm, protocol v1'),
+        results.headline_table(rows),
+        results.split_table(rows),
+    ]
+    for name in dict.fromkeys(r['condition'] for r in rows):
+        if len({r['severity'] for r in rows if r['condition'] == name}) > 1:
+            tables.append(results.severity_table(rows, name))
+    return tables
+
+
+def _rich(table: Table) -> RichTable:
+    out = RichTable(title=table.title)
+    for name in ('estimator', 'lifter'):
+        out.add_column(name, overflow='fold')
+    for name in table.columns:
+        out.add_column(name, justify='right', overflow='fold')
+    for row in table.rows:
+        out.add_row(*row, *(table.cell(row, column).text() for column in table.columns))
+    return out
