@@ -58,6 +58,39 @@ def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
     return VideoPose3DCore(prepare(model, config), config.look_ahead)
 
 
+@register_lifter('mhformer')
+def _mhformer(weights: LoadedWeights, config: LifterConfig) -> Core:
+    """Build a window of 2D joints."""
+    from trpose_ros.lifters.mhformer import MHFormer
+    from trpose_ros.lifters.mhformer import MHFormerConfig
+    from trpose_ros.lifters.window_stream import mhformer_core
+
+    model = fill(MHFormer(MHFormerConfig(**weights.config)), weights.tensors, weights.source)
+    return mhformer_core(prepare(model, config), config.look_ahead)
+
+
+@register_lifter('mixste')
+def _mixste(weights: LoadedWeights, config: LifterConfig) -> Core:
+    """Build a window of frames that went through the first spatial block."""
+    from trpose_ros.lifters.mixste import MixSTE
+    from trpose_ros.lifters.mixste import MixSTEConfig
+    from trpose_ros.lifters.window_stream import mixste_core
+
+    model = fill(MixSTE(MixSTEConfig(**weights.config)), weights.tensors, weights.source)
+    return mixste_core(prepare(model, config), config.look_ahead)
+
+
+@register_lifter('pstmo')
+def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
+    """Build a window of frames that went through the per-frame encoder."""
+    from trpose_ros.lifters.pstmo import PSTMO
+    from trpose_ros.lifters.pstmo import PSTMOConfig
+    from trpose_ros.lifters.window_stream import pstmo_core
+
+    model = fill(PSTMO(PSTMOConfig(**weights.config)), weights.tensors, weights.source)
+    return pstmo_core(prepare(model, config), config.look_ahead, config.frame_step)
+
+
 def fill(model: nn.Module, tensors: dict[str, Any], source: str) -> nn.Module:
     """Load parameters by name; missing, extra or wrongly shaped ones are refused by name."""
     import torch

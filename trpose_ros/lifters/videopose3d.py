@@ -69,8 +69,10 @@ class VideoPose3D(nn.Module):
         super().__init__()
         self.config = config
         c, widths = config.channels, config.filter_widths
-        self.expand_conv = nn.Conv1d(2 * config.joints_in, c, widths[0], bias=False)
+        # In this order: the official optimizer states number parameters as they are registered.
         self.expand_bn = nn.BatchNorm1d(c)
+        self.shrink = nn.Conv1d(c, 3 * config.joints_out, 1)
+        self.expand_conv = nn.Conv1d(2 * config.joints_in, c, widths[0], bias=False)
         convs: list[nn.Module] = []
         for width, dilation in zip(widths[1:], config.dilations[1:], strict=True):
             if config.dense:
@@ -80,7 +82,6 @@ class VideoPose3D(nn.Module):
             convs.append(nn.Conv1d(c, c, 1, bias=False))
         self.layers_conv = nn.ModuleList(convs)
         self.layers_bn = nn.ModuleList(nn.BatchNorm1d(c) for _ in convs)
-        self.shrink = nn.Conv1d(c, 3 * config.joints_out, 1)
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, joints: Tensor) -> Tensor:

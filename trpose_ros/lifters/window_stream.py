@@ -1,0 +1,177 @@
+"""Streams of the transformer lifters: a ring of per-frame features per slot, a window per result.
+
+MHFormer, MixSTE and P-STMO add absolute positions to the frames of a window and attend across all
+of them, so a shift by one frame changes everything behind: the window has to be computed again for
+each result. What can be saved exactly is saved:
+
+* whatever depends on one frame alone is computed once and kept: P-STMO's per-frame encoder,
+  MixSTE's embedding with its first spatial block;
+* the last block and the head compute the frames that are asked for and no others; training heads
+  are left out;
+* with a hop of h frames the sequence-to-sequence networks run once per h frames for the poses of
+  the last h.
+
+The look-ahead dial differs by how a network was trained. MixSTE and MHFormer were trained on
+every frame of the window: the dial chooses which output is read, nothing is made up. P-STMO was
+trained for the centre frame alone: frames of the future that were not waited for are repetitions
+of the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trpose_ros.lifters.mhformer import MHFormer
+from trpose_ros.lifters.mixste import MixSTE
+from trpose_ros.lifters.pstmo import PSTMO
+
+Embed = Callable[[Tensor], Tensor]  # (N, 1, 17, 2) -> (N, 1, ...)
+Lift = Callable[[Tensor, slice], Tensor]  # (N, window, ...), wanted frames -> (N, wanted, 17, 3)
+
+
+class WindowCore:
+    """Features of the last frames of each slot, and the network's run over a window of them.
+
+    Args:
+        embed: per-frame part of the network.
+        lift: the rest; returns poses of the wanted slice of the window's outputs.
+        offsets: (window,) frames of the window relative to the newest one, ascending; positive
+            ones repeat the newest frame.
+        output: index of the newest pose among the outputs of ``lift``.
+        look_ahead: frames from that pose to the newest frame.
+        most: largest number of poses from one run.
+        like: a parameter of the network, for number type and device.
+
+    """
+
+    root_joints = 0
+
+    def __init__(
+        self,
+        embed: Embed,
+        lift: Lift,
+        *,
+        offsets: np.ndarray,
+        output: int,
+        look_ahead: int,
+        most: int,
+        like: Tensor,
+    ) -> None:
+        self._embed, self._lift = embed, lift
+        self._output = output
+        self.look_ahead, self.most = look_ahead, most
+        self.window = int(offsets[-1] - offsets[0]) + 1
+        past = np.minimum(offsets, 0)
+        self._length = 1 - int(past[0])
+        self._offsets = torch.from_numpy(past).to(like.device)
+        self._like = like
+        self._ring: Tensor | None = None  # (slots, length, ...)
+        self._time = torch.zeros(0, dtype=torch.long, device=like.device)
+
+    def reserve(self, slots: int) -> None:
+        """Resize the rings; contents of the slots that remain are kept."""
+        keep = min(slots, len(self._time))
+        time = self._time.new_zeros(slots)
+        time[:keep] = self._time[:keep]
+        self._time = time
+        if slots == 0 or self._ring is None:
+            self._ring = None
+            return
+        ring = self._ring.new_zeros(slots, *self._ring.shape[1:])
+        ring[:keep] = self._ring[:keep]
+        self._ring = ring
+
+    @torch.no_grad()
+    def start(self, slots: Tensor, frames: Tensor) -> None:
+        """Fill the rings with the first frame; see ``Core``."""
+        features = self._embed(frames[:, None])
+        if self._ring is None:
+            shape = (len(self._time), self._length, *features.shape[2:])
+            self._ring = features.new_zeros(shape)
+        self._ring[slots] = features
+        self._time[slots] = 0
+
+    @torch.no_grad()
+    def step(self, slots: Tensor, frames: Tensor | None, count: int) -> Tensor | None:
+        """Take one frame per slot and compute ``count`` poses; see ``Core``."""
+        assert self._ring is not None  # ``start`` comes first
+        now = self._time[slots]
+        if frames is None:
+            now = now - 1
+        else:
+            self._ring[slots, now % self._length] = self._embed(frames[:, None])[:, 0]
+            self._time[slots] = now + 1
+        if count == 0:
+            return None
+        index = (now[:, None] + self._offsets) % self._length
+        window = self._ring[slots[:, None], index]
+        wanted = slice(self._output - count + 1, self._output + 1)
+        return self._lift(window, wanted)
+
+
+def sequence_offsets(frames: int) -> np.ndarray:
+    """Return the offsets of a window that ends with the newest frame."""
+    return np.arange(1 - frames, 1)
+
+
+def check_look_ahead(look_ahead: int, most: int, network: str) -> None:
+    """Raise ValueError unless the network can look so far ahead."""
+    if not 0 <= look_ahead <= most:
+        raise ValueError(f'look_ahead must be 0..{most} for this {network}, got {look_ahead}')
+
+
+def mixste_core(model: MixSTE, look_ahead: int | None = None) -> WindowCore:
+    """Stream MixSTE; by default each window's last frame is the result (look-ahead 0).
+
+    With a hop of as many frames as the window this is the published evaluation.
+    """
+    frames = model.config.frames
+    ahead = 0 if look_ahead is None else look_ahead
+    check_look_ahead(ahead, frames - 1, f'{frames}-frame MixSTE')
+    return WindowCore(
+        model.embed,
+        model.lift,
+        offsets=sequence_offsets(frames),
+        output=frames - 1 - ahead,
+        look_ahead=ahead,
+        most=frames - ahead,
+        like=model.Spatial_pos_embed,
+    )
+
+
+def mhformer_core(model: MHFormer, look_ahead: int | None = None) -> WindowCore:
+    """Stream MHFormer; by default the centre frame is the result, as in its evaluation."""
+    frames = model.config.frames
+    ahead = frames - 1 - frames // 2 if look_ahead is None else look_ahead
+    check_look_ahead(ahead, frames - 1, f'{frames}-frame MHFormer')
+    return WindowCore(
+        lambda joints: joints,
+        model,
+        offsets=sequence_offsets(frames),
+        output=frames - 1 - ahead,
+        look_ahead=ahead,
+        most=frames - ahead,
+        like=model.get_parameter('norm_1.weight'),
+    )
+
+
+def pstmo_core(model: PSTMO, look_ahead: int | None = None, frame_step: int = 1) -> WindowCore:
+    """Stream P-STMO, whose window takes every ``frame_step``-th frame around the lifted one."""
+    half = (model.config.frames - 1) // 2
+    official = half * frame_step
+    ahead = official if look_ahead is None else look_ahead
+    network = f'{model.config.frames}-frame P-STMO with a frame step of {frame_step}'
+    check_look_ahead(ahead, official, network)
+    return WindowCore(
+        model.embed,
+        lambda window, _: model.lift(window),
+        offsets=frame_step * np.arange(-half, half + 1) - ahead,
+        output=0,
+        look_ahead=ahead,
+        most=1,
+        like=model.Transformer.pos_embedding,
+    )
