@@ -266,12 +266,11 @@ def concatenate(first: People, second: People) -> People:
     """Return all people of both; frame, skeleton and provenance are those of ``first``."""
     if first.skeleton != second.skeleton:
         raise ValueError(f'cannot join skeletons {first.skeleton!r} and {second.skeleton!r}')
-    return dataclasses.replace(
-        first,
+    return first.replace(
         **{
             name: np.concatenate([getattr(first, name), getattr(second, name)])
             for name in PER_PERSON
-        },
+        }
     )
 
 

@@ -182,7 +182,9 @@ class EvaluationRun:
         self._check_settings(clips)
         self._estimator: tuple[str, Any] | None = None
         self._stages: dict[str, LiftStage] = {}
+        # of the clip in work, by clip, estimator and lifter: the clean run, and its joints' errors
         self._reference: dict[tuple[str, str, str], dict[int, People]] = {}
+        self._means: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
 
     def _check_settings(self, clips: list[EvaluationClip]) -> None:
         settings = {
@@ -310,7 +312,8 @@ class EvaluationRun:
         key = case.clip.identity, case.estimator, lifter
         if key not in self._reference:
             if any(k[:2] != key[:2] for k in self._reference):
-                self._reference.clear()  # of one clip at a time: memory stays small
+                self._reference.clear()  # one clip at a time: memory stays small
+                self._means.clear()
             seen, _ = self._pass(dataclasses.replace(case, condition=Condition('none')))
             self._reference[key] = self._lift(lifter, seen)[0]
         return self._reference[key]
@@ -330,8 +333,12 @@ class EvaluationRun:
         """Return the mean clean error of each joint, by person."""
         if case.condition.profile == 'none' or not case.clip.truth:
             return {}
-        persons = join(self._clean(case, lifter), case.clip.truth).persons
-        return {person.person: joint_means(person) for person in persons}
+        key = case.clip.identity, case.estimator, lifter
+        clean = self._clean(case, lifter)
+        if key not in self._means:
+            persons = join(clean, case.clip.truth).persons
+            self._means[key] = {person.person: joint_means(person) for person in persons}
+        return self._means[key]
 
 
 def _clean_first(conditions: tuple[Condition, ...]) -> list[Condition]:
