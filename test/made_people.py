@@ -16,8 +16,9 @@ def moving_person(
     t = np.arange(frames)[:, None] / 50
     joints = np.zeros((frames, tree.num_joints, 3))
     path = np.concatenate([0.4 * np.sin(t), 0.3 * np.cos(1.3 * t), 0.05 * np.sin(5 * t)], axis=1)
-    done = {tree.parents.index(-1)}
-    joints[:, list(done)[0]] = path + np.array(root_m)
+    root = tree.parents.index(-1)
+    done = {root}
+    joints[:, root] = path + np.array(root_m)
     while len(done) < tree.num_joints:
         for parent, child in tree.bones:
             if parent in done and child not in done:
