@@ -6,6 +6,8 @@ the message objects of a BagWriter's type store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,9 @@ from trpose_ros.people import People
 from trpose_ros.people import Provenance
 from trpose_ros.skeletons import get_skeleton
 
+if TYPE_CHECKING:
+    from trpose_ros.nodes.markers import Shape
+
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
@@ -30,6 +35,7 @@ PERSON_ARRAY = 'trpose_ros/msg/PersonArray'
 OCCLUSION_REPORT = 'trpose_ros/msg/OcclusionReport'
 SKELETON_INFO = 'trpose_ros/msg/SkeletonInfo'
 _NANO = 1_000_000_000
+_MARKER_TYPES = {'LINE_LIST': 5, 'SPHERE_LIST': 7}
 
 
 def stamp_ns(message: Any) -> int:
@@ -254,6 +260,87 @@ class MessageMaker:
             root_source=int(one['root_sources']),
             reprojection_error_px=float(one['reprojection_errors_px']),
         )
+
+    def markers(
+        self,
+        shapes: list[Shape],
+        gone: list[tuple[str, int]],
+        time_ns: int,
+        frame_id: str,
+        lifetime_s: float,
+    ) -> Any:
+        """Return shapes as a MarkerArray, with a DELETE for each (namespace, id) in ``gone``."""
+        markers = [self._marker(name, number, time_ns, frame_id) for name, number in gone]
+        for shape in shapes:
+            rows = shape.colours.tolist()
+            markers.append(
+                self._marker(
+                    shape.namespace,
+                    shape.identity,
+                    time_ns,
+                    frame_id,
+                    type=_MARKER_TYPES[shape.kind],
+                    action=0,
+                    scale=self._xyz('geometry_msgs/msg/Vector3', shape.scale_m),
+                    lifetime=self._duration(lifetime_s),
+                    points=[
+                        self._xyz('geometry_msgs/msg/Point', p) for p in shape.points_m.tolist()
+                    ],
+                    colors=[
+                        self._make('std_msgs/msg/ColorRGBA', r=r, g=g, b=b, a=a)
+                        for r, g, b, a in rows
+                    ],
+                )
+            )
+        return self._make('visualization_msgs/msg/MarkerArray', markers=markers)
+
+    def _marker(
+        self, namespace: str, number: int, time_ns: int, frame_id: str, **fields: Any
+    ) -> Any:
+        """Return a Marker; without further fields one that deletes."""
+        values: dict[str, Any] = {
+            'type': 0,
+            'action': 2,
+            'pose': self._make(
+                'geometry_msgs/msg/Pose',
+                position=self._xyz('geometry_msgs/msg/Point', (0.0, 0.0, 0.0)),
+                orientation=self._make('geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=0.0, w=1.0),
+            ),
+            'scale': self._xyz('geometry_msgs/msg/Vector3', (0.0, 0.0, 0.0)),
+            'color': self._make('std_msgs/msg/ColorRGBA', r=0.0, g=0.0, b=0.0, a=0.0),
+            'lifetime': self._duration(0.0),
+            'frame_locked': False,
+            'points': [],
+            'colors': [],
+            'texture_resource': '',
+            'texture': self._make(
+                COMPRESSED_IMAGE,
+                header=self.header(0, ''),
+                format='',
+                data=np.zeros(0, np.uint8),
+            ),
+            'uv_coordinates': [],
+            'text': '',
+            'mesh_resource': '',
+            'mesh_file': self._make(
+                'visualization_msgs/msg/MeshFile', filename='', data=np.zeros(0, np.uint8)
+            ),
+            'mesh_use_embedded_materials': False,
+        }
+        return self._make(
+            'visualization_msgs/msg/Marker',
+            header=self.header(time_ns, frame_id),
+            ns=namespace,
+            id=number,
+            **(values | fields),
+        )
+
+    def _xyz(self, msgtype: str, values: Sequence[float]) -> Any:
+        return self._make(msgtype, **dict(zip('xyz', map(float, values), strict=True)))
+
+    def _duration(self, seconds: float) -> Any:
+        whole, rest = divmod(round(seconds * _NANO), _NANO)
+        return self._make('builtin_interfaces/msg/Duration', sec=whole, nanosec=rest)
 
     def skeleton_info(self, name: str, time_ns: int, frame_id: str) -> Any:
         """Return the topology of a skeleton."""

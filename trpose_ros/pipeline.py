@@ -245,7 +245,7 @@ class Pipeline:
 
         """
         if self._last_ns is not None and frame.stamp_ns < self._last_ns:
-            self.reset()
+            self._restart()  # the lift stage notices itself, and gives out what waits in it
         self._last_ns = frame.stamp_ns
         occlusion = None
         if self.occluder is not None:
@@ -267,8 +267,11 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget everything, as at the start of a recording."""
-        self.pose.reset()
         self.lift.reset()
+        self._restart()
+
+    def _restart(self) -> None:
+        self.pose.reset()
         self._last_box = None
         if self.occluder is not None:
             self.occluder.reset()

@@ -191,7 +191,13 @@ class BagSource:
             return {}
         found = {}
         for entry in self._bag.messages([self.truth_topic]):
-            people = bag_messages.read_people(entry.message)
+            try:
+                people = bag_messages.read_people(entry.message)
+            except ValueError as error:
+                note = f'{self.truth_topic}: {error}'
+                if note not in self.problems:
+                    self.problems.append(note)
+                continue
             found[people.stamp_ns] = people
         return found
 

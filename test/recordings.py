@@ -1,0 +1,54 @@
+"""Small recordings for tests: a standing person who walks to the right, drawn as a stick figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from doubles import CAMERA
+from doubles import STEP_NS
+from doubles import make_people
+
+from trpose_ros.bag_messages import MessageMaker
+from trpose_ros.bags import BagWriter
+from trpose_ros.drawing import draw_people
+from trpose_ros.people import Camera
+from trpose_ros.people import People
+
+START_NS = 10**9
+IMAGE = '/camera/image_raw'
+INFO = '/camera/camera_info'
+TRUTH = '/ground_truth/people'
+
+
+def true_people(k: int, camera: Camera = CAMERA) -> People:
+    """Return who is in frame k."""
+    return make_people(START_NS + k * STEP_NS, (-0.5 + 0.01 * k, 0.2, 4.0), camera)
+
+
+def write_recording(
+    path: Path,
+    frames: int = 12,
+    *,
+    info: bool = True,
+    truth: bool = True,
+    camera: Camera = CAMERA,
+    stamps_ns: list[int] | None = None,
+    compression: str = 'none',
+) -> Path:
+    """Write images (JPEG), camera_info and the truth."""
+    with BagWriter(path, compression=compression) as bag:
+        make = MessageMaker(bag.typestore)
+        for k in range(frames):
+            people = true_people(k, camera)
+            stamp_ns = people.stamp_ns if stamps_ns is None else stamps_ns[k]
+            log_ns = START_NS + k * STEP_NS
+            image = draw_people(np.full((camera.height, camera.width, 3), 90, np.uint8), people)
+            if info:
+                bag.write(INFO, make.camera_info(camera, stamp_ns, 'optical'), log_ns)
+            if truth:
+                bag.write(TRUTH, make.people(people.replace(stamp_ns=stamp_ns)), log_ns)
+            bag.write(
+                f'{IMAGE}/compressed', make.compressed_image(image, stamp_ns, 'optical'), log_ns
+            )
+    return path

@@ -1,0 +1,364 @@
+"""``trpose``: the command line.
+
+Everything heavy is imported by the command that needs it, so that ``--help`` is quick and a
+missing extra is named by the one command that needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import Any
+
+import typer
+
+if TYPE_CHECKING:
+    from trpose_ros.pipeline import PipelineConfig
+    from trpose_ros.replay import ReplayResult
+    from trpose_ros.sources import SourceOptions
+
+app = typer.Typer(
+    name='trpose',
+    help='Stable 3D human skeletons, even when people are cut off or hidden.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Modules that a missing package belongs to an extra of.
+_EXTRAS = {
+    'numba': 'train',
+    'matplotlib': 'train',
+    'jinja2': 'train',
+    'tensorflow': 'tensorflow',
+    'rclpy': 'ros',
+}
+_PASS_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
+
+SourceArgument = Annotated[
+    str, typer.Argument(help='a bag (.mcap, .db3, folder), a video file or /dev/video0')
+]
+Occlusion = Annotated[
+    str, typer.Option(help='truncation condition to simulate, e.g. fixed_lower; none: untouched')
+]
+Severity = Annotated[int, typer.Option(help='index of its severity, -1: the main one')]
+Realisation = Annotated[str, typer.Option(help='fill (paint), crop (cut off) or main')]
+Estimator = Annotated[str, typer.Option(help="'metrabs_torch' or 'metrabs_tf'")]
+Model = Annotated[str, typer.Option(help='weights of the estimator: name, file or folder')]
+Boxes = Annotated[str, typer.Option(help="who finds people: 'detector' or 'image'")]
+Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d; 'none'")]
+LifterModel = Annotated[str, typer.Option(help='weights of the lifter: name or file')]
+LookAhead = Annotated[int, typer.Option(help='frames of future a skeleton waits for; -1: default')]
+Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'cuda:N'")]
+NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32)]
+ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]
+InfoTopic = Annotated[str, typer.Option(help='camera_info topic')]
+TruthTopic = Annotated[str, typer.Option(help='PersonArray topic with the ground truth')]
+Fov = Annotated[float, typer.Option(help='field of view to assume without camera_info, degrees')]
+
+
+@app.command()
+def replay(
+    source: SourceArgument,
+    out: Annotated[Path, typer.Option(help='folder for the results')] = Path('out/replay'),
+    occlusion: Occlusion = 'none',
+    severity: Severity = -1,
+    realisation: Realisation = 'main',
+    estimator: Estimator = 'metrabs_torch',
+    model: Model = '',
+    boxes: Boxes = 'detector',
+    lifter: Lifter = '',
+    lifter_model: LifterModel = '',
+    look_ahead: LookAhead = -1,
+    device: Device = 'auto',
+    num_aug: NumAug = 1,
+    image_topic: ImageTopic = '',
+    camera_info_topic: InfoTopic = '',
+    truth_topic: TruthTopic = '',
+    fov_deg: Fov = 55.0,
+    video: Annotated[bool, typer.Option(help='write annotated.mp4')] = True,
+    bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
+    max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
+    identity: Annotated[
+        str, typer.Option(help="'dataset|subject|action|camera': part of the occlusion's seed")
+    ] = 'live|none|none|none',
+) -> None:
+    """Process every frame of a recording or video; write bag, video and metrics."""
+    with _Friendly():
+        from trpose_ros.replay import ReplayOptions
+        from trpose_ros.replay import replay as run_replay
+        from trpose_ros.sources import open_source
+
+        config = _pipeline_config(locals())
+        opened = open_source(source, _source_options(locals()))
+        options = ReplayOptions(bag=bag, video=video, max_frames=max_frames, identity=identity)
+        bar = _Bar(f'replay of {opened.name}')
+        with bar:
+            result = run_replay(opened, out, config, options, progress=bar.update)
+        _report_replay(result, out)
+        if result.frames == 0:
+            raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    source: SourceArgument,
+    out: Annotated[Path | None, typer.Option(help='write an annotated video to this file')] = None,
+    occlusion: Occlusion = 'none',
+    severity: Severity = -1,
+    realisation: Realisation = 'main',
+    estimator: Estimator = 'metrabs_torch',
+    model: Model = '',
+    boxes: Boxes = 'detector',
+    lifter: Lifter = '',
+    lifter_model: LifterModel = '',
+    look_ahead: LookAhead = -1,
+    device: Device = 'auto',
+    num_aug: NumAug = 1,
+    image_topic: ImageTopic = '',
+    camera_info_topic: InfoTopic = '',
+    truth_topic: TruthTopic = '',
+    fov_deg: Fov = 55.0,
+    seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
+) -> None:
+    """Watch a camera, video or bag in the terminal, without ROS; Ctrl-C ends."""
+    with _Friendly():
+        from trpose_ros.sources import open_source
+        from trpose_ros.watching import watch
+
+        config = _pipeline_config(locals())
+        watch(open_source(source, _source_options(locals())), config, out=out, limit_s=seconds)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help='folder for the results')] = Path('out/demo'),
+    recording: Annotated[
+        Path | None, typer.Option(help='a bag with camera_info and ground truth; default: shipped')
+    ] = None,
+    model: Model = '',
+    lifter: Lifter = '',
+    lifter_model: LifterModel = '',
+    boxes: Boxes = '',
+    look_ahead: LookAhead = -1,
+    video: Annotated[bool, typer.Option(help='write the video and the picture')] = True,
+) -> None:
+    """Play a recording through the real ROS nodes, clean and truncated, and measure."""
+    with _Friendly():
+        from trpose_ros.demo import run_demo
+
+        given = {
+            'model': model,
+            'lifter': lifter,
+            'lifter_model': lifter_model,
+            'boxes': boxes,
+            'look_ahead': look_ahead if look_ahead >= 0 else '',
+        }
+        parameters = {name: value for name, value in given.items() if value != ''}
+        raise typer.Exit(run_demo(out, recording=recording, parameters=parameters, video=video))
+
+
+@app.command()
+def parity(
+    folder: Annotated[Path, typer.Argument(help='folder of reference files')],
+) -> None:
+    """Compare the networks with reference numbers, file by file."""
+    with _Friendly():
+        from trpose_ros.parity import report
+
+        raise typer.Exit(0 if report(folder) else 1)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a network: NAME OPTIONS; without a name, list what can be trained."""
+    with _Friendly():
+        from trpose_ros.training import load_trainers
+
+        trainers = load_trainers()
+        if not context.args or context.args[0].startswith('-'):
+            typer.echo('Usage: trpose train NAME [OPTIONS]; NAME --help shows the options')
+            typer.echo(f'names: {", ".join(sorted(trainers))}')
+            return
+        name, *arguments = context.args
+        if name not in trainers:
+            raise ValueError(f'unknown network {name!r}; known are {", ".join(sorted(trainers))}')
+        trainers[name](arguments)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def weights(context: typer.Context) -> None:
+    """List, check and import weights."""
+    _forward('trpose_ros.weights_cli', context)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def data(context: typer.Context) -> None:
+    """Render people, make the sample recording."""
+    _forward('trpose_ros.data.cli', context)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def datasets(context: typer.Context) -> None:
+    """Prepare published data sets."""
+    _forward('trpose_ros.data.datasets_cli', context)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Run the truncation benchmark."""
+    _forward('trpose_ros.evaluation.cli', context)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name='trpose')
+
+
+def _forward(module: str, context: typer.Context) -> None:
+    """Hand the rest of the command line to the ``app`` of a module."""
+    with _Friendly():
+        part = importlib.import_module(module).app
+    part(args=context.args, prog_name=f'trpose {context.info_name}')
+
+
+class _Friendly:
+    """Turns errors that a user can mend into one line and exit code 1."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        text = str(error)
+        if isinstance(error, ModuleNotFoundError):
+            package = (error.name or '').partition('.')[0]
+            if package == 'trpose_ros' and error.name == 'trpose_ros.msg':
+                text = 'the ROS messages are not built: make messages, source install/env.sh'
+            elif package == 'trpose_ros':
+                text = f'{error.name} is not part of this installation'
+            elif package in _EXTRAS:
+                extra = _EXTRAS[package]
+                text = f'{package} is missing: pip install "trpose_ros[{extra}]"'
+            else:
+                text = f'{package} is missing: pip install {package}'
+        elif not _expected(error):
+            return
+        typer.secho(f'trpose: {text}', fg='red', err=True)
+        raise typer.Exit(1) from error
+
+
+def _expected(error: Exception) -> bool:
+    """Whether the words of an error are enough: bad input, missing files and weights."""
+    from trpose_ros.bags import BagError
+    from trpose_ros.sources import SourceError
+    from trpose_ros.video import VideoError
+    from trpose_ros.weights import WeightsError
+
+    kinds = (ValueError, OSError, BagError, SourceError, VideoError, WeightsError)
+    return isinstance(error, kinds) or type(error).__name__ == 'DemoError'
+
+
+def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
+    from trpose_ros.estimators import EstimatorConfig
+    from trpose_ros.lifters import LifterConfig
+    from trpose_ros.occlusion import OcclusionConfig
+    from trpose_ros.pipeline import PipelineConfig
+    from trpose_ros.pipeline import PoseStageConfig
+
+    lifter: dict[str, Any] = {'device': given['device']}
+    if given['lifter']:
+        lifter['name'] = given['lifter']
+    if given['lifter_model']:
+        lifter['model'] = given['lifter_model']
+    if given['look_ahead'] >= 0:
+        lifter['look_ahead'] = given['look_ahead']
+    estimator = {'device': given['device'], 'num_aug': given['num_aug']}
+    if given['model']:
+        estimator['model'] = given['model']
+    return PipelineConfig(
+        estimator_name=given['estimator'],
+        estimator=EstimatorConfig(**estimator),
+        pose=PoseStageConfig(boxes=given['boxes']),
+        lifter=LifterConfig(**lifter),
+        occlusion=OcclusionConfig(
+            profile=given['occlusion'],
+            severity=given['severity'],
+            realisation=given['realisation'],
+        ),
+    )
+
+
+def _source_options(given: dict[str, Any]) -> SourceOptions:
+    from trpose_ros.sources import SourceOptions
+
+    return SourceOptions(
+        image_topic=given['image_topic'] or None,
+        camera_info_topic=given['camera_info_topic'] or None,
+        truth_topic=given['truth_topic'] or None,
+        fov_deg=given['fov_deg'],
+    )
+
+
+class _Bar:
+    """A progress bar of frames; a context manager."""
+
+    def __init__(self, name: str) -> None:
+        from rich.progress import BarColumn
+        from rich.progress import MofNCompleteColumn
+        from rich.progress import Progress
+        from rich.progress import TextColumn
+        from rich.progress import TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn('frames'),
+            TimeRemainingColumn(),
+        )
+        self._task = self._progress.add_task(name, total=None)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, done: int, total: int) -> None:
+        """Show the number of frames."""
+        self._progress.update(self._task, completed=done, total=total or None)
+
+
+def _report_replay(result: ReplayResult, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for problem in result.problems:
+        console.print(f'[yellow]note[/] {problem}', highlight=False)
+    metrics = result.metrics()
+    for name, errors in metrics['errors'].items():
+        console.print(
+            f'{name}: MPJPE {_mm(errors["mpjpe_held_mm"])}, root {_mm(errors["mrpe_mm"])}, '
+            f'output in {100 * (errors["coverage"] or 0):.0f} % of the frames'
+        )
+    table = Table(
+        'stage', 'ms/frame', title=f'{result.frames} frames, {result.skeletons} skeletons'
+    )
+    for name, seconds in result.stage_s.items():
+        table.add_row(name, f'{1e3 * seconds / max(result.frames, 1):.1f}')
+    console.print(table)
+    console.print(f'results in {out}')
+
+
+def _mm(value: float | None) -> str:
+    return '-' if value is None else f'{value:.1f} mm'
+
+
+if __name__ == '__main__':
+    main()
