@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,17 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from trpose_ros.parity import Difference
+
 # Absolute tolerances; float32 further has 1e-4 of the value.
 TOLERANCES = {'float64': 1e-9, 'float32': 2e-5}
 _RELATIVE = {'float64': 0.0, 'float32': 1e-4}
 
 
-@dataclass(frozen=True)
-class ParityRow:
-    """How far one output is from its reference."""
-
-    file: str
-    quantity: str  # output and number type
-    worst: float  # largest absolute difference; infinite where shapes or keys do not fit
-    tolerance: float
-    fine: bool
-
-
 Outputs = dict[str, Callable[[], Tensor]]
 
 
-def check_file(path: str | Path) -> list[ParityRow]:
+def check_file(path: str | Path) -> list[Difference]:
     """Compare every output of a reference, named by its json or npz, in float64 and float32.
 
     Raises:
@@ -111,21 +102,21 @@ def reference_input(batch: int, frames: int, coordinates: int = 2) -> np.ndarray
 
 def _keys_row(
     file: str, dtype: str, given: dict[str, list[int]], wanted: dict[str, list[int]]
-) -> ParityRow:
+) -> Difference:
     """Compare names, shapes and order of the parameters (counts mismatches)."""
     apart = sum(a != b for a, b in zip_longest(given.items(), wanted.items()))
-    return ParityRow(file, f'state dict {dtype}', float(apart), 0.0, apart == 0)
+    return Difference(file, f'state dict {dtype}', float(apart), 0.0, apart == 0)
 
 
-def _row(file: str, output: str, dtype: str, given: np.ndarray, wanted: np.ndarray) -> ParityRow:
+def _row(file: str, output: str, dtype: str, given: np.ndarray, wanted: np.ndarray) -> Difference:
     tolerance = TOLERANCES[dtype]
     quantity = f'{output} {dtype}'
     if given.shape != wanted.shape:
         quantity += f', shape {given.shape} instead of {wanted.shape}'
-        return ParityRow(file, quantity, math.inf, tolerance, False)
+        return Difference(file, quantity, math.inf, tolerance, False)
     apart = np.abs(given.astype(np.float64) - wanted)
     fine = bool((apart <= tolerance + _RELATIVE[dtype] * np.abs(wanted)).all())
-    return ParityRow(file, quantity, float(apart.max()), tolerance, fine)
+    return Difference(file, quantity, float(apart.max()), tolerance, fine)
 
 
 Maker = Callable[
@@ -151,10 +142,11 @@ def _videopose3d(description: dict[str, Any]) -> Any:
 
     def outputs(model: Any, arrays: Any, dtype: torch.dtype) -> Outputs:
         forms = {'strided': model.forward_windows}
-        return {
-            name: lambda name=name: forms.get(name, model)(_input(description, name, dtype))
-            for name in description['outputs']
-        }
+
+        def compute(name: str) -> Tensor:
+            return forms.get(name, model)(_input(description, name, dtype))
+
+        return {name: partial(compute, name) for name in description['outputs']}
 
     return VideoPose3D(VideoPose3DConfig(**sizes)), outputs
 

@@ -212,6 +212,9 @@ class _Normed(nn.Module):
         super().__init__()
         self.norm = UnbiasedNorm(channels)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
 
 class _Layer(nn.Module):
     """Attention and feed-forward, each on a normalised copy and added to its input."""
@@ -224,8 +227,9 @@ class _Layer(nn.Module):
         self.drop = nn.Dropout(_DROPOUT)
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        x = x + self.drop(self.self_attn(self.sublayer[0].norm(x)))
-        change = self.drop(self.feed_forward(self.sublayer[1].norm(x)))
+        first, second = self.sublayer
+        x = x + self.drop(self.self_attn(first(x)))
+        change = self.drop(self.feed_forward(second(x)))
         return x[:, ::stride] + change
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
 
 from torch import Tensor
 from torch import nn
@@ -142,14 +143,15 @@ class VideoPose3D(nn.Module):
         return self.drop(F.relu(self.layers_bn[index](x)))
 
     @staticmethod
-    def _group(x: Tensor, conv: nn.Module) -> Tensor:
+    def _group(x: Tensor, conv: Any) -> Tensor:
         """Convolve rows (frames, channels) with stride = kernel width."""
-        weight = conv.weight  # (out, in, k)
+        weight: Tensor = conv.weight  # (out, in, k)
         out, channels, width = weight.shape
         rows = x.reshape(-1, width * channels)
         return F.linear(rows, weight.transpose(1, 2).reshape(out, width * channels))
 
     def set_bn_momentum(self, momentum: float) -> None:
         """Set the momentum of every batch norm (the recipe decays it from 0.1 to 0.001)."""
-        for bn in (self.expand_bn, *self.layers_bn):
-            bn.momentum = momentum
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.momentum = momentum

@@ -17,6 +17,8 @@ Batch norms are folded into the convolutions, which is exact in eval mode.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,7 +26,7 @@ from torch.nn import functional as F
 from trpose_ros.lifters.videopose3d import VideoPose3D
 
 
-def fold_batch_norm(weight: Tensor, bn: torch.nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+def fold_batch_norm(weight: Tensor, bn: Any) -> tuple[Tensor, Tensor]:
     """Return weight (out, k * in), taps in time order, and bias (out,) with the norm folded in."""
     scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
     folded = weight.transpose(1, 2).reshape(len(weight), -1) * scale[:, None]
@@ -67,10 +69,12 @@ class VideoPose3DCore:
 
     def _folded(self, model: VideoPose3D) -> None:
         self._expand = fold_batch_norm(model.expand_conv.weight, model.expand_bn)
-        convs, norms = model.layers_conv, model.layers_bn
+        convs: Any = model.layers_conv
+        norms: Any = model.layers_bn
         pairs = [fold_batch_norm(c.weight, n) for c, n in zip(convs, norms, strict=True)]
         self._blocks = list(zip(pairs[0::2], pairs[1::2], strict=True))
-        self._shrink = (model.shrink.weight[:, :, 0].clone(), model.shrink.bias.clone())
+        shrink: Any = model.shrink
+        self._shrink = (shrink.weight[:, :, 0].clone(), shrink.bias.clone())
 
     def reserve(self, slots: int) -> None:
         """Resize the rings; contents of the slots that remain are kept."""
