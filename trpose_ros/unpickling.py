@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import _codecs
 import collections
+import io
 import pickle
-from typing import IO
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ _BROKEN = (
 )
 
 
-def read_numbers(stream: IO[bytes]) -> Any:
+def read_numbers(stream: io.BufferedIOBase | io.BytesIO) -> Any:
     """Return the one object of a pickle stream.
 
     Raises pickle.UnpicklingError when the stream is damaged or holds anything but arrays,

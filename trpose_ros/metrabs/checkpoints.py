@@ -52,16 +52,28 @@ class LoadedNetwork:
 
 
 def load_network(name_or_path: str | Path) -> LoadedNetwork:
-    """Load a network from a weights file; raises WeightsError for anything that does not fit."""
-    file = weights.load(name_or_path, architecture='metrabs')
-    return network_from_file(file)
+    """Load a network from a weights file or the folder of a published package.
+
+    Raises WeightsError for anything that is missing, damaged or does not fit.
+    """
+    from trpose_ros.metrabs import packages  # it needs this module's loader
+
+    if packages.is_package(name_or_path):
+        return network_from_file(packages.read_package(name_or_path))
+    if Path(name_or_path).is_dir():
+        raise WeightsError(
+            f'{name_or_path} is a folder without ckpt.pt: not a published PyTorch package; a '
+            'TensorFlow SavedModel needs the estimator metrabs_tensorflow'
+        )
+    return network_from_file(weights.load(name_or_path, architecture='metrabs'))
 
 
 def network_from_file(file: WeightsFile) -> LoadedNetwork:
     """Build the network that a weights file describes."""
     try:
         config = MetrabsConfig.from_dict(file.config)
-        model = Metrabs(config)
+        with torch.device('meta'):  # no memory and no random numbers for what is replaced at once
+            model = Metrabs(config)
     except (ValueError, TypeError) as error:
         raise WeightsError(f'{file.path}: {error}') from error
     tensors = dict(file.tensors)
@@ -85,7 +97,17 @@ def network_from_file(file: WeightsFile) -> LoadedNetwork:
 
 
 def load_tensors(model: torch.nn.Module, tensors: dict[str, np.ndarray], source: str) -> None:
-    """Copy tensors into a model; missing, extra and wrongly shaped ones are listed by name."""
+    """Put tensors into a model; missing, extra and wrongly shaped ones are listed by name."""
+    check_tensors(model, tensors, source)
+    state = {key: torch.from_numpy(np.ascontiguousarray(v)) for key, v in tensors.items()}
+    for key in model.state_dict():
+        if key not in state:
+            state[key] = torch.zeros((), dtype=torch.int64)  # a counter
+    model.load_state_dict(state, assign=True)
+
+
+def check_tensors(model: torch.nn.Module, tensors: dict[str, np.ndarray], source: str) -> None:
+    """Raise WeightsError that lists missing, extra and wrongly shaped tensors, if there are any."""
     wanted = model.state_dict()
     given = {key: value for key, value in tensors.items() if not _is_counter(key)}
     weights.check_keys((k for k in wanted if not _is_counter(k)), given, source)
@@ -96,8 +118,6 @@ def load_tensors(model: torch.nn.Module, tensors: dict[str, np.ndarray], source:
     ]
     if shapes:
         raise WeightsError(f'{source} does not fit the model: {"; ".join(shapes[:6])}')
-    state = {key: torch.from_numpy(np.ascontiguousarray(v)) for key, v in given.items()}
-    model.load_state_dict(state, strict=False)
 
 
 def _is_counter(key: str) -> bool:

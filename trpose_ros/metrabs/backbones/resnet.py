@@ -6,7 +6,6 @@ mean and deviation of ImageNet, so that ImageNet weights fit.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
@@ -30,17 +29,10 @@ _WIDEN = 4  # a bottleneck's outputs over its width
 class NormaliseImage(nn.Module):
     """Subtract ImageNet's mean from an image in 0..1 and divide by its deviation."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer('mean', torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer('std', torch.tensor(_STD)[:, None, None], persistent=False)
-
     def forward(self, image: Tensor) -> Tensor:
         """Normalise (B, 3, H, W)."""
-        return (image - self.mean) / self.std
+        mean, std = (image.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
+        return (image - mean) / std
 
 
 class Downsample(nn.Sequential):
