@@ -3,8 +3,8 @@
 A clip is a pure function of its configuration. Dressed bodies follow motion capture of held-out
 subjects in a room with a held-out photograph on the wall, seen by a still camera at a robot's
 height. Frames are drawn one at a time at twice their size and averaged down, so a clip of any
-length needs little memory. Labels come from the posed rig: a joint is TRUNCATED when it projects outside the image,
-OCCLUDED when anything but the flesh around it lies in front of it, else VISIBLE.
+length needs little memory. Labels come from the posed rig: a joint is TRUNCATED when it projects
+outside the image, OCCLUDED when anything but the flesh around it lies in front of it, else VISIBLE.
 
 World frame: z up, metres, floor at z = 0. Labels are in the camera's optical frame.
 """
@@ -74,9 +74,6 @@ class ClipConfig:
     )
     camera_height_m: float = field(default=1.2, metadata={'range': (0.1, 4.0)})
     background: str = field(default='', metadata={'help': 'picture on the wall; empty: drawn'})
-    defocus_px: float = field(
-        default=1.0, metadata={'help': 'blur of the background, std', 'range': (0.0, 20.0)}
-    )
     noise: float = field(default=2.0, metadata={'help': 'std, grey levels', 'range': (0.0, 50.0)})
     start_ns: int = 1_700_000_000_000_000_000
     seed: int = 0
