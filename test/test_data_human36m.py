@@ -11,6 +11,7 @@ import pytest
 from made_people import metadata
 from made_people import moving_person
 
+from trpose_ros.cameras import denormalise_screen
 from trpose_ros.data import human36m
 from trpose_ros.data import human36m_cameras as cameras
 from trpose_ros.data.keypoint_archives import read_archive
@@ -41,7 +42,7 @@ def project(world, camera):
     joints = cameras.world_to_camera(world.astype(float), pose(camera))
     screen = cameras.project_normalised(joints, cameras.normalised_intrinsics(camera))
     width, height = cameras.SIZES[camera]
-    return ((screen + (1, height / width)) * width / 2).astype(np.float32)
+    return denormalise_screen(screen, width, height).astype(np.float32)
 
 
 def write_archives(folder, subjects=('S1', 'S9', 'S11'), frames=30, extra=0, **meta):
@@ -115,7 +116,7 @@ def test_opencv_camera_is_the_same_within_a_third_of_a_pixel():
         found = cv2.projectPoints(joints, np.zeros(3), np.zeros(3), c.matrix, c.distortion)[0]
         width, height = cameras.SIZES[camera]
         screen = cameras.project_normalised(joints, cameras.normalised_intrinsics(camera))
-        px = (screen + (1, height / width)) * width / 2
+        px = denormalise_screen(screen, width, height)
         inside = ((px > 0) & (px < (width, height))).all(axis=1)
         assert inside.any()
         assert np.abs(found[:, 0] - px)[inside].max() < 0.35
@@ -249,7 +250,7 @@ def test_detections_instead_of_ground_truth_do_not_give_poses(tmp_path):
 
 
 def test_coco_detections_keep_their_skeleton(tmp_path):
-    takes, two = write_archives(tmp_path, ('S9',))
+    _, two = write_archives(tmp_path, ('S9',))
     coco = metadata('coco_17', layout_name='coco')
     write_2d(tmp_path / 'data_2d_h36m_detectron_pt_coco.npz', two, **coco)
     sample = next(iter(load_dataset('human36m', tmp_path, keypoints='detectron_pt_coco')))
@@ -300,10 +301,10 @@ def test_archives_that_do_not_belong_together(tmp_path):
 
 
 def test_a_missing_archive_is_named(tmp_path, folder):
-    with pytest.raises(MissingDataError, match='data_2d_h36m_cpn_ft_h36m_dbb.npz is not there'):
+    with pytest.raises(MissingDataError, match=r'data_2d_h36m_cpn_ft_h36m_dbb\.npz is not there'):
         list(load_dataset('human36m', folder, keypoints='cpn_ft_h36m_dbb'))
     write_2d(tmp_path / 'data_2d_h36m_gt.npz', {})
-    with pytest.raises(MissingDataError, match='data_3d_h36m.npz is not there'):
+    with pytest.raises(MissingDataError, match=r'data_3d_h36m\.npz is not there'):
         list(load_dataset('human36m', tmp_path))
 
 
