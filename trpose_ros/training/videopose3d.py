@@ -4,7 +4,8 @@ Every sample is a window of real motion on a body of random proportions, seen by
 at a robot's height, with the noise and the gaps of a 2D estimator (data/virtual_cameras.py). The
 network learns root-relative joints in the camera frame, in metres, by the mean joint distance.
 Adam with a cosine schedule; the momentum of the batch norms decays from 0.1 to 0.001 as in the
-paper. ``python -m trpose_ros.training.videopose3d --help`` lists the options.
+paper. ``python -m trpose_ros.training.videopose3d --help`` lists the options;
+videopose3d_measure.py measures the result and writes it in half precision with its card.
 """
 
 from __future__ import annotations
@@ -29,13 +30,12 @@ from trpose_ros.data.motion import load_mocap
 from trpose_ros.data.motion import vary_bones
 from trpose_ros.data.virtual_cameras import CameraConfig
 from trpose_ros.data.virtual_cameras import NoiseConfig
-from trpose_ros.data.virtual_cameras import add_noise
-from trpose_ros.data.virtual_cameras import view
 from trpose_ros.lifters.missing import JointFiller
 from trpose_ros.lifters.videopose3d import VideoPose3D
 from trpose_ros.lifters.videopose3d import VideoPose3DConfig
-from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training import register_trainer
+from trpose_ros.training.lifting_samples import make_sample
+from trpose_ros.training.videopose3d_measure import evaluate
 
 CREDIT = (
     'CMU Motion Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and ACCAD, The '
@@ -70,34 +70,6 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Validate."""
         check_fields(self)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A batch: what the network sees and what it should say."""
-
-    joints: np.ndarray  # (B, T, 17, 2) noisy, filled, normalised screen coordinates
-    exact: np.ndarray  # (B, T, 17, 2) without noise
-    target_m: np.ndarray  # (B, T, 17, 3) root-relative, camera frame
-
-
-def make_sample(
-    world_m: np.ndarray,
-    rng: np.random.Generator,
-    cameras: CameraConfig,
-    noise: NoiseConfig,
-    filler: JointFiller,
-) -> Sample:
-    """Turn (B, T, 17, 3) world joints into a batch; half of it mirrored."""
-    joints_m, exact, half_height = view(world_m, cameras, rng)
-    joints = filler.fill_clips(add_noise(exact, half_height, noise, rng))
-    target = joints_m - joints_m[:, :, :1]
-    half = len(world_m) // 2
-    mirror = get_skeleton('h36m_17').mirror
-    for array in (joints, exact, target):
-        array[:half] = array[:half][:, :, mirror]
-        array[:half, ..., 0] *= -1
-    return Sample(joints, exact, target)
 
 
 def cut_future(joints: np.ndarray, index: int, share: float, rng: np.random.Generator) -> None:
@@ -180,83 +152,6 @@ def save(
     )
 
 
-def evaluate(
-    model: VideoPose3D, pack: MotionPack, seed: int = 1, outputs: int = 30
-) -> dict[str, dict[str, float]]:
-    """Measure on the test subjects, without and with estimator noise, in millimetres.
-
-    Returns:
-        ``{'cmu exact': {'mpjpe', 'p_mpjpe', 'mpjve'}, 'cmu noisy': ..., 'accad ...': ...}``;
-        MPJPE and P-MPJPE in mm, MPJVE in mm per frame. All joints but the root count.
-
-    """
-    training = model.training
-    model.eval()
-    results = {}
-    for name, subject in (('cmu', 'cmu014'), ('accad', 'accad_female1')):
-        clips = pack.select('test', subject)
-        field_frames = model.config.receptive_field
-        frames = field_frames + outputs - 1
-        starts = clips.window_starts(frames, step=outputs)
-        if len(starts) == 0:
-            continue
-        rng = np.random.default_rng(seed)
-        world = np.repeat(clips.windows(starts, frames), 3, axis=0)  # three cameras each
-        cameras = CameraConfig(rate_hz=pack.rate_hz)
-        sample = make_sample(world, rng, cameras, NoiseConfig(), JointFiller())
-        first = field_frames - 1 if model.config.causal else field_frames // 2
-        target = sample.target_m[:, first : first + outputs]
-        for kind, joints in (('exact', sample.exact), ('noisy', sample.joints)):
-            with torch.no_grad():
-                parts = [model(part) for part in torch.from_numpy(joints).split(64)]
-            results[f'{name} {kind}'] = errors_mm(torch.cat(parts).numpy(), target)
-        if not model.config.causal:
-            results[f'{name} noisy, look-ahead 0'] = errors_mm(
-                without_future(model, sample.joints, first, outputs), target
-            )
-    model.train(training)
-    return results
-
-
-def without_future(model: VideoPose3D, joints: np.ndarray, first: int, outputs: int) -> np.ndarray:
-    """Return (B, outputs, 17, 3): every pose from its own past alone, the future repeated."""
-    frames = model.config.receptive_field
-    poses = []
-    for t in range(outputs):
-        window = joints[:, t : t + frames].copy()
-        window[:, first + 1 :] = window[:, first : first + 1]
-        with torch.no_grad():
-            parts = [model.forward_windows(part) for part in torch.from_numpy(window).split(256)]
-        poses.append(torch.cat(parts).numpy())
-    return np.concatenate(poses, axis=1)
-
-
-def errors_mm(predicted_m: np.ndarray, target_m: np.ndarray) -> dict[str, float]:
-    """Return MPJPE, P-MPJPE and MPJVE of (B, T, 17, 3) root-relative poses, without the root."""
-    predicted, target = predicted_m[:, :, 1:].astype(float), target_m[:, :, 1:].astype(float)
-    aligned = procrustes(predicted.reshape(-1, 16, 3), target.reshape(-1, 16, 3))
-    speed = np.diff(predicted, axis=1) - np.diff(target, axis=1)
-    return {
-        'mpjpe': round(1000 * float(np.linalg.norm(predicted - target, axis=-1).mean()), 1),
-        'p_mpjpe': round(
-            1000 * float(np.linalg.norm(aligned - target.reshape(-1, 16, 3), axis=-1).mean()), 1
-        ),
-        'mpjve': round(1000 * float(np.linalg.norm(speed, axis=-1).mean()), 2),
-    }
-
-
-def procrustes(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return (N, J, 3) predictions after the best similarity transform onto the targets."""
-    centre_p, centre_t = predicted.mean(axis=1, keepdims=True), target.mean(axis=1, keepdims=True)
-    p, t = predicted - centre_p, target - centre_t
-    u, s, vt = np.linalg.svd(np.swapaxes(p, 1, 2) @ t)
-    sign = np.sign(np.linalg.det(u @ vt))
-    s[:, -1] *= sign
-    u[:, :, -1] *= sign[:, None]
-    scale = s.sum(axis=1) / np.maximum((p**2).sum(axis=(1, 2)), 1e-12)
-    return scale[:, None, None] * (p @ (u @ vt)) + centre_t
-
-
 @register_trainer('videopose3d')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
@@ -291,4 +186,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(None)
