@@ -70,8 +70,8 @@ def fit_camera(
     good = np.isfinite(px).all(axis=1) & np.isfinite(points).all(axis=1)
     good &= ((px > 0) & (px < (width, height))).all(axis=1)
     px, points = px[good], points[good]
-    step = max(1, len(px) // 2000)
-    px, points = px[::step], points[::step]
+    step = max(1, len(px) // 800)
+    px, points = px[::step].copy(), points[::step].copy()  # OpenCV wants them contiguous
     if len(px) < 30:
         raise DataError(f'{where}: {len(px)} joints inside the image do not determine a camera')
     matrix = _linear_camera(px, points)
@@ -98,6 +98,11 @@ def fit_camera(
     pose = np.eye(4)
     pose[:3, :3] = cv2.Rodrigues(turns[0])[0]
     pose[:3, 3] = shifts[0].ravel()
+    if np.median(points @ pose[2, :3] + pose[2, 3]) <= 0:
+        raise DataError(
+            f'{where}: only a camera with the people behind it fits, so the 3D joints are '
+            'mirrored; check the order and the signs of their axes'
+        )
     return Camera(width, height, matrix, distortion.ravel()[:5]), pose
 
 

@@ -124,7 +124,8 @@ def load_pack(path: str | Path) -> MotionPack:
     if not path.is_file():
         raise FileNotFoundError(f'no motion pack at {path}; set TRPOSE_SHARED to the data folder')
     needed = ('root', 'rel', 'start', 'length', 'name', 'subject', 'split', 'fps', 'joint_names')
-    with np.load(path, allow_pickle=False) as data:
+    # Opened here: for a damaged archive numpy would leave the file open.
+    with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
         missing = [key for key in needed if key not in data]
         if missing:
             raise ValueError(f'{path.name} is not a motion pack: it lacks {missing}')

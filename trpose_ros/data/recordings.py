@@ -7,6 +7,7 @@ followed by its track id, or, where ids are missing, by its place in the array.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,7 @@ class BagImages:
         if self._bag is not None:
             self._bag.close()
         self._bag = BagReader(self._path)
+        weakref.finalize(self, self._bag.close)
         self._messages = self._bag.messages([self._topic])
 
 
