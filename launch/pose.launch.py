@@ -19,50 +19,30 @@ from launch.actions import SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from trpose_ros.occlusion import PROFILES
+from trpose_ros.nodes.launch_arguments import ARGUMENTS
+from trpose_ros.nodes.launch_arguments import PRESETS
 from trpose_ros.resources import resource
-
-PRESETS = ('fast', 'balanced', 'accurate')
-BOOLEANS = ['true', 'false']
-
-# name, default, description, choices
-ARGUMENTS = (
-    ('namespace', '', 'namespace of all nodes', None),
-    (
-        'params_file',
-        'balanced',
-        'parameters of the nodes: a file, or one of the presets fast, balanced and accurate',
-        None,
-    ),
-    ('image_topic', 'image', 'camera images', None),
-    ('camera_info_topic', 'camera_info', 'intrinsics of the camera', None),
-    ('image_transport', '', 'raw, or compressed for IMAGE_TOPIC/compressed', None),
-    ('model', '', 'weights of the pose estimator: a name, a file or a folder', None),
-    ('lifter', '', 'lifter network: videopose3d, ..., or none', None),
-    ('lifter_model', '', 'weights of the lifter: a name or a file', None),
-    ('device', '', 'auto, cpu, cuda or cuda:N', None),
-    ('look_ahead', '', 'frames of future that a skeleton waits for; more is steadier', None),
-    ('occlusion', 'none', 'hide parts of the images to test for it', sorted(PROFILES)),
-    ('composed', 'false', 'run pose_node and lifter_node in one process', BOOLEANS),
-    ('rviz', 'false', 'open RViz', BOOLEANS),
-    ('fixed_frame', '', 'fixed frame of RViz: the frame_id of the images', None),
-    ('use_sim_time', 'false', 'take the time from /clock', BOOLEANS),
-    ('autostart', 'true', 'configure and activate the nodes at once', BOOLEANS),
-    ('log_level', 'info', 'of all nodes', ['debug', 'info', 'warn', 'error', 'fatal']),
-)
 
 
 def generate_launch_description():
     """Return the description; ``--show-args`` lists the arguments."""
     arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
-        for name, default, text, choices in ARGUMENTS
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=argument.default,
+            description=argument.help,
+            choices=argument.choices or None,
+        )
+        for argument in ARGUMENTS
     ]
     return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
 
 
 def _start(context):
-    given = {name: LaunchConfiguration(name).perform(context).strip() for name, *_ in ARGUMENTS}
+    given = {
+        argument.name: LaunchConfiguration(argument.name).perform(context).strip()
+        for argument in ARGUMENTS
+    }
     file = _params_file(given['params_file'])
     shared = {
         'use_sim_time': given['use_sim_time'].lower() == 'true',
