@@ -1,0 +1,175 @@
+"""player: plays a recording or a video as a camera would: images and camera_info in real time.
+
+Ground truth of a recording goes out too, and with it the box that the truncation protocol
+measures by, so that an occlusion_node can be told to use it (``reference: given``). Images are
+sent raw, whatever the recording holds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from trpose_ros.bags import BagError
+from trpose_ros.msg import PersonArray
+from trpose_ros.nodes import conversions
+from trpose_ros.sources import SourceError
+from trpose_ros.sources import SourceFrame
+from trpose_ros.sources import SourceOptions
+from trpose_ros.sources import open_source
+from trpose_ros.video import VideoError
+
+_LONGEST_GAP_S = 5.0  # between two frames; longer ones are not waited for
+_PARAMETERS: tuple[tuple[str, Any, str], ...] = (
+    ('source', '', 'bag, video or /dev/video0 to play'),
+    ('rate', 1.0, 'speed: 1.0 as recorded'),
+    ('stamps', 'original', 'original, or now: stamps of the time of sending'),
+    ('start', 'subscribers', 'subscribers: once somebody listens; service: when ~/play is called'),
+    ('subscribers', 1, 'wait for so many subscribers of `image` before the first frame'),
+    ('loop', False, 'start again at the end, stamps jump back'),
+    ('image_topic', '', 'image topic of the bag, where there are several'),
+)
+
+
+class Player(Node):
+    """Publishes a source; ``play`` does it once."""
+
+    def __init__(self, name: str = 'player', **options: Any) -> None:
+        """Declare parameters and publishers; open the source to see that it can be read."""
+        super().__init__(name, **options)
+        given = {key: self.declare_parameter(key, value).value for key, value, _ in _PARAMETERS}
+        if not given['source']:
+            raise ValueError('parameter source names nothing to play')
+        if given['stamps'] not in ('original', 'now'):
+            raise ValueError(f"stamps must be 'original' or 'now', got {given['stamps']!r}")
+        if given['start'] not in ('subscribers', 'service'):
+            raise ValueError(f"start must be 'subscribers' or 'service', got {given['start']!r}")
+        if not 0.001 <= given['rate'] <= 1000:
+            raise ValueError(f'rate must lie in 0.001..1000, got {given["rate"]}')
+        self.given = given
+        self._options = SourceOptions(image_topic=given['image_topic'] or None)
+        open_source(given['source'], self._options).close()
+        quality = QoSProfile(depth=10)  # reliable; who wants best effort gets it
+        self._images = self.create_publisher(Image, 'image', quality)
+        self._infos = self.create_publisher(CameraInfo, 'camera_info', quality)
+        self._truths = self.create_publisher(PersonArray, 'ground_truth', quality)
+        self._boxes = self.create_publisher(PersonArray, 'reference', quality)
+        if given['start'] == 'service':
+            self.create_service(Trigger, '~/play', self._on_play)
+
+    def _on_play(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Play once; the answer comes at the end."""
+        try:
+            count = self.play()
+        except (BagError, SourceError, VideoError, ValueError) as error:
+            response.success, response.message = False, str(error)
+            return response
+        response.success, response.message = True, f'{count} images'
+        return response
+
+    def wait_for_subscribers(self) -> None:
+        """Wait until enough listen; says once whom it waits for."""
+        topic, wanted = self._images.topic_name, self.given['subscribers']
+        for round_ in itertools.count():
+            if self._images.get_subscription_count() >= wanted or not rclpy.ok():
+                return
+            if round_ == 40:
+                self.get_logger().info(f'waiting for {wanted} subscribers of {topic}')
+            time.sleep(0.05)
+
+    def play(self) -> int:
+        """Publish everything once; return the number of images."""
+        source = open_source(self.given['source'], self._options)
+        count, late = 0, 0
+        try:
+            self.wait_for_subscribers()
+            begin_s = due_s = 0.0
+            last_ns: int | None = None
+            for entry in source.frames():
+                stamp_ns = entry.frame.stamp_ns
+                if last_ns is None:
+                    begin_s = time.perf_counter()  # the first frame has been decoded
+                else:
+                    due_s += self._gap_s(stamp_ns - last_ns, source.rate_hz)
+                last_ns = stamp_ns
+                wait_s = begin_s + due_s - time.perf_counter()
+                if wait_s > 0:
+                    time.sleep(wait_s)
+                elif wait_s < -0.1:  # too slow a machine: keep the rhythm from here on
+                    late += 1
+                    begin_s -= wait_s
+                if not rclpy.ok():
+                    break
+                self._send(entry)
+                count += 1
+        finally:
+            source.close()
+        for problem in source.problems:
+            self.get_logger().warning(problem)
+        if late:
+            self.get_logger().warning(f'{late} of {count} images were sent more than 0.1 s late')
+        return count
+
+    def _gap_s(self, gap_ns: int, rate_hz: float) -> float:
+        """Return the time between two frames, s; one period where the stamps say nonsense."""
+        gap_s = gap_ns * 1e-9
+        if not 0 <= gap_s <= _LONGEST_GAP_S:
+            gap_s = 1.0 / rate_hz if rate_hz > 1 else 1.0 / 30.0
+        return gap_s / self.given['rate']
+
+    def _send(self, entry: SourceFrame) -> None:
+        """Publish a frame, the image last: who gets it may look up the rest."""
+        frame = entry.frame
+        stamp_ns, frame_id = frame.stamp_ns, frame.frame_id
+        if self.given['stamps'] == 'now':
+            stamp_ns = self.get_clock().now().nanoseconds
+        image = conversions.image_to_message(frame.image, stamp_ns, frame_id)
+        if entry.truth is not None:
+            truth = entry.truth.replace(stamp_ns=stamp_ns)
+            self._truths.publish(conversions.people_to_message(truth))
+            if entry.reference_box_px is not None:
+                first = truth.select([0]).replace(boxes_px=entry.reference_box_px[None])
+                self._boxes.publish(conversions.people_to_message(first))
+        if not frame.camera.assumed:
+            info = conversions.camera_to_message(frame.camera, stamp_ns, frame_id)
+            self._infos.publish(info)
+        self._images.publish(image)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Play, or wait to be asked for it, until told to end; return the exit code."""
+    try:
+        rclpy.init(args=None if args is None else list(args))
+        player = Player()
+        if player.given['start'] == 'service':
+            rclpy.spin(player)
+            return 0
+        while rclpy.ok():
+            player.get_logger().info(f'{player.play()} images played')
+            if not player.given['loop']:
+                break
+        time.sleep(0.2)  # what was published last is on its way
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (BagError, SourceError, VideoError, ValueError, OSError, ParameterException) as error:
+        print(f'player: {error}', file=sys.stderr, flush=True)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
