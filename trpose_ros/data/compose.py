@@ -165,9 +165,7 @@ class Composer:
             shift = rng.normal(0, 0.05, 2) * size
         angle = float(np.clip(rng.normal(0, self.config.rotation_deg), -35, 35))
         mirror = bool(rng.random() < 0.5)
-        crop, layer = self._warp(
-            sprite, centre + shift, size * factor, np.radians(angle), mirror
-        )
+        crop, layer = self._warp(sprite, centre + shift, size * factor, np.radians(angle), mirror)
         return crop, layer, self.config.side / factor
 
     def _warp(self, sprite, centre, size, angle, mirror) -> tuple[Crop, np.ndarray]:
@@ -250,7 +248,7 @@ class Composer:
         if rng.random() < 0.12:
             quality = int(rng.integers(25, 90))
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return image
 
 

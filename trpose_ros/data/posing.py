@@ -64,8 +64,8 @@ def pose_rig(rig: Rig, motion_m: np.ndarray, rng: np.random.Generator | None = N
     """Pose ``rig`` to follow motion.
 
     motion_m is (F, 17, 3) in metres, z up. ``rng`` adds what the motion does not say (head turn,
-    hand and foot angles, constant over the call); without it they stay neutral. The root follows the
-    motion scaled by the ratio of leg lengths, so feet stay on the ground.
+    hand and foot angles, constant over the call); without it they stay neutral. The root follows
+    the motion scaled by the ratio of leg lengths, so feet stay on the ground.
     """
     motion = np.asarray(motion_m, np.float64)
     if motion.ndim != 3 or motion.shape[1:] != (17, 3):
@@ -101,10 +101,14 @@ def _bone_rotations(rig, rest, motion, extra) -> np.ndarray:
         (rest[HEAD] - rest[THORAX], rest[LSHOULDER] - rest[RSHOULDER]),
     )
     head = head @ _turn(2, extra[0]) @ _turn(0, extra[1])
-    out = {name: chest for name in ('Spine', 'Spine1')}
-    out.update({name: pelvis for name in ('Hips', 'LHipJoint', 'RHipJoint')})
+    out = dict.fromkeys(('Spine', 'Spine1'), chest)
+    out.update(dict.fromkeys(('Hips', 'LHipJoint', 'RHipJoint'), pelvis))
     out['LowerBack'] = _blend(pelvis, chest, 0.5)
-    out['Neck'], out['Neck1'], out['Head'] = _blend(chest, head, 0.35), _blend(chest, head, 0.7), head
+    out['Neck'], out['Neck1'], out['Head'] = (
+        _blend(chest, head, 0.35),
+        _blend(chest, head, 0.7),
+        head,
+    )
     for side, joints in (
         ('Left', (LSHOULDER, LELBOW, LWRIST, LHIP, LKNEE, LFOOT)),
         ('Right', (RSHOULDER, RELBOW, RWRIST, RHIP, RKNEE, RFOOT)),
@@ -116,9 +120,7 @@ def _bone_rotations(rig, rest, motion, extra) -> np.ndarray:
 
 def _add_arm(out, side, joints, rest, motion, chest, extra) -> None:
     shoulder, elbow, wrist = joints
-    clavicle = _swing(
-        chest, rest[shoulder] - rest[THORAX], motion[:, shoulder] - motion[:, THORAX]
-    )
+    clavicle = _swing(chest, rest[shoulder] - rest[THORAX], motion[:, shoulder] - motion[:, THORAX])
     out[f'{side}Shoulder'] = _blend(chest, clavicle, 0.6)
     upper, lower = _hinged_limb(chest, rest, motion, joints)
     out[f'{side}Arm'], out[f'{side}ForeArm'] = upper, lower
@@ -195,7 +197,7 @@ def _frame(main: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _align(target, rest) -> np.ndarray:
-    """Return rotations taking the rest pair of directions to the target pair (first one exactly)."""
+    """Return rotations taking a rest pair of directions to a target pair (the first exactly)."""
     return _frame(*target) @ _frame(*(np.asarray(r) for r in rest)).T
 
 

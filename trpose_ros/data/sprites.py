@@ -40,8 +40,10 @@ SHARD = 2016  # sprites per file, a multiple of POSES_PER_FIGURE
 
 # How far in front of a joint its own body's surface lies at most, metres; more is an occlusion.
 _JOINT_DEPTH_M = np.array(
-    [0.24, 0.2, 0.12, 0.12, 0.2, 0.12, 0.12, 0.2, 0.2, 0.16, 0.16]
-    + [0.14, 0.12, 0.12, 0.14, 0.12, 0.12]
+    [
+        *(0.24, 0.2, 0.12, 0.12, 0.2, 0.12, 0.12, 0.2, 0.2, 0.16, 0.16),  # trunk, legs, head
+        *(0.14, 0.12, 0.12, 0.14, 0.12, 0.12),  # arms
+    ]
 )
 
 
@@ -248,7 +250,9 @@ class SpriteStore:
         return out
 
 
-def write_shard(folder: str | Path, split: str, seed: int, number: int, source: SpriteSource) -> None:
+def write_shard(
+    folder: str | Path, split: str, seed: int, number: int, source: SpriteSource
+) -> None:
     """Render shard ``number`` of a split; complete files only (written aside, then renamed)."""
     target = Path(folder) / split
     target.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ three image formats. ``trpose train detector`` or ``python -m trpose_ros.trainin
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -36,6 +35,7 @@ from trpose_ros.estimators.detector import cell_centres
 from trpose_ros.estimators.detector import corners
 from trpose_ros.estimators.detector import overlaps
 from trpose_ros.training import register_trainer
+from trpose_ros.training.cli import read_options
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
@@ -281,22 +281,10 @@ def train(config: DetectorTraining, loop_config: LoopConfig) -> dict[str, float]
 @register_trainer('detector')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    for kind in (DetectorTraining, LoopConfig):
-        for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
-            parser.add_argument(
-                '--' + entry.name.replace('_', '-'),
-                type=type(entry.default),
-                default=entry.default,
-                help=entry.metadata.get('help', ''),
-            )
-    parser.add_argument('--threads', type=int, default=2, help='torch threads')
-    options = vars(parser.parse_args(arguments))
-    torch.set_num_threads(options.pop('threads'))
-    names = {entry.name for entry in dataclasses.fields(DetectorTraining)}
-    config = DetectorTraining(**{k: v for k, v in options.items() if k in names})
-    results = train(config, LoopConfig(**{k: v for k, v in options.items() if k not in names}))
-    print(f'wrote {config.out}: {json.dumps(results)}')
+    description = (__doc__ or '').splitlines()[0]
+    (config, loop), threads = read_options(description, (DetectorTraining, LoopConfig), arguments)
+    torch.set_num_threads(threads)
+    print(f'wrote {config.out}: {json.dumps(train(config, loop))}')
 
 
 if __name__ == '__main__':

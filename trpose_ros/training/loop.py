@@ -89,7 +89,7 @@ class TrainingLoop:
         if self._checkpoint.exists():
             self._load()
 
-    def run(self, report: Callable[[TrainingLoop], None] | None = None) -> nn.Module:
+    def run(self, report: Callable[[TrainingLoop], object] | None = None) -> nn.Module:
         """Train to the end and return the averaged network; ``report`` follows checkpoints."""
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         sums: dict[str, float] = {}

@@ -10,7 +10,6 @@ network learn faster. The first steps reconstruct with weak perspective.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -42,6 +41,7 @@ from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.metrabs.reconstruction import in_view_mask
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.training import register_trainer
+from trpose_ros.training.cli import read_options
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
@@ -253,36 +253,25 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
     task = MetrabsTask(Metrabs(MetrabsConfig()), data, config.workers)
     loop = TrainingLoop(task, loop_config, config.folder)
 
-    def measure(loop: TrainingLoop, most: int = 256) -> dict:
+    def measure(loop: TrainingLoop, most: int) -> dict:
         results = evaluate(loop.average, testing, most)  # type: ignore[arg-type]
         facts = {'steps_done': loop.step, 'minutes_done': round(loop.seconds / 60, 1)}
         export(loop.average, config, loop_config, results, facts)  # type: ignore[arg-type]
         print(f'step {loop.step}: {json.dumps(results)}', flush=True)
         return results
 
-    loop.run(measure)
+    loop.run(lambda loop: measure(loop, 256))
     return measure(loop, 1008)
 
 
 @register_trainer('metrabs')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    for kind in (MetrabsTraining, LoopConfig):
-        for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
-            parser.add_argument(
-                '--' + entry.name.replace('_', '-'),
-                type=type(entry.default),
-                default=entry.default,
-                help=entry.metadata.get('help', ''),
-            )
-    parser.add_argument('--threads', type=int, default=2, help='torch threads')
-    options = vars(parser.parse_args(arguments))
-    torch.set_num_threads(options.pop('threads'))
-    names = {entry.name for entry in dataclasses.fields(MetrabsTraining)}
-    config = MetrabsTraining(**{k: v for k, v in options.items() if k in names})
-    train(config, LoopConfig(**{k: v for k, v in options.items() if k not in names}))
+    description = (__doc__ or '').splitlines()[0]
+    (config, loop), threads = read_options(description, (MetrabsTraining, LoopConfig), arguments)
+    torch.set_num_threads(threads)
+    print(f'wrote {config.out}: {json.dumps(train(config, loop))}')
 
 
 if __name__ == '__main__':
-    main()
+    main(None)
