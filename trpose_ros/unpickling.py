@@ -53,8 +53,11 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _NumbersOnly(pickle.Unpickler):
+class NumbersOnly(pickle.Unpickler):
+    """The unpickler itself; subclasses may know further harmless names."""
+
     def find_class(self, module: str, name: str) -> Any:
+        """Return what a name of the stream means; raise UnpicklingError for all others."""
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
                 f'it names {module}.{name}, which is not an array, a number or a container'
@@ -63,7 +66,7 @@ class _NumbersOnly(pickle.Unpickler):
 
 
 # Whatever a damaged or hostile stream makes the machine stumble over.
-_BROKEN = (
+BROKEN = (
     pickle.UnpicklingError,
     EOFError,
     AttributeError,
@@ -87,6 +90,6 @@ def read_numbers(stream: io.BufferedIOBase | io.BytesIO) -> Any:
     numbers, strings, lists, tuples, sets and dictionaries.
     """
     try:
-        return _NumbersOnly(stream, encoding='latin1').load()
-    except _BROKEN as error:
+        return NumbersOnly(stream, encoding='latin1').load()
+    except BROKEN as error:
         raise pickle.UnpicklingError(str(error)) from error

@@ -31,6 +31,9 @@ class LoadedWeights:
     config: dict[str, Any]  # of the architecture's configuration dataclass
     source: str  # for messages
     trajectory: dict[str, Any] | None = None  # tensors of VideoPose3D's trajectory model
+    rate_hz: float | None = None  # that it was trained at
+    weights_id: str = ''
+    licence: str = ''
 
 
 Builder = Callable[[LoadedWeights, LifterConfig], Core]
@@ -50,62 +53,81 @@ def register_lifter(name: str) -> Callable[[Builder], Builder]:
 @register_lifter('videopose3d')
 def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build ring buffers, with the trajectory model where the weights have one."""
-    from trpose_ros.lifters.videopose3d import VideoPose3D
-    from trpose_ros.lifters.videopose3d import VideoPose3DConfig
+    from trpose_ros.lifters.checkpoints import trajectory_config
+    from trpose_ros.lifters.videopose3d_stream import RootedCore
     from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
 
-    model = fill(VideoPose3D(VideoPose3DConfig(**weights.config)), weights.tensors, weights.source)
-    return VideoPose3DCore(prepare(model, config), config.look_ahead)
+    if weights.config.get('joints_in', 17) != 17 or weights.config.get('joints_out', 17) != 17:
+        raise WeightsError(
+            f'{weights.source} lifts {weights.config.get("joints_in")} joints to '
+            f'{weights.config.get("joints_out")}; a stream takes and gives the 17 of Human3.6M'
+        )
+    pose = VideoPose3DCore(_network('videopose3d', weights, config), config.look_ahead)
+    if weights.trajectory is None:
+        return pose
+    source = f'{weights.source} (trajectory)'
+    sizes = trajectory_config(weights.config, weights.trajectory, source)
+    root = LoadedWeights(weights.trajectory, sizes, source)
+    return RootedCore(
+        pose, VideoPose3DCore(_network('videopose3d', root, config), config.look_ahead)
+    )
 
 
 @register_lifter('mhformer')
 def _mhformer(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of 2D joints."""
-    from trpose_ros.lifters.mhformer import MHFormer
-    from trpose_ros.lifters.mhformer import MHFormerConfig
     from trpose_ros.lifters.window_stream import mhformer_core
 
-    model = fill(MHFormer(MHFormerConfig(**weights.config)), weights.tensors, weights.source)
-    return mhformer_core(prepare(model, config), config.look_ahead)
+    return mhformer_core(_network('mhformer', weights, config), config.look_ahead)
 
 
 @register_lifter('mixste')
 def _mixste(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the first spatial block."""
-    from trpose_ros.lifters.mixste import MixSTE
-    from trpose_ros.lifters.mixste import MixSTEConfig
     from trpose_ros.lifters.window_stream import mixste_core
 
-    model = fill(MixSTE(MixSTEConfig(**weights.config)), weights.tensors, weights.source)
-    return mixste_core(prepare(model, config), config.look_ahead)
+    return mixste_core(_network('mixste', weights, config), config.look_ahead)
 
 
 @register_lifter('pstmo')
 def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the per-frame encoder."""
-    from trpose_ros.lifters.pstmo import PSTMO
-    from trpose_ros.lifters.pstmo import PSTMOConfig
     from trpose_ros.lifters.window_stream import pstmo_core
 
-    model = fill(PSTMO(PSTMOConfig(**weights.config)), weights.tensors, weights.source)
-    return pstmo_core(prepare(model, config), config.look_ahead, config.frame_step)
+    model = _network('pstmo', weights, config)
+    return pstmo_core(model, config.look_ahead, config.frame_step)
+
+
+def _network(architecture: str, weights: LoadedWeights, config: LifterConfig) -> Any:
+    """Return the network with these weights, ready to run."""
+    from trpose_ros.lifters.networks import build_network
+
+    try:
+        model = build_network(architecture, weights.config)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f'{weights.source} does not fit {architecture}: {error}') from error
+    return prepare(fill(model, weights.tensors, weights.source), config)
+
+
+def check_tensors(model: nn.Module, tensors: dict[str, Any], source: str) -> None:
+    """Raise WeightsError that names missing, extra and wrongly shaped parameters, if any."""
+    wanted = model.state_dict()
+    check_keys(wanted, tensors, source)
+    wrong = [
+        f'{key} is {tuple(tensors[key].shape)}, not {tuple(value.shape)}'
+        for key, value in wanted.items()
+        if tuple(tensors[key].shape) != tuple(value.shape)
+    ]
+    if wrong:
+        raise WeightsError(f'{source} does not fit the model: {"; ".join(wrong[:6])}')
 
 
 def fill(model: nn.Module, tensors: dict[str, Any], source: str) -> nn.Module:
     """Load parameters by name; missing, extra or wrongly shaped ones are refused by name."""
     import torch
 
-    wanted = model.state_dict()
-    check_keys(wanted, tensors, source)
-    given = {key: torch.as_tensor(value) for key, value in tensors.items()}
-    wrong = [
-        f'{key} is {tuple(given[key].shape)}, not {tuple(value.shape)}'
-        for key, value in wanted.items()
-        if given[key].shape != value.shape
-    ]
-    if wrong:
-        raise WeightsError(f'{source} does not fit the model: {"; ".join(wrong[:6])}')
-    model.load_state_dict(given)
+    check_tensors(model, tensors, source)
+    model.load_state_dict({key: torch.as_tensor(value) for key, value in tensors.items()})
     return model
 
 
@@ -138,22 +160,53 @@ def create_lifter(config: LifterConfig) -> LifterStream:
     """
     import torch
 
-    from trpose_ros import weights as store
     from trpose_ros.lifters.streaming import LifterStream
 
     if config.name not in LIFTERS:
         raise ValueError(f'lifter must be one of {sorted(LIFTERS)}, got {config.name!r}')
-    file = store.load(config.model, config.name)
-    loaded = LoadedWeights(file.tensors, file.config, str(file.path))
-    rate = config.rate_hz or file.meta.get('rate_hz')
+    loaded = load_weights(config)
+    rate = config.rate_hz or loaded.rate_hz
     if rate is None:
-        raise ValueError(f'{file.path} does not state its training rate; set rate_hz')
+        raise ValueError(f'{loaded.source} does not state its training rate; set rate_hz')
     return LifterStream(
         LIFTERS[config.name](loaded, config),
         config,
         rate_hz=float(rate),
-        weights_id=file.weights_id,
-        licence=file.meta['licence'],
+        weights_id=loaded.weights_id,
+        licence=loaded.licence,
         dtype=getattr(torch, config.dtype),
         device=pick_device(config),
+    )
+
+
+def load_weights(config: LifterConfig) -> LoadedWeights:
+    """Read our own weights file, or a published checkpoint by its ending."""
+    from trpose_ros import weights as store
+    from trpose_ros.lifters import checkpoints
+
+    if checkpoints.is_checkpoint(config.model):
+        read = checkpoints.read_checkpoint(config.model, causal=config.causal)
+        if read.architecture != config.name:
+            raise WeightsError(
+                f'{read.path} is a checkpoint of {read.architecture!r}, not {config.name!r}'
+            )
+        return LoadedWeights(
+            read.tensors,
+            read.config,
+            str(read.path),
+            trajectory=read.trajectory,
+            weights_id=f'{read.path.stem}@{store.sha256_of(read.path)[:12]}',
+            licence=checkpoints.LICENCE,
+        )
+    file = store.load(config.model, config.name)
+    tensors, trajectory = checkpoints.split_trajectory(file.tensors)
+    rate = file.meta.get('rate_hz')
+    return LoadedWeights(
+        tensors,
+        file.config,
+        str(file.path),
+        trajectory=trajectory,
+        rate_hz=None if rate is None else float(rate),
+        weights_id=file.weights_id,
+        licence=file.meta['licence'],
     )

@@ -168,3 +168,30 @@ class VideoPose3DCore:
         wide, narrow = self._blocks[layer - 1]
         residual = taps[:, -1 if self.config.causal else taps.shape[1] // 2]
         return residual + F.relu(F.linear(F.relu(F.linear(rows, *wide)), *narrow))
+
+
+class RootedCore:
+    """A pose network and its trajectory model side by side: the root is one more joint."""
+
+    most = 1
+    root_joints = 1
+
+    def __init__(self, pose: VideoPose3DCore, root: VideoPose3DCore) -> None:
+        self._pose, self._root = pose, root
+        self.window, self.look_ahead = pose.window, pose.look_ahead
+
+    def reserve(self, slots: int) -> None:
+        """Resize the rings of both."""
+        self._pose.reserve(slots)
+        self._root.reserve(slots)
+
+    def start(self, slots: Tensor, frames: Tensor) -> None:
+        """Prime both; see ``Core``."""
+        self._pose.start(slots, frames)
+        self._root.start(slots, frames)
+
+    def step(self, slots: Tensor, frames: Tensor | None, count: int) -> Tensor | None:
+        """Take one frame per slot; see ``Core``."""
+        pose = self._pose.step(slots, frames, count)
+        root = self._root.step(slots, frames, count)
+        return None if pose is None or root is None else torch.cat([pose, root], dim=2)
