@@ -19,6 +19,8 @@ from trpose_ros.data.samples import DataError
 from trpose_ros.data.samples import Sample
 from trpose_ros.estimators import ESTIMATORS
 from trpose_ros.evaluation import results
+from trpose_ros.evaluation.cases import EvaluationConfig
+from trpose_ros.evaluation.cases import LifterSpec
 from trpose_ros.evaluation.cli import app
 from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.clips import clip_of_bag
@@ -27,9 +29,7 @@ from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.conditions import plan
 from trpose_ros.evaluation.estimation import cached_pass
 from trpose_ros.evaluation.estimation import run_pass
-from trpose_ros.evaluation.runner import EvaluationConfig
 from trpose_ros.evaluation.runner import EvaluationRun
-from trpose_ros.evaluation.runner import LifterSpec
 from trpose_ros.evaluation.runner import SettingsError
 from trpose_ros.lift_stage import LiftStage
 from trpose_ros.occlusion import FIVE

@@ -21,10 +21,10 @@ from rich.progress import TimeRemainingColumn
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
+    from trpose_ros.evaluation.cases import EvaluationConfig
     from trpose_ros.evaluation.clips import EvaluationClip
     from trpose_ros.evaluation.results import Row
     from trpose_ros.evaluation.results import Table
-    from trpose_ros.evaluation.runner import EvaluationConfig
     from trpose_ros.evaluation.runner import EvaluationRun
 
 QUICK_CLIPS, QUICK_SECONDS = 2, 4.0
@@ -67,6 +67,12 @@ def evaluate(
     ] = None,
     no_cache: Annotated[bool, typer.Option('--no-cache', help='keep no estimator passes')] = False,
     threads: Annotated[int, typer.Option(min=0, help='CPU threads of the estimator')] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help='processes that share the work, by Ray; 0 = this one alone')
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option(help="address of a running Ray cluster, e.g. 'auto' or HOST:6379")
+    ] = '',
 ) -> None:
     """Measure estimators and lifters under the truncation conditions of protocol v1.
 
@@ -74,14 +80,16 @@ def evaluate(
     settings. Results: results.parquet (one row per sequence and condition), tables.md,
     tables.json and failed.json in --out.
     """
+    from trpose_ros.evaluation import results
+    from trpose_ros.evaluation.cases import EvaluationConfig
+    from trpose_ros.evaluation.cases import LifterSpec
     from trpose_ros.evaluation.conditions import plan
     from trpose_ros.evaluation.estimation import cache_folder
-    from trpose_ros.evaluation.runner import EvaluationConfig
     from trpose_ros.evaluation.runner import EvaluationRun
-    from trpose_ros.evaluation.runner import LifterSpec
 
     console = Console()
     try:
+        results.check_extra()
         chosen = plan(condition or ['five'], severities, range(1 if quick else seeds), realisation)
         config = EvaluationConfig(
             estimators=tuple(estimator or EvaluationConfig.estimators),
@@ -95,7 +103,7 @@ def evaluate(
         for text in config.lifters:
             LifterSpec.parse(text).stage()  # missing weights are better named now than in an hour
         opened = _open(data or ['rendered'], clips, quick, console)
-        run = EvaluationRun(config, opened, out)
+        run = EvaluationRun(config, opened, out, workers=workers, address=ray)
     except (ValueError, RuntimeError, OSError) as error:
         console.print(f'[red]error:[/red] {error}', highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error

@@ -242,6 +242,11 @@ def _replace(file: Path, write: Callable[[str], object]) -> None:
         raise
 
 
+def check_extra() -> None:
+    """Raise MissingExtraError, with the remedy, when results cannot be written."""
+    _pyarrow()
+
+
 def _pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow

@@ -1,0 +1,68 @@
+"""The same evaluation over processes: equal rows, and a worker that dies costs one case."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+
+import doubles
+import pytest
+import test_evaluation_runner
+from test_evaluation_runner import FOUR
+from test_evaluation_runner import Blinded
+from test_evaluation_runner import clip
+
+from trpose_ros.evaluation.cases import EvaluationConfig
+from trpose_ros.evaluation.runner import EvaluationRun
+
+ray = pytest.importorskip('ray')
+
+
+class Deadly(Blinded):
+    """Kills its process when it sees that the lower part is hidden."""
+
+    def estimate(self, frame, boxes_px):
+        if (frame.image[300:] == 0).all():
+            os._exit(3)
+        return super().estimate(frame, boxes_px)
+
+
+def config(*names):
+    return EvaluationConfig(
+        estimators=names,
+        factories={'good': Blinded, 'deadly': Deadly},
+        lifters=('none',),
+        conditions=FOUR,
+        boxes='image',
+    )
+
+
+def test_spread_over_processes(tmp_path, monkeypatch):
+    # Ray guards even a local cluster by a token; the test's own keeps out of the home folder.
+    (tmp_path / 'token').write_text(secrets.token_hex(32))
+    monkeypatch.setenv('RAY_AUTH_TOKEN_PATH', str(tmp_path / 'token'))
+    for module in (doubles, test_evaluation_runner, sys.modules[__name__]):
+        ray.cloudpickle.register_pickle_by_value(module)  # workers do not have the tests
+
+    clips = [clip(), clip('sit', frames=5)]
+    plain = EvaluationRun(config('good'), clips, tmp_path / 'plain')
+    assert {step.error for step in plain.steps()} == {''}
+    spread = EvaluationRun(config('good', 'deadly'), clips, tmp_path / 'spread', workers=2)
+    steps = list(spread.steps())
+    assert [step.done for step in steps] == list(range(1, 17))
+
+    errors = {step.case.title: step.error for step in steps if step.error}
+    assert sorted(errors) == [
+        'test|s1|sit|0 fixed_lower 1/3 k=0 deadly',
+        'test|s1|walk|0 fixed_lower 1/3 k=0 deadly',
+    ]
+    assert all('the worker died' in error for error in errors.values())
+    assert json.loads((tmp_path / 'spread' / 'failed.json').read_text()) == errors
+    rows = spread.rows()
+    assert len(rows) == 14  # the rest is kept
+    good = [row for row in rows if row['estimator'] == 'good']
+    for one, two in zip(plain.rows(), good, strict=True):
+        same = sorted(name for name in one if not name.endswith('_ms'))
+        assert repr({n: one[n] for n in same}) == repr({n: two[n] for n in same})

@@ -1,0 +1,335 @@
+"""One case of an evaluation: a clip under a condition, seen by an estimator, then by all lifters.
+
+A case costs one estimator pass (cached) and gives one row for every lifter and person. A
+CaseRunner keeps what consecutive cases of a clip share: the loaded networks and the clean run,
+which recovery times and recordings without ground truth are measured against.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from trpose_ros.evaluation.clips import EvaluationClip
+from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.estimation import TRACKS
+from trpose_ros.evaluation.estimation import EstimatorPass
+from trpose_ros.evaluation.estimation import cached_pass
+from trpose_ros.evaluation.join import Joined
+from trpose_ros.evaluation.join import join
+from trpose_ros.evaluation.measures import joint_means
+from trpose_ros.evaluation.measures import measure
+from trpose_ros.fusion import Fusion
+from trpose_ros.fusion import FusionConfig
+from trpose_ros.lift_stage import LiftStage
+from trpose_ros.occlusion import joints_in
+from trpose_ros.people import People
+from trpose_ros.people import TrackState
+from trpose_ros.pipeline import PipelineConfig
+from trpose_ros.pipeline import PoseStageConfig
+
+if TYPE_CHECKING:
+    from trpose_ros.estimators import Estimator
+
+_LOG = logging.getLogger(__name__)
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class LifterSpec:
+    """What turns 2D sequences into 3D: ``name[:weights][@look_ahead][+fusion]``.
+
+    'none' keeps the estimator's own 3D. Without ``+fusion`` the skeleton is the lifter's alone at
+    the estimator's root; with it, both are fused as the live nodes do.
+    """
+
+    text: str
+    name: str = 'none'
+    model: str = ''
+    look_ahead: int | None = None
+    fused: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> LifterSpec:
+        """Read a specification; raises ValueError for a malformed one."""
+        rest, plus, tail = text.partition('+')
+        if plus and tail != 'fusion':
+            raise ValueError(f'lifter {text!r}: only +fusion may follow, got +{tail}')
+        rest, at, ahead = rest.partition('@')
+        if at and not ahead.isdigit():
+            raise ValueError(f'lifter {text!r}: look-ahead must be a number of frames')
+        name, _, model = rest.partition(':')
+        if name == 'none' and (model or at or plus):
+            raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
+        return cls(text, name, model, int(ahead) if at else None, bool(plus))
+
+    def stage(self) -> LiftStage:
+        """Load the lifter; raises as lifters.create_lifter does."""
+        fusion = FusionConfig()
+        if not self.fused:
+            fusion = FusionConfig(estimator_share=0.0, hidden_share=0.0)
+        if self.name == 'none':
+            return LiftStage(lifter=None, fusion=Fusion(fusion))
+        from trpose_ros.lifters import LifterConfig
+        from trpose_ros.lifters import create_lifter
+
+        config = LifterConfig(name=self.name, look_ahead=self.look_ahead)
+        if self.model:
+            config = dataclasses.replace(config, model=self.model)
+        return LiftStage(lifter=create_lifter(config), fusion=Fusion(fusion))
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to run; the data come as clips."""
+
+    estimators: tuple[str, ...] = ('metrabs-small',)  # weights, or 'kind:weights'
+    lifters: tuple[str, ...] = ('none', 'videopose3d', 'videopose3d+fusion')
+    conditions: tuple[Condition, ...] = (Condition('none'),)
+    track: str = 'DET'
+    boxes: str = 'detector'
+    threads: int = 0
+    cache: Path | None = None  # folder of estimator passes; None keeps none
+    # further ones by name, beside those that the registries know
+    factories: dict[str, Callable[[], Estimator]] = field(default_factory=dict)
+    stages: dict[str, Callable[[], LiftStage]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Validate names early, before anything slow."""
+        if self.track not in TRACKS:
+            raise ValueError(f'track must be one of {TRACKS}, got {self.track!r}')
+        if not (self.estimators and self.lifters and self.conditions):
+            raise ValueError('at least one estimator, lifter and condition is needed')
+        for text in self.lifters:
+            if text not in self.stages:
+                LifterSpec.parse(text)
+
+    def lift_stage(self, text: str) -> LiftStage:
+        """Make a fresh lift stage."""
+        return self.stages[text]() if text in self.stages else LifterSpec.parse(text).stage()
+
+    def create_estimator(self, name: str) -> Estimator:
+        """Load an estimator; raises as estimators.create_estimator does."""
+        if name in self.factories:
+            return self.factories[name]()
+        from trpose_ros.estimators import create_estimator
+
+        config = self.pipeline(name)
+        return create_estimator(config.estimator_name, config.estimator)
+
+    def pipeline(self, estimator: str) -> PipelineConfig:
+        """Return the configuration of the stages before the lifter."""
+        from trpose_ros.estimators import ESTIMATORS
+        from trpose_ros.estimators import EstimatorConfig
+
+        kind, colon, model = estimator.partition(':')
+        if not colon or kind not in ESTIMATORS:
+            kind, model = 'metrabs_torch', estimator
+        return PipelineConfig(
+            estimator_name=kind,
+            estimator=EstimatorConfig(model=model, threads=self.threads),
+            pose=PoseStageConfig(boxes=self.boxes),
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One clip, one condition, one estimator."""
+
+    clip: EvaluationClip
+    condition: Condition
+    estimator: str
+
+    @property
+    def key(self) -> str:
+        """Return the name of its results file."""
+        facts = [self.clip.identity, self.clip.fingerprint, self.estimator]
+        text = '|'.join([*facts, *map(str, dataclasses.astuple(self.condition))])
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    @property
+    def title(self) -> str:
+        """Return the case in words."""
+        condition = self.condition
+        return (
+            f'{self.clip.identity} {condition.name} {condition.label} k={condition.draw} '
+            f'{self.estimator}'
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a case gave: rows, or an error after the last attempt."""
+
+    rows: list[dict[str, Any]]
+    seconds: float
+    cached: bool = False
+    error: str = ''
+
+
+class CaseRunner:
+    """Runs cases one after the other; best with those of one clip together, the clean one first."""
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        """Keep the configuration; networks are loaded when first needed."""
+        self.config = config
+        self._estimator: tuple[str, Estimator] | None = None
+        self._stages: dict[str, LiftStage] = {}
+        # of the clip in work, by clip, estimator and lifter: the clean run, and its joints' errors
+        self._reference: dict[tuple[str, str, str], dict[int, People]] = {}
+        self._means: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
+
+    def close(self) -> None:
+        """Free the estimator."""
+        if self._estimator is not None:
+            self._estimator[1].close()
+        self._estimator = None
+
+    def attempt(self, case: Case) -> Outcome:
+        """Run a case, a second time when it fails; never raises."""
+        begin, error = time.perf_counter(), ''
+        for _ in range(_ATTEMPTS):
+            try:
+                rows, cached = self.run(case)
+                return Outcome(rows, time.perf_counter() - begin, cached)
+            except Exception as problem:
+                # whatever a model or a file does, the other cases are worth having
+                error = f'{type(problem).__name__}: {problem}'
+                _LOG.debug('%s failed', case.title, exc_info=True)
+                self._stages.clear()
+        return Outcome([], time.perf_counter() - begin, error=error)
+
+    def _pass(self, case: Case) -> tuple[EstimatorPass, bool]:
+        if self._estimator is None or self._estimator[0] != case.estimator:
+            self.close()
+            self._estimator = case.estimator, self.config.create_estimator(case.estimator)
+        return cached_pass(
+            case.clip,
+            case.condition,
+            self.config.pipeline(case.estimator),
+            self._estimator[1],
+            self.config.track,
+            self.config.cache,
+        )
+
+    def run(self, case: Case) -> tuple[list[dict[str, Any]], bool]:
+        """Return the rows of a case, and whether the estimator pass came from the cache."""
+        seen, cached = self._pass(case)
+        rows = []
+        for lifter in self.config.lifters:
+            lifted, lift_ms = self._lift(lifter, seen)
+            truth = case.clip.truth or self._unoccluded(case, lifter, lifted)
+            clean = self._clean_means(case, lifter)
+            joined = join(lifted, truth)
+            for person in joined.persons:
+                row = _facts(case, lifter, self.config.track, person.person)
+                row['reference'] = 'truth' if case.clip.truth else 'unoccluded run'
+                row |= measure(
+                    person, case.clip.fps, _hidden(person, seen), clean.get(person.person)
+                )
+                row['idf1'], row['id_switches'] = joined.identity.idf1, joined.identity.switches
+                row |= _times(seen.frame_ms, 'estimator') | _times(lift_ms, 'lifter')
+                row['look_ahead'] = _look_ahead(self._stages[lifter])
+                rows.append(row)
+        return rows, cached
+
+    def _lift(self, lifter: str, seen: EstimatorPass) -> tuple[dict[int, People], np.ndarray]:
+        """Return the final people by stamp, and the time of each frame, ms."""
+        if lifter not in self._stages:
+            self._stages[lifter] = self.config.lift_stage(lifter)
+        stage = self._stages[lifter]
+        stage.reset()
+        out, times = [], []
+        for people, camera in zip(seen.people, seen.cameras, strict=True):
+            begin = time.perf_counter()
+            out += stage.push(people, camera)
+            times.append((time.perf_counter() - begin) * 1e3)
+        out += stage.flush()
+        return {people.stamp_ns: people for people in out}, np.array(times)
+
+    def _clean(self, case: Case, lifter: str) -> dict[int, People]:
+        """Return what the lifter gives without occlusion."""
+        key = case.clip.identity, case.estimator, lifter
+        if key not in self._reference:
+            if any(k[:2] != key[:2] for k in self._reference):
+                self._reference.clear()  # one clip at a time: memory stays small
+                self._means.clear()
+            seen, _ = self._pass(dataclasses.replace(case, condition=Condition('none')))
+            self._reference[key] = self._lift(lifter, seen)[0]
+        return self._reference[key]
+
+    def _unoccluded(self, case: Case, lifter: str, lifted: dict[int, People]) -> dict[int, People]:
+        """Return the clean run as the reference of a recording without ground truth."""
+        clean = lifted if case.condition.profile == 'none' else self._clean(case, lifter)
+        alive = {
+            stamp: people.select(
+                (people.track_states != TrackState.LOST) & np.isfinite(people.joints_m).any((1, 2))
+            )
+            for stamp, people in clean.items()
+        }
+        return {stamp: people for stamp, people in alive.items() if len(people)}
+
+    def _clean_means(self, case: Case, lifter: str) -> dict[int, np.ndarray]:
+        """Return the mean clean error of each joint, by person."""
+        if case.condition.profile == 'none' or not case.clip.truth:
+            return {}
+        key = case.clip.identity, case.estimator, lifter
+        clean = self._clean(case, lifter)
+        if key not in self._means:
+            persons = join(clean, case.clip.truth).persons
+            self._means[key] = {person.person: joint_means(person) for person in persons}
+        return self._means[key]
+
+
+def _facts(case: Case, lifter: str, track: str, person: int) -> dict[str, Any]:
+    dataset, subject, action, camera = case.clip.identity.split('|')
+    return {
+        'protocol': 'v1',
+        'dataset': dataset,
+        'subject': subject,
+        'action': action,
+        'camera': camera,
+        'person': person,
+        'estimator': case.estimator,
+        'lifter': lifter,
+        'track': track,
+        'condition': case.condition.name,
+        'severity': case.condition.label,
+        'severity_value': case.condition.value,
+        'main_severity': case.condition.is_main,
+        'k': case.condition.draw,
+        'fps': case.clip.fps,
+    }
+
+
+def _hidden(person: Joined, seen: EstimatorPass) -> np.ndarray:
+    """Return (T, J) bool: the true joint lies in a mask or outside the (cropped) image."""
+    by_stamp = {people.stamp_ns: t for t, people in enumerate(seen.people)}
+    hidden = np.zeros(person.true_m.shape[:2], bool)
+    for row, stamp in enumerate(person.stamps_ns.tolist()):
+        t = by_stamp.get(stamp)
+        if t is not None:
+            width, height = seen.sizes[t].tolist()
+            hidden[row] = joints_in(person.true_px[row], seen.rectangles_px[t], width, height)
+    hidden[~np.isfinite(person.true_m).all(-1)] = False
+    return hidden
+
+
+def _times(milliseconds: np.ndarray, name: str) -> dict[str, float]:
+    if not milliseconds.size:
+        return {f'{name}_p{p}_ms': float('nan') for p in (50, 95, 99)}
+    return {f'{name}_p{p}_ms': float(np.percentile(milliseconds, p)) for p in (50, 95, 99)}
+
+
+def _look_ahead(stage: LiftStage) -> int:
+    return 0 if stage.lifter is None else int(stage.lifter.look_ahead)
