@@ -324,6 +324,29 @@ def test_severity_table_by_hand():
     assert table.cell(('e', 'none'), 'area').mean == pytest.approx(25)
 
 
+def test_look_ahead_and_onset_tables_by_hand():
+    rows = []
+    for ahead in (0, 4, 13):
+        for name in FIVE:
+            rows.append(
+                row(name, 100.0 - ahead, lifter=f'mixste@{ahead}+fusion', look_ahead=ahead)
+                | {
+                    'onset_step_mm_frame': 7.0 if name == 'random_box' else float('nan'),
+                    'recovery_frames': float('nan'),
+                    'recovered_percent': float('nan'),
+                    'failure_percent': 2.0,
+                }
+            )
+    table = results.look_ahead_table(rows)
+    assert table.rows == (('e', 'mixste+fusion'),)
+    assert [table.cell(table.rows[0], c).mean for c in table.columns] == [100, 96, 87]
+    onset = results.onset_table(rows)
+    first = onset.rows[0]
+    assert onset.cell(first, 'onset_step_mm_frame').mean == 7
+    assert onset.cell(first, 'failure_percent').mean == 2
+    assert onset.cell(first, 'recovery_frames').text() == '-'
+
+
 def test_lifter_specifications():
     assert LifterSpec.parse('none').name == 'none'
     spec = LifterSpec.parse('videopose3d:my-weights@8+fusion')

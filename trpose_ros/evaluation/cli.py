@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from trpose_ros.evaluation.results import Table
     from trpose_ros.evaluation.runner import EvaluationRun
 
-QUICK_CLIPS, QUICK_SECONDS = 2, 4.0
-
 app = typer.Typer(add_completion=False, help='The truncation benchmark.')
 
 
@@ -122,9 +120,11 @@ def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[E
     opened: list[EvaluationClip] = []
     for name in names:
         if quick and name == 'rendered':
+            from trpose_ros.evaluation.rendered import QUICK_MOTIONS
+            from trpose_ros.evaluation.rendered import QUICK_SECONDS
             from trpose_ros.evaluation.rendered import rendered_clips
 
-            opened += rendered_clips(limit or QUICK_CLIPS, QUICK_SECONDS)
+            opened += rendered_clips(limit, QUICK_SECONDS, QUICK_MOTIONS)
         else:
             opened += open_data(name, limit)
     for clip in opened:
@@ -192,7 +192,10 @@ def _tables(rows: list[Row]) -> list[Table]:
         results.study_table(rows, 'p_mpjpe_mm', 'P-MPJPE, mm, protocol v1'),
         results.headline_table(rows),
         results.split_table(rows),
+        results.onset_table(rows),
     ]
+    if len({r['look_ahead'] for r in rows}) > 2:
+        tables.append(results.look_ahead_table(rows))
     for name in dict.fromkeys(r['condition'] for r in rows):
         if len({r['severity'] for r in rows if r['condition'] == name}) > 1:
             tables.append(results.severity_table(rows, name))

@@ -29,13 +29,18 @@ if TYPE_CHECKING:
     from trpose_ros.data.clips import Clip
 
 SECONDS = 8.0
+QUICK_SECONDS = 4.0
+QUICK_MOTIONS = ('accad_Model01_Female-Walk_turn_change', 'cmu_14_07')
 _drawn: tuple[str, list[Frame]] = ('', [])  # the frames of the clip in work
 
 
-def rendered_clips(limit: int = 0, seconds: float = SECONDS) -> list[EvaluationClip]:
+def rendered_clips(
+    limit: int = 0, seconds: float = SECONDS, motions: tuple[str, ...] = ()
+) -> list[EvaluationClip]:
     """Return the test clips, performers in turn; ``limit`` > 0 keeps so many.
 
-    Raises bodies.PackError where the data packs for rendering are missing.
+    ``motions`` chooses clips by name instead. Raises bodies.PackError where the data packs for
+    rendering are missing.
     """
     from trpose_ros.data.bodies import BodyLibrary
     from trpose_ros.data.clips import Clip
@@ -47,6 +52,8 @@ def rendered_clips(limit: int = 0, seconds: float = SECONDS) -> list[EvaluationC
     for index, subject in enumerate(motion.subjects):
         by_subject.setdefault(subject, []).append(index)
     order = [i for i in chain.from_iterable(zip_longest(*by_subject.values())) if i is not None]
+    if motions:
+        order = [motion.names.index(name) for name in motions]
     clips = []
     for index in order[: limit or None]:
         name = motion.names[index]

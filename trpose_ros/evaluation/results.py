@@ -169,6 +169,43 @@ def severity_table(rows: list[Row], condition: str, measure: str = 'mpjpe_mm') -
     return Table(f'{measure} by severity of {condition}', columns, keys, cells)
 
 
+def onset_table(rows: list[Row]) -> Table:
+    """Return what happens when joints disappear and come back, over the five conditions."""
+    columns = ('onset_step_mm_frame', 'recovery_frames', 'recovered_percent', 'failure_percent')
+    keys, cells = _keys(rows), {}
+    for key in keys:
+        mine = [r for r in rows if (r['estimator'], r['lifter']) == key and r['main_severity']]
+        for measure in columns:
+            # fixed regions may have no onset at all: the mean is over those that have
+            found = [_cell([r for r in mine if r['condition'] == n], measure) for n in FIVE]
+            cells[key, measure] = _average([cell for cell in found if not math.isnan(cell.mean)])
+    return Table('Around onset and recovery of occlusions', columns, keys, cells)
+
+
+def look_ahead_table(rows: list[Row], measure: str = 'mpjpe_mm') -> Table:
+    """Return the dial of latency against error: mean of the five conditions by look-ahead.
+
+    A lifter's look-ahead is the number behind @ in its specification, or its own.
+    """
+    rows = [r for r in rows if r['lifter'] != 'none']
+    order = sorted({r['look_ahead'] for r in rows})
+    keys: dict[tuple[str, ...], list[Row]] = {}
+    cells: dict[tuple[tuple[str, ...], str], Cell] = {}
+    for row in rows:
+        name, _, tail = row['lifter'].partition('@')
+        _, plus, fusion = tail.partition('+')
+        keys.setdefault((row['estimator'], name + plus + fusion), []).append(row)
+    for key, mine in keys.items():
+        for frames in order:
+            chosen = [r for r in mine if r['look_ahead'] == frames and r['main_severity']]
+            found = [_cell([r for r in chosen if r['condition'] == n], measure) for n in FIVE]
+            cells[key, str(frames)] = _average(found)
+    columns = tuple(map(str, order))
+    return Table(
+        f'{measure}, mean of the five, by frames of look-ahead', columns, tuple(keys), cells
+    )
+
+
 def _keys(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
     return tuple(dict.fromkeys((r['estimator'], r['lifter']) for r in rows))
 
@@ -192,6 +229,8 @@ def _cell(rows: list[Row], measure: str) -> Cell:
 
 def _average(cells: list[Cell]) -> Cell:
     """Return the plain mean of conditions; spreads are independent, so they add in squares."""
+    if not cells:
+        return Cell(float('nan'))
     mean = float(np.mean([cell.mean for cell in cells]))
     spreads = np.nan_to_num([cell.spread for cell in cells])
     spread = float(np.sqrt((spreads**2).sum()) / len(cells))

@@ -42,7 +42,6 @@ def spread(
             num_cpus=workers,
             include_dashboard=False,
             log_to_driver=False,
-            _node_ip_address='127.0.0.1',
         )
     try:
         most = workers or int(ray.cluster_resources().get('CPU', 1))
