@@ -18,7 +18,7 @@ if [ -n "${ROS_DISTRO:-}" ]; then
   echo "== ROS 2 $ROS_DISTRO is sourced: using it, and the numpy and OpenCV it was built with"
   system=(--system-site-packages)
 else
-  extras=$extras,ros
+  extras=$extras,ros,tensorflow  # TensorFlow: its tests run on a real SavedModel
 fi
 
 if [ ! -x "$venv/bin/python" ]; then

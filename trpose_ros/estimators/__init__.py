@@ -9,6 +9,7 @@ bad boxes or hopeless images never raise.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Protocol
@@ -27,7 +28,11 @@ class Estimator(Protocol):
     skeleton: str  # a name in skeletons.SKELETONS
     weights_id: str
     licence: str  # of the weights
-    skipped: dict[str, int]  # people left out since the start, by reason
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """People left out since the start, by reason."""
+        ...
 
     def estimate(self, frame: Frame, boxes_px: np.ndarray) -> People:
         """Return the people in the boxes (N, 4) x, y, w, h px; at most N rows, in order."""
@@ -137,3 +142,10 @@ def _metrabs_torch(config: EstimatorConfig) -> Estimator:
     from trpose_ros.estimators.metrabs_torch import MetrabsTorch  # imports torch
 
     return MetrabsTorch(config)
+
+
+@register_estimator('metrabs_tensorflow')
+def _metrabs_tensorflow(config: EstimatorConfig) -> Estimator:
+    from trpose_ros.estimators.metrabs_tensorflow import MetrabsTensorflow  # TensorFlow: slow
+
+    return MetrabsTensorflow(config)

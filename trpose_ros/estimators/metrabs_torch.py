@@ -1,10 +1,10 @@
 """MeTRAbs in PyTorch: boxes -> rectified crops -> network -> people in the camera frame.
 
 Every stage is a function or object of its own in trpose_ros.metrabs; this class puts them in
-order, decides what is a person and what is not, and counts what it leaves out:
+order and counts whom it leaves out: the reasons of believing.py, and
 
-    box_not_finite, box_empty, box_without_view, box_outside_image   the box
-    not_finite, too_few_joints_in_view, behind_camera, too_far       the reconstruction
+    box_without_view          the box is behind the camera or beyond its lens
+    too_few_joints_in_view    the 2D joints do not determine a depth
 
 Millimetres of the network become metres in ``_to_people``, and nowhere else.
 """
@@ -20,6 +20,8 @@ import numpy as np
 import torch
 
 from trpose_ros.estimators import EstimatorConfig
+from trpose_ros.estimators.believing import box_problems
+from trpose_ros.estimators.believing import keep_plausible
 from trpose_ros.metrabs import assembly
 from trpose_ros.metrabs import warps
 from trpose_ros.metrabs import warps_cpu
@@ -43,7 +45,6 @@ from trpose_ros.people import RootSource
 from trpose_ros.people import with_visibility
 
 _LOG = logging.getLogger(__name__)
-_NEAREST_MM, _FARTHEST_MM = 50.0, 100_000.0  # mean depth of a believable person
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ class MetrabsTorch:
         view = box_views(
             boxes, frame.camera, self._geometry.proc_side, compatible=self._config.compatible
         )
-        problem = np.array(view.problem, dtype=object)
-        problem[(problem == '') & ~_touches(boxes, frame.camera)] = 'box_outside_image'
+        problem = box_problems(boxes, frame.camera)
+        hidden = np.array(view.problem, dtype=object)
+        problem = np.where(problem == '', hidden, problem)
         kept = np.flatnonzero(problem == '')
         self.skipped.update(problem[problem != ''].tolist())
         boxes = boxes[kept]
@@ -125,7 +127,12 @@ class MetrabsTorch:
         chosen = type(view)(view.rotation[kept], view.scale[kept], ('',) * len(kept))
         views = crop_views(chosen, frame.camera, self._geometry.proc_side, self._table)
         poses = self._pose(frame, views)
-        fine = self._believable(poses)
+        fine, dropped = keep_plausible(
+            poses.mm.swapaxes(0, 1),
+            self._config.suppress_implausible,
+            np.asarray(poses.solvable.all(axis=0)),
+        )
+        self.skipped.update(dropped)
         return self._to_people(frame, boxes[fine], _select(poses, fine))
 
     def _pose(self, frame: Frame, views: CropViews) -> _Poses:
@@ -183,23 +190,6 @@ class MetrabsTorch:
                     views.rotation[a, n], views.intrinsics[a, n], camera, heads[a, n]
                 )
         return np.where(table.flip[:, None, None, None], mapped[:, :, self._mirror], mapped)
-
-    def _believable(self, poses: _Poses) -> np.ndarray:
-        """Return the indices of people with a pose; count the reasons of the others."""
-        depth = np.median(poses.mm[..., 2].mean(axis=0), axis=-1)
-        tests = {
-            'not_finite': np.isfinite(poses.mm).all(axis=(0, 2, 3)),
-            'too_few_joints_in_view': poses.solvable.all(axis=0),
-            'behind_camera': depth > _NEAREST_MM,
-            'too_far': depth < _FARTHEST_MM,
-        }
-        fine = np.ones(poses.mm.shape[1], bool)
-        for reason, passed in tests.items():
-            count = int((fine & ~passed).sum())
-            if count:
-                self.skipped[reason] += count
-            fine &= passed
-        return np.flatnonzero(fine)
 
     def _to_people(self, frame: Frame, boxes: np.ndarray, poses: _Poses | None) -> People:
         """Average the variants, convert to metres, project, and fill in what geometry says."""
@@ -263,13 +253,6 @@ def _chosen_skeleton(network: LoadedNetwork, wanted: str) -> str:
             f'it has {sorted(network.skeletons)}'
         )
     return wanted
-
-
-def _touches(boxes: np.ndarray, camera: Camera) -> np.ndarray:
-    """Return (N,) bool: the box shares some area with the image."""
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    size = np.array([camera.width, camera.height])
-    return ((low < size - 0.5) & (high > -0.5)).all(axis=1)
 
 
 def _select(poses: _Poses, people: np.ndarray) -> _Poses:
