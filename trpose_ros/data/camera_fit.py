@@ -70,7 +70,7 @@ def fit_camera(
     good = np.isfinite(px).all(axis=1) & np.isfinite(points).all(axis=1)
     good &= ((px > 0) & (px < (width, height))).all(axis=1)
     px, points = px[good], points[good]
-    step = max(1, len(px) // 800)
+    step = max(1, len(px) // 400)
     px, points = px[::step].copy(), points[::step].copy()  # OpenCV wants them contiguous
     if len(px) < 30:
         raise DataError(f'{where}: {len(px)} joints inside the image do not determine a camera')
