@@ -45,7 +45,7 @@ Occlusion = Annotated[
 ]
 Severity = Annotated[int, typer.Option(help='index of its severity, -1: the main one')]
 Realisation = Annotated[str, typer.Option(help='fill (paint), crop (cut off) or main')]
-Estimator = Annotated[str, typer.Option(help="'metrabs_torch' or 'metrabs_tf'")]
+Estimator = Annotated[str, typer.Option(help="'metrabs_torch' or 'metrabs_tensorflow'")]
 Model = Annotated[str, typer.Option(help='weights of the estimator: name, file or folder')]
 Boxes = Annotated[str, typer.Option(help="who finds people: 'detector' or 'image'")]
 Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d; 'none'")]

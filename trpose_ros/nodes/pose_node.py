@@ -56,7 +56,7 @@ class PoseNodeConfig:
 
     estimator: str = field(
         default='metrabs_torch',
-        metadata={'help': "implementation: 'metrabs_torch', or 'metrabs_tf' for a SavedModel"},
+        metadata={'help': "'metrabs_torch', or 'metrabs_tensorflow' for a SavedModel"},
     )
 
 
