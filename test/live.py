@@ -1,0 +1,143 @@
+"""Real rclpy in a test: a node under test and a tester node, each test in a domain of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import domain_coordinator
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import Image
+
+from trpose_ros.msg import PersonArray
+from trpose_ros.nodes import conversions
+
+STEP_NS = 33_333_333
+START_NS = 1_700_000_000_000_000_000
+LATEST = 20.0  # seconds until a test gives up; nothing waits that long when it works
+
+
+class Live:
+    """A node under test (optional) and a tester, spinning in a thread."""
+
+    def __init__(self, context, domain):
+        self.context, self.domain = context, domain
+        self.tester = Node('tester', context=context)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.tester)
+        self.nodes = []
+        self.inbox: dict[str, list] = {}
+        self.diagnostics: dict[str, object] = {}
+        self.listen('/diagnostics', DiagnosticArray, self._on_diagnostics)
+        self._thread = threading.Thread(target=self._spin)
+        self._thread.start()
+
+    def _spin(self):
+        with contextlib.suppress(ExternalShutdownException):
+            self.executor.spin()
+
+    def _on_diagnostics(self, message):
+        for status in message.status:
+            self.diagnostics[status.name] = status
+
+    def add(self, make, remap=(), **parameters):
+        """Make a node with parameters and remappings; it is not configured."""
+        arguments = ['--ros-args']
+        for before, after in remap:
+            arguments += ['-r', f'{before}:={after}']
+        node = make(
+            context=self.context,
+            cli_args=arguments,
+            parameter_overrides=[Parameter(k, value=v) for k, v in parameters.items()],
+        )
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def start(self, make, remap=(), **parameters):
+        """Make a node, configure and activate it."""
+        node = self.add(make, remap, **parameters)
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        return node
+
+    def listen(self, topic, kind, callback=None, qos=10):
+        """Subscribe; without a callback messages are collected in the returned list."""
+        box = self.inbox.setdefault(topic, [])
+        return_box = box if callback is None else None
+        self.tester.create_subscription(kind, topic, callback or box.append, qos)
+        return return_box
+
+    def camera_publishers(self, reliability=ReliabilityPolicy.BEST_EFFORT):
+        """Publishers of image and camera_info, matched with whoever subscribes."""
+        qos = QoSProfile(depth=5, reliability=reliability)
+        return (
+            self.tester.create_publisher(Image, 'image', qos),
+            self.tester.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data),
+        )
+
+    def matched(self, *publishers, count=1):
+        self.wait(lambda: all(p.get_subscription_count() >= count for p in publishers))
+
+    def wait(self, condition, latest_s=LATEST):
+        """Wait until a condition holds; fails the test when it never does."""
+        end = time.monotonic() + latest_s
+        while not condition():
+            assert time.monotonic() < end, 'the condition never held'
+            time.sleep(0.002)
+
+    def close(self):
+        # Subscriptions and workers first, so that nothing is called on what is gone.
+        self.executor.shutdown()
+        self._thread.join()
+        for node in self.nodes:
+            assert node.close()
+            node.destroy_node()
+        self.tester.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+
+@contextlib.contextmanager
+def live():
+    with domain_coordinator.domain_id() as domain:
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=int(domain))
+        world = Live(context, int(domain))
+        try:
+            yield world
+        finally:
+            world.close()
+
+
+def state_of(node):
+    return node._state_machine.current_state[1]
+
+
+def values_of(status):
+    return {entry.key: entry.value for entry in status.values}
+
+
+def image(stamp_ns, width=640, height=480, level=100):
+    return conversions.image_to_message(
+        np.full((height, width, 3), level, np.uint8), stamp_ns, 'optical'
+    )
+
+
+def collect_people(world, topic='pose_node/people'):
+    return world.listen(topic, PersonArray)
+
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
