@@ -50,7 +50,7 @@ CREDIT = (
     'Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and of ACCAD, The Ohio State '
     'University (CC BY 3.0), CC0 photographs as backgrounds'
 )
-_WEAK_STEPS = 1000
+_WEAK_STEPS = 300
 _MORE_3D = 2.0  # further weight of the root-free pose: the 3D heads of a small network learn late
 _EASY = {'loose': 0.15, 'near': 0.08, 'rotation_deg': 6.0, 'border': 0.1, 'hidden': 0.15}
 _EASY |= {'people': 0.1, 'objects': 0.1}
@@ -67,7 +67,7 @@ class MetrabsTraining:
         default=24, metadata={'help': f'rendered before, {SHARD} people each', 'range': (1, 1000)}
     )
     easy_steps: int = field(
-        default=2500,
+        default=600,
         metadata={
             'help': 'first steps with little truncation: whole people are learned sooner',
             'range': (0, 100_000_000),
@@ -123,7 +123,7 @@ class MetrabsTask:
     def __init__(self, model: Metrabs, data: CropBatches, workers: int) -> None:
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data, self.workers = data, workers
-        self.loss_config = LossConfig(absolute_from_step=2000)
+        self.loss_config = LossConfig(absolute_from_step=800)
 
     def batches(self, first_step: int, last_step: int) -> Iterable[Batch]:
         """Yield batches composed by worker processes ahead of time."""

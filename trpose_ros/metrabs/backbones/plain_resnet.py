@@ -74,8 +74,6 @@ def plain_resnet(
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
-        elif isinstance(module, BasicBlock):
-            nn.init.zeros_(module.bn2.weight)  # blocks start as identities: steadier first steps
     return nn.Sequential(ScaleImage(2.0, -1.0), body), inputs
 
 
