@@ -1,0 +1,173 @@
+"""Life cycle and parameters against real rclpy: refusals carry reasons, nothing leaks."""
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from live import FAILURE
+from live import START_NS
+from live import STEP_NS
+from live import SUCCESS
+from live import collect_people
+from live import image
+from live import live
+from live import state_of
+from random_weights import save_metrabs
+from random_weights import save_videopose3d
+from rcl_interfaces.srv import DescribeParameters
+from rclpy.parameter import Parameter
+
+from trpose_ros.nodes.lifter_node import LifterNode
+from trpose_ros.nodes.occlusion_node import OcclusionNode
+from trpose_ros.nodes.pose_node import PoseNode
+
+NODES = {'pose_node': PoseNode, 'lifter_node': LifterNode, 'occlusion_node': OcclusionNode}
+
+
+@pytest.fixture
+def world():
+    with live() as world:
+        yield world
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('weights')
+    return {
+        'metrabs': str(save_metrabs(folder / 'metrabs.safetensors')),
+        'lifter': str(save_videopose3d(folder / 'lifter.safetensors')),
+    }
+
+
+def call(world, kind, name, request):
+    client = world.tester.create_client(kind, name)
+    assert client.wait_for_service(20)
+    future = client.call_async(request)
+    world.wait(future.done)
+    return future.result()
+
+
+@pytest.mark.parametrize('fault', ['missing', 'corrupt', 'other model'])
+@pytest.mark.parametrize('node', ['pose_node', 'lifter_node'])
+def test_bad_weights_make_configure_fail_and_a_good_path_later_works(
+    world, models, tmp_path, node, fault
+):
+    parameter = 'model' if node == 'pose_node' else 'lifter_model'
+    good = models['metrabs' if node == 'pose_node' else 'lifter']
+    other = models['lifter' if node == 'pose_node' else 'metrabs']
+    bad = tmp_path / 'bad.safetensors'
+    if fault == 'corrupt':
+        bad.write_bytes(Path(good).read_bytes()[:2000])
+    path = other if fault == 'other model' else str(bad)
+    under_test = world.add(NODES[node], **{parameter: path})
+    if node == 'pose_node':
+        under_test.set_parameters([Parameter('boxes', value='image')])
+    assert under_test.trigger_configure() == FAILURE
+    assert state_of(under_test) == 'unconfigured'
+    reason = under_test.statistics.last_error
+    assert path in reason
+    world.wait(lambda: f'/{node}' in world.diagnostics)
+    world.wait(lambda: path in world.diagnostics[f'/{node}'].message)
+    assert world.diagnostics[f'/{node}'].level == b'\x02'
+    assert under_test.set_parameters([Parameter(parameter, value=good)])[0].successful
+    assert under_test.trigger_configure() == SUCCESS
+    assert under_test.trigger_activate() == SUCCESS
+    assert state_of(under_test) == 'active'
+
+
+def test_an_impossible_transition_is_refused_and_the_node_lives(world):
+    node = world.add(OcclusionNode)
+    name = 'occlusion_node/change_state'
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
+    assert not call(world, ChangeState, name, request).success
+    request.transition.id = Transition.TRANSITION_CONFIGURE
+    assert call(world, ChangeState, name, request).success
+    request.transition.id = Transition.TRANSITION_ACTIVATE
+    assert call(world, ChangeState, name, request).success
+    assert state_of(node) == 'active'
+    request.transition.id = Transition.TRANSITION_ACTIVE_SHUTDOWN
+    assert call(world, ChangeState, name, request).success
+    assert state_of(node) == 'finalized'
+
+
+@pytest.mark.parametrize('name', sorted(NODES))
+def test_every_parameter_is_described(world, name):
+    node = world.add(NODES[name])
+    names = [n for n in node._parameters if not n.startswith(('qos_', 'use_sim_time', 'start_'))]
+    request = DescribeParameters.Request(names=names)
+    answer = call(world, DescribeParameters, f'{name}/describe_parameters', request)
+    assert len(answer.descriptors) == len(names) > 8
+    assert [d.name for d in answer.descriptors if not d.description] == []
+    ranged = [d for d in answer.descriptors if d.integer_range or d.floating_point_range]
+    assert ranged
+
+
+def test_parameters_are_locked_while_configured_and_live_ones_are_not(world):
+    node = world.start(LifterNode, lifter='none')
+    refused = node.set_parameters([Parameter('lifter', value='videopose3d')])[0]
+    assert not refused.successful
+    assert 'before configure' in refused.reason
+    accepted = node.set_parameters([Parameter('fusion.hidden_share', value=0.4)])[0]
+    assert accepted.successful
+    assert node._stage.fusion.config.hidden_share == 0.4
+    refused = node.set_parameters([Parameter('fusion.hidden_share', value=1.4)])[0]
+    assert not refused.successful
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    refused = node.set_parameters([Parameter('lifter', value='teleporter')])[0]
+    assert not refused.successful
+    assert 'teleporter' in refused.reason
+
+
+def test_nothing_is_received_while_not_active(world):
+    node = world.start(OcclusionNode)
+    camera, infos = world.camera_publishers()
+    world.matched(camera, infos)
+    node.trigger_deactivate()
+    world.wait(lambda: camera.get_subscription_count() == 0)
+    node.trigger_activate()
+    world.matched(camera)
+    camera.publish(image(START_NS))
+    world.wait(lambda: node.statistics.frames == 1)
+
+
+def resident_mb():
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
+@pytest.fixture
+def quick_collection():
+    """Leave what is there already (torch, hypothesis, ...) out of all garbage collections."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs /proc')
+def test_fifty_cycles_do_not_grow(world, models, quick_collection):
+    node = world.add(PoseNode, model=models['metrabs'], boxes='image', camera_info_wait_s=0.0)
+    camera, _ = world.camera_publishers()
+    people = collect_people(world)
+    sizes = []
+    for cycle in range(50):
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        if cycle % 10 == 0:  # it also works in between
+            world.matched(camera)
+            world.wait(lambda: node.count_subscribers('pose_node/people') > 0)
+            camera.publish(image(START_NS + cycle * STEP_NS, 160, 120))
+            world.wait(lambda: people)
+            people.clear()
+        assert node.trigger_deactivate() == SUCCESS
+        assert node.trigger_cleanup() == SUCCESS  # it collects garbage itself
+        sizes.append(resident_mb())
+    # The model is 5 MB: leaking it, or its threads' memory, in the last 30 cycles would show.
+    assert sizes[-1] - sizes[19] < 10.0, sizes
