@@ -13,8 +13,11 @@ from torch import Tensor
 from torch import nn
 from torch.nn import functional as F
 
+from trpose_ros.lifters.precision import Linear
+from trpose_ros.lifters.precision import linear
+
 Wanted = slice | None
-Linear = tuple[Tensor, Tensor]  # weight (out, in) and bias (out,)
+Map = tuple[Tensor, Tensor]  # weight (out, in) and bias (out,) of a linear map
 
 
 def pick(tokens: Tensor, wanted: Wanted) -> Tensor:
@@ -35,9 +38,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: float = 0.0) ->
     return mixed.transpose(1, 2).flatten(2)
 
 
-def attend_few(
-    q: Tensor, keys: Tensor, values: Tensor, key: Linear, value: Linear, heads: int
-) -> Tensor:
+def attend_few(q: Tensor, keys: Tensor, values: Tensor, key: Map, value: Map, heads: int) -> Tensor:
     """Attention of few queries to many tokens, whose keys and values are never formed.
 
     q (B, n, C) are projected queries, keys and values (B, M, C) tokens before the linear maps
@@ -47,22 +48,22 @@ def attend_few(
     """
     channels = q.shape[2]
     size = channels // heads
-    back = key[0].unflatten(0, (heads, size))  # (H, d, C)
+    back = key[0].to(q.dtype).unflatten(0, (heads, size))  # (H, d, C)
     queries = torch.einsum('bnhd,hdc->bhnc', q.unflatten(2, (heads, size)), back)
     scores = queries.flatten(1, 2) @ keys.transpose(1, 2) * size**-0.5
     mixed = torch.softmax(scores, dim=2) @ values  # (B, H n, C)
-    on = value[0].unflatten(0, (heads, size))
+    on = value[0].to(q.dtype).unflatten(0, (heads, size))
     mixed = torch.einsum('bhnc,hdc->bnhd', mixed.unflatten(1, (heads, -1)), on).flatten(2)
     return mixed + value[1]
 
 
 def attend_wanted(
-    q: Tensor, keys: Tensor, values: Tensor, key: Linear, value: Linear, heads: int
+    q: Tensor, keys: Tensor, values: Tensor, key: Map, value: Map, heads: int
 ) -> Tensor:
     """Attention of projected queries to tokens, by whichever order of products is cheaper."""
     if q.shape[1] * heads * 2 < keys.shape[2]:
         return attend_few(q, keys, values, key, value, heads)
-    return attend(q, F.linear(keys, *key), F.linear(values, *value), heads)
+    return attend(q, linear(keys, *key), linear(values, *value), heads)
 
 
 class DropPath(nn.Module):
@@ -94,8 +95,8 @@ class SelfAttention(nn.Module):
         if channels % heads:
             raise ValueError(f'{channels} channels cannot be split into {heads} heads')
         self.heads = heads
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
+        self.qkv = Linear(channels, 3 * channels)
+        self.proj = Linear(channels, channels)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, wanted: Wanted = None) -> Tensor:
@@ -105,7 +106,7 @@ class SelfAttention(nn.Module):
             return self.drop(self.proj(attend(q, k, v, self.heads)))
         maps = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
         query, key, value = maps
-        q = F.linear(pick(x, wanted), *query)
+        q = linear(pick(x, wanted), *query)
         return self.proj(attend_wanted(q, x, x, key, value, self.heads))
 
 
@@ -114,8 +115,8 @@ class Mlp(nn.Module):
 
     def __init__(self, channels: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
+        self.fc1 = Linear(channels, hidden)
+        self.fc2 = Linear(hidden, channels)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

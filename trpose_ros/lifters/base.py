@@ -59,7 +59,10 @@ class LifterConfig:
     )
     dtype: str = field(
         default='float32',
-        metadata={'help': 'number type', 'choices': ('float32', 'bfloat16', 'float64')},
+        metadata={
+            'help': 'number type; bfloat16 reduces the weights of the large matrix products',
+            'choices': ('float32', 'bfloat16', 'float64'),
+        },
     )
     rate_hz: float | None = field(
         default=None,

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch import nn
 
 from trpose_ros.lifters.attention import DropPath
-from trpose_ros.lifters.attention import Linear
+from trpose_ros.lifters.attention import Map
 from trpose_ros.lifters.attention import Mlp
 from trpose_ros.lifters.attention import PreNormBlock
 from trpose_ros.lifters.attention import SelfAttention
@@ -24,6 +24,7 @@ from trpose_ros.lifters.attention import Wanted
 from trpose_ros.lifters.attention import attend_wanted
 from trpose_ros.lifters.attention import drop_path_rates
 from trpose_ros.lifters.attention import pick
+from trpose_ros.lifters.precision import Linear
 
 _JOINTS = 17
 _BRANCHES = (1, 2, 3)
@@ -136,16 +137,16 @@ class _CrossAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.linear_q = nn.Linear(channels, channels)
-        self.linear_k = nn.Linear(channels, channels)
-        self.linear_v = nn.Linear(channels, channels)
-        self.proj = nn.Linear(channels, channels)
+        self.linear_q = Linear(channels, channels)
+        self.linear_k = Linear(channels, channels)
+        self.linear_v = Linear(channels, channels)
+        self.proj = Linear(channels, channels)
         self.drop = nn.Dropout(_DROPOUT)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Mix v (B, M, C) by the attention of q (B, N, C) to k (B, M, C)."""
-        key: Linear = (self.linear_k.weight, self.linear_k.bias)
-        value: Linear = (self.linear_v.weight, self.linear_v.bias)
+        key: Map = (self.linear_k.weight, self.linear_k.bias)
+        value: Map = (self.linear_v.weight, self.linear_v.bias)
         return self.drop(self.proj(attend_wanted(self.linear_q(q), k, v, key, value, _HEADS)))
 
 

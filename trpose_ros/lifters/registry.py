@@ -18,6 +18,7 @@ from trpose_ros.weights import WeightsError
 from trpose_ros.weights import check_keys
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from trpose_ros.lifters.streaming import LifterStream
@@ -62,15 +63,16 @@ def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
             f'{weights.source} lifts {weights.config.get("joints_in")} joints to '
             f'{weights.config.get("joints_out")}; a stream takes and gives the 17 of Human3.6M'
         )
-    pose = VideoPose3DCore(_network('videopose3d', weights, config), config.look_ahead)
+    half = config.dtype == 'bfloat16'
+    model = _network('videopose3d', weights, config)
+    pose = VideoPose3DCore(model, config.look_ahead, half)
     if weights.trajectory is None:
         return pose
     source = f'{weights.source} (trajectory)'
     sizes = trajectory_config(weights.config, weights.trajectory, source)
     root = LoadedWeights(weights.trajectory, sizes, source)
-    return RootedCore(
-        pose, VideoPose3DCore(_network('videopose3d', root, config), config.look_ahead)
-    )
+    model = _network('videopose3d', root, config)
+    return RootedCore(pose, VideoPose3DCore(model, config.look_ahead, half))
 
 
 @register_lifter('mhformer')
@@ -95,7 +97,8 @@ def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
     from trpose_ros.lifters.window_stream import pstmo_core
 
     model = _network('pstmo', weights, config)
-    return pstmo_core(model, config.look_ahead, config.frame_step)
+    half = config.dtype == 'bfloat16'
+    return pstmo_core(model, config.look_ahead, config.frame_step, half)
 
 
 def _network(architecture: str, weights: LoadedWeights, config: LifterConfig) -> Any:
@@ -133,9 +136,17 @@ def fill(model: nn.Module, tensors: dict[str, Any], source: str) -> nn.Module:
 
 def prepare(model: nn.Module, config: LifterConfig) -> Any:
     """Bring a model to the device and number type of the configuration, in eval mode."""
+    from trpose_ros.lifters.precision import halve
+
+    model = model.eval().requires_grad_(False).to(pick_device(config), pick_dtype(config))
+    return halve(model) if config.dtype == 'bfloat16' else model
+
+
+def pick_dtype(config: LifterConfig) -> torch.dtype:
+    """Return the type of what goes in and comes out; bfloat16 is for weights inside only."""
     import torch
 
-    return model.eval().requires_grad_(False).to(pick_device(config), getattr(torch, config.dtype))
+    return torch.float64 if config.dtype == 'float64' else torch.float32
 
 
 def pick_device(config: LifterConfig) -> str:
@@ -158,8 +169,6 @@ def create_lifter(config: LifterConfig) -> LifterStream:
         ValueError: a setting does not fit the network (look_ahead, hop, device, rate).
 
     """
-    import torch
-
     from trpose_ros.lifters.streaming import LifterStream
 
     if config.name not in LIFTERS:
@@ -174,7 +183,7 @@ def create_lifter(config: LifterConfig) -> LifterStream:
         rate_hz=float(rate),
         weights_id=loaded.weights_id,
         licence=loaded.licence,
-        dtype=getattr(torch, config.dtype),
+        dtype=pick_dtype(config),
         device=pick_device(config),
     )
 

@@ -273,8 +273,6 @@ class LifterStream:
         """Store (N, count, J, 3) poses under the network frames they belong to."""
         if poses is None:
             return
-        if poses.dtype == torch.bfloat16:
-            poses = poses.float()
         if self.config.flip:
             poses = self._averaged(poses)
         for track, pose in zip(tracks, poses.cpu().numpy(), strict=True):

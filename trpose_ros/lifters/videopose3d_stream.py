@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trpose_ros.lifters.precision import HALF
+from trpose_ros.lifters.precision import linear
 from trpose_ros.lifters.videopose3d import VideoPose3D
 
 
@@ -39,7 +41,9 @@ class VideoPose3DCore:
     most = 1
     root_joints = 0
 
-    def __init__(self, model: VideoPose3D, look_ahead: int | None = None) -> None:
+    def __init__(
+        self, model: VideoPose3D, look_ahead: int | None = None, half: bool = False
+    ) -> None:
         config = model.config
         if config.dense:
             raise ValueError('the dense ablation of VideoPose3D has no stream; use its forward')
@@ -57,7 +61,7 @@ class VideoPose3DCore:
         self._future = official - self.look_ahead  # q: frames to be made up by repetition
         self._steps = config.dilations
         with torch.no_grad():
-            self._folded(model)
+            self._folded(model, half)
         self._lengths = [
             (w - 1) * d + 1 for w, d in zip(config.filter_widths, self._steps, strict=True)
         ]
@@ -67,11 +71,13 @@ class VideoPose3DCore:
         self._time = torch.zeros(0, dtype=torch.long)
         self.reserve(0)
 
-    def _folded(self, model: VideoPose3D) -> None:
+    def _folded(self, model: VideoPose3D, half: bool) -> None:
         self._expand = fold_batch_norm(model.expand_conv.weight, model.expand_bn)
         convs: Any = model.layers_conv
         norms: Any = model.layers_bn
         pairs = [fold_batch_norm(c.weight, n) for c, n in zip(convs, norms, strict=True)]
+        if half:  # see precision.py
+            pairs = [(weight.to(HALF), bias) for weight, bias in pairs]
         self._blocks = list(zip(pairs[0::2], pairs[1::2], strict=True))
         shrink: Any = model.shrink
         self._shrink = (shrink.weight[:, :, 0].clone(), shrink.bias.clone())
@@ -167,7 +173,7 @@ class VideoPose3DCore:
             return F.relu(F.linear(rows, *self._expand))
         wide, narrow = self._blocks[layer - 1]
         residual = taps[:, -1 if self.config.causal else taps.shape[1] // 2]
-        return residual + F.relu(F.linear(F.relu(F.linear(rows, *wide)), *narrow))
+        return residual + F.relu(linear(F.relu(linear(rows, *wide)), *narrow))
 
 
 class RootedCore:

@@ -28,6 +28,7 @@ from torch import Tensor
 from trpose_ros.lifters.mhformer import MHFormer
 from trpose_ros.lifters.mixste import MixSTE
 from trpose_ros.lifters.pstmo import PSTMO
+from trpose_ros.lifters.pstmo_folded import FoldedPSTMO
 
 Embed = Callable[[Tensor], Tensor]  # (N, 1, 17, 2) -> (N, 1, ...)
 Lift = Callable[[Tensor, slice], Tensor]  # (N, window, ...), wanted frames -> (N, wanted, 17, 3)
@@ -159,17 +160,23 @@ def mhformer_core(model: MHFormer, look_ahead: int | None = None) -> WindowCore:
     )
 
 
-def pstmo_core(model: PSTMO, look_ahead: int | None = None, frame_step: int = 1) -> WindowCore:
-    """Stream P-STMO, whose window takes every ``frame_step``-th frame around the lifted one."""
-    half = (model.config.frames - 1) // 2
-    official = half * frame_step
+def pstmo_core(
+    model: PSTMO, look_ahead: int | None = None, frame_step: int = 1, half: bool = False
+) -> WindowCore:
+    """Stream P-STMO, whose window takes every ``frame_step``-th frame around the lifted one.
+
+    ``half`` reduces the weights of the large maps (precision.py).
+    """
+    centre = (model.config.frames - 1) // 2
+    official = centre * frame_step
     ahead = official if look_ahead is None else look_ahead
     network = f'{model.config.frames}-frame P-STMO with a frame step of {frame_step}'
     check_look_ahead(ahead, official, network)
+    folded = FoldedPSTMO(model, half)
     return WindowCore(
-        model.embed,
-        lambda window, _: model.lift(window),
-        offsets=frame_step * np.arange(-half, half + 1) - ahead,
+        folded.embed,
+        lambda window, _: folded.lift(window),
+        offsets=frame_step * np.arange(-centre, centre + 1) - ahead,
         output=0,
         look_ahead=ahead,
         most=1,
