@@ -8,6 +8,7 @@ the first person with its 3D view, smoothly. Images are (H, W, 3) uint8 RGB.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -183,18 +184,15 @@ def grid(pictures: list[np.ndarray], columns: int, gap_px: int = 8) -> np.ndarra
     return page[: page.shape[0] - page.shape[0] % 2, : page.shape[1] - page.shape[1] % 2]
 
 
-def save_picture(path: str, image: np.ndarray) -> None:
+def save_picture(path: Path, image: np.ndarray) -> None:
     """Write an (H, W, 3) uint8 RGB image as PNG or JPEG, complete or not at all."""
-    from pathlib import Path
-
-    target = Path(path)
-    done, data = cv2.imencode(target.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
-        raise ValueError(f'{target} cannot be encoded; give a name ending in .png or .jpg')
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'.{target.name}.part')
+        raise ValueError(f'{path} cannot be encoded; give a name ending in .png or .jpg')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.part')
     temporary.write_bytes(data.tobytes())
-    temporary.replace(target)
+    temporary.replace(path)
 
 
 def _first(people: People) -> int:

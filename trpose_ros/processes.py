@@ -105,6 +105,16 @@ class NodeProcesses:
                     f'(all of them: {node.log}):\n{node.last_words()}'
                 )
 
+    def complaints(self) -> dict[str, list[str]]:
+        """Return the errors in the logs of the running nodes, by name."""
+        found = {}
+        for node in self._nodes:
+            lines = node.log.read_text(errors='replace').splitlines()
+            errors = [line for line in lines if 'ERROR' in line or 'FATAL' in line]
+            if errors:
+                found[node.name] = errors
+        return found
+
     def end(self) -> None:
         """Ask all to end, wait, end those by force that do not."""
         running = [node for node in self._nodes if node.process.poll() is None]

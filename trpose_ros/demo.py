@@ -1,0 +1,259 @@
+"""``trpose demo``: the whole idea, measured, on real ROS 2 traffic between processes.
+
+A player sends the images of a recording at their own speed; an occlusion_node hides parts of
+them; pose_node, lifter_node and a recorder do what they do on a robot. Each condition is one pass
+of the recording: untouched, then the five truncations of protocol v1. All numbers come from the
+recorder's bag:
+
+* frame rate: skeletons that arrived per second;
+* latency: from the arrival of an image's camera_info (sent just before the image) to that of its
+  skeleton, both at the recorder; it contains the future that the lifter waits for;
+* dropped: images sent without a skeleton in the end;
+* MPJPE: joined with the ground truth by stamp; an image without output counts with the last one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress
+from rich.progress import TextColumn
+from rich.progress import TimeElapsedColumn
+
+from trpose_ros.occlusion import FIVE
+from trpose_ros.processes import NodeProcesses
+from trpose_ros.processes import ProcessError
+from trpose_ros.processes import free_domain
+from trpose_ros.sources import BagSource
+from trpose_ros.sources import SourceOptions
+
+if TYPE_CHECKING:
+    from trpose_ros.nodes.conductor import Conductor
+
+SAMPLE = Path(__file__).with_name('samples') / 'walk.mcap'
+CONDITIONS = ('none', *FIVE)
+IDENTITY = 'demo|walk|walk|0'
+_START_S = 120.0  # for loading the networks on a slow machine
+_QUIET_S = 1.6  # nothing more will come: longer than the lifter waits for a future
+_RECORDED = (
+    'camera/camera_info',
+    'ground_truth',
+    'occlusion_node/image',
+    'occlusion_node/report',
+    'pose_node/people',
+    'lifter_node/people',
+    'lifter_node/markers',
+    'lifter_node/skeleton',
+    '/diagnostics',
+)
+
+
+class DemoError(RuntimeError):
+    """The demonstration cannot go on; the message says why."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of the recording: the condition and its time on the wall clock."""
+
+    condition: str
+    begin_ns: int
+    end_ns: int
+
+
+def run_demo(
+    out: Path,
+    *,
+    recording: Path | None = None,
+    parameters: dict[str, Any] | None = None,
+    conditions: tuple[str, ...] = CONDITIONS,
+    video: bool = True,
+    console: Console | None = None,
+) -> int:
+    """Run everything, write the results into ``out``, print the table; return the exit code.
+
+    Args:
+        out: folder; files of an earlier run in it are replaced.
+        recording: a bag with camera_info and ground truth; None is the shipped sample.
+        parameters: of the pose and the lifter node, by name.
+        conditions: profiles of trpose_ros.occlusion.
+        video: also write the video and the picture.
+        console: to print to.
+
+    Raises:
+        DemoError: a node ended or does not answer, or the recording is of no use.
+
+    """
+    console = console or Console()
+    recording = SAMPLE if recording is None else recording
+    if not recording.exists():
+        raise DemoError(f'{recording} does not exist; make it with: trpose data sample')
+    _check_ros()
+    begin_s = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    source = BagSource(recording, SourceOptions())
+    total = source.total
+    source.close()
+    if not source.truth:
+        raise DemoError(f'{recording} holds no ground truth, there is nothing to compare with')
+    bag = out / 'result.mcap'
+    try:
+        passes = _play(out, recording, parameters or {}, conditions, total, console)
+    except ProcessError as error:
+        raise DemoError(str(error)) from error
+    from trpose_ros import demo_report
+
+    with console.status('reading the recorded bag'):
+        runs = demo_report.read_runs(bag, passes, recording)
+        rows = demo_report.measure_runs(runs)
+    table = demo_report.Table(rows, played=recording.name)
+    table.write(out)
+    if video:
+        demo_report.draw(runs, rows, out, console)
+    console.print()
+    console.print(table.rich())
+    for line in table.footnotes():
+        console.print(line, highlight=False)
+    console.print(
+        f'results in {out}: {", ".join(sorted(p.name for p in out.iterdir() if p.is_file()))}; '
+        f'{time.perf_counter() - begin_s:.0f} s'
+    )
+    return 0
+
+
+def _check_ros() -> None:
+    """Import what ROS needs, so that a missing part is named before anything starts."""
+    import rclpy  # noqa: F401
+
+    import trpose_ros.msg  # noqa: F401
+
+
+def _play(
+    out: Path,
+    recording: Path,
+    parameters: dict[str, Any],
+    conditions: tuple[str, ...],
+    total: int,
+    console: Console,
+) -> list[Pass]:
+    """Start the nodes, play all passes, end the nodes; the bag is complete afterwards."""
+    from trpose_ros.nodes.conductor import Conductor
+
+    domain = free_domain()
+    # The conductor reads these when it joins the domain.
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    progress = Progress(
+        TextColumn('{task.description:<14}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('skeletons'),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    threads = max(1, (os.cpu_count() or 2) // 2)
+    passes = []
+    with NodeProcesses(out / 'log', domain, threads) as nodes:
+        _start_nodes(nodes, out, recording, parameters)
+        with console.status(f'starting five nodes in ROS domain {domain}'):
+            conductor = Conductor(domain)
+            with_topics = {
+                '/camera/image': 1,
+                '/reference': 1,
+                '/occlusion_node/image': 2,
+                '/pose_node/people': 2,
+                '/lifter_node/people': 1,
+            }
+            ready = conductor.wait(
+                lambda: all(conductor.subscribers(t) >= n for t, n in with_topics.items()),
+                _START_S,
+                lambda: _check_started(nodes),
+            )
+        with conductor, progress:
+            if not ready:
+                raise DemoError(_who_is_missing(conductor, nodes, with_topics, out))
+            conductor.watch('/lifter_node/people')
+            for condition in conditions:
+                name = 'clean' if condition == 'none' else condition
+                task = progress.add_task(name, total=total)
+                passes.append(
+                    _one_pass(
+                        conductor,
+                        nodes,
+                        condition,
+                        lambda task=task: progress.update(task, completed=conductor.arrived),
+                    )
+                )
+    return passes
+
+
+def _start_nodes(
+    nodes: NodeProcesses, out: Path, recording: Path, parameters: dict[str, Any]
+) -> None:
+    """Start player, occlusion_node, pose_node, lifter_node and recorder."""
+    pose = {k: v for k, v in parameters.items() if k in ('model', 'boxes', 'device')}
+    lift = {k: v for k, v in parameters.items() if k in ('lifter', 'lifter_model', 'look_ahead')}
+    camera = {'image': 'camera/image', 'camera_info': 'camera/camera_info'}
+    altered = {'image': 'occlusion_node/image', 'camera_info': 'occlusion_node/camera_info'}
+    nodes.start('recorder', {'bag': out / 'result.mcap', 'topics': list(_RECORDED)})
+    nodes.start('player', {'source': recording.resolve(), 'start': 'service'}, camera)
+    nodes.start(
+        'occlusion_node',
+        {'autostart': True, 'reference': 'given', 'identity': IDENTITY},
+        {**camera, 'people': 'reference'},
+    )
+    nodes.start(
+        'pose_node',
+        {'autostart': True, **pose},
+        {**altered, 'occlusion_report': 'occlusion_node/report'},
+    )
+    nodes.start(
+        'lifter_node',
+        {'autostart': True, **lift},
+        {'people': 'pose_node/people', 'camera_info': 'occlusion_node/camera_info'},
+    )
+
+
+def _check_started(nodes: NodeProcesses) -> None:
+    """Raise when a node has ended or said that it cannot start."""
+    nodes.check()
+    for name, lines in nodes.complaints().items():
+        if any('not started' in line for line in lines):
+            raise DemoError('\n'.join(f'{name}: {line}' for line in lines[-3:]))
+
+
+def _who_is_missing(
+    conductor: Conductor, nodes: NodeProcesses, wanted: dict[str, int], out: Path
+) -> str:
+    missing = [t for t, n in wanted.items() if conductor.subscribers(t) < n]
+    words = [f'{name}: {line}' for name, lines in nodes.complaints().items() for line in lines[-2:]]
+    return (
+        f'after {_START_S:.0f} s nobody listens to {", ".join(missing)}; logs are in '
+        f'{out / "log"}\n' + '\n'.join(words)
+    )
+
+
+def _one_pass(conductor: Conductor, nodes: NodeProcesses, condition: str, show: Any) -> Pass:
+    """Set the condition, play, wait until nothing more comes."""
+
+    def tick() -> None:
+        nodes.check()
+        show()
+
+    refused = conductor.set_parameters('occlusion_node', {'profile': condition}, 10.0, tick)
+    if refused:
+        raise DemoError(f'condition {condition}: {refused}')
+    conductor.restart_count()
+    begin_ns = time.time_ns()
+    played, answer = conductor.trigger('player/play', 600.0, tick)
+    if not played:
+        raise DemoError(f'the player cannot play: {answer}')
+    conductor.wait(lambda: conductor.quiet_s > _QUIET_S, 30.0, tick)
+    return Pass(condition, begin_ns, time.time_ns())

@@ -1,0 +1,282 @@
+"""What the demonstration makes of its recorded bag: numbers, table, video and picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table as RichTable
+
+from trpose_ros.bag_messages import read_image
+from trpose_ros.bag_messages import read_people
+from trpose_ros.bag_messages import stamp_ns
+from trpose_ros.bags import BagReader
+from trpose_ros.evaluation.errors import evaluate
+from trpose_ros.figures import Figure
+from trpose_ros.figures import Shot
+from trpose_ros.figures import grid
+from trpose_ros.figures import save_picture
+from trpose_ros.occlusion import FIVE
+from trpose_ros.people import Camera
+from trpose_ros.people import People
+from trpose_ros.people import Provenance
+from trpose_ros.replay import write_text
+from trpose_ros.sources import BagSource
+from trpose_ros.sources import SourceOptions
+from trpose_ros.video import VideoWriter
+
+if TYPE_CHECKING:
+    from trpose_ros.demo import Pass
+
+_IMAGES = '/occlusion_node/image/compressed'
+_INFOS = '/camera/camera_info'
+_REPORTS = '/occlusion_node/report'
+_POSES = '/pose_node/people'
+_LIFTED = '/lifter_node/people'
+_TILE_PX = 336
+_COLUMNS = 2
+
+
+@dataclass
+class Run:
+    """Everything that one pass left in the bag, by stamp (ns)."""
+
+    condition: str
+    camera: Camera
+    truth: dict[int, People]
+    sent_ns: dict[int, int] = field(default_factory=dict)  # when camera_info arrived
+    images: dict[int, Any] = field(default_factory=dict)  # JPEG messages
+    poses: dict[int, People] = field(default_factory=dict)
+    lifted: dict[int, People] = field(default_factory=dict)
+    posed_ns: dict[int, int] = field(default_factory=dict)  # when it arrived
+    arrived_ns: dict[int, int] = field(default_factory=dict)
+    profiles: set[str] = field(default_factory=set)  # that the occlusion node reported
+    hidden: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Return the condition as it is shown."""
+        return 'clean' if self.condition == 'none' else self.condition
+
+
+def read_runs(bag: Path, passes: list[Pass], recording: Path) -> list[Run]:
+    """Sort the messages of the bag into passes, by the time at which they were recorded.
+
+    Raises ValueError when the occlusion node reported another condition than was asked for.
+    """
+    source = BagSource(recording, SourceOptions())
+    try:
+        first = next(source.frames(), None)
+    finally:
+        source.close()
+    if first is None:
+        raise ValueError(f'{recording} holds no image')
+    runs = [Run(p.condition, first.frame.camera, source.truth) for p in passes]
+    with BagReader(bag) as reader:
+        for entry in reader.messages([_IMAGES, _INFOS, _REPORTS, _POSES, _LIFTED]):
+            for run, one in zip(runs, passes, strict=True):
+                if one.begin_ns <= entry.log_ns < one.end_ns:
+                    _sort_in(run, entry.topic, entry.log_ns, entry.message)
+    for run in runs:
+        if not run.profiles <= {run.condition}:
+            raise ValueError(f'asked for {run.condition}, but {run.profiles} was applied')
+    return runs
+
+
+def _sort_in(run: Run, topic: str, log_ns: int, message: Any) -> None:
+    stamp = stamp_ns(message)
+    if topic == _INFOS:
+        run.sent_ns[stamp] = log_ns
+    elif topic == _IMAGES:
+        run.images[stamp] = message
+    elif topic == _REPORTS:
+        run.profiles.add(message.profile)
+        run.hidden.append(message.hidden_fraction)
+    elif topic == _POSES:
+        run.poses[stamp] = read_people(message)
+        run.posed_ns[stamp] = log_ns
+    else:
+        run.lifted[stamp] = read_people(message)
+        run.arrived_ns[stamp] = log_ns
+
+
+def measure_runs(runs: list[Run]) -> list[dict[str, Any]]:
+    """Return one row of numbers for each pass."""
+    return [_row(run) for run in runs]
+
+
+def _row(run: Run) -> dict[str, Any]:
+    provenance = next(reversed(run.lifted.values())).provenance if run.lifted else Provenance()
+    # The last frames of a pass get no future: the lifter gives them out when it has waited for it.
+    waited = sorted(run.arrived_ns)[: -provenance.lookahead or None]
+    latency = [(run.arrived_ns[s] - run.sent_ns[s]) * 1e-6 for s in waited if s in run.sent_ns]
+    pose = [(run.posed_ns[s] - run.sent_ns[s]) * 1e-6 for s in run.posed_ns if s in run.sent_ns]
+    times = sorted(run.arrived_ns[s] for s in waited)
+    span_s = (times[-1] - times[0]) * 1e-9 if len(times) > 1 else 0.0
+    alone, fused = evaluate(run.poses, run.truth), evaluate(run.lifted, run.truth)
+    inference = [p.provenance.inference_ms for p in run.poses.values()]
+    return {
+        'condition': run.name,
+        'images_sent': len(run.sent_ns),
+        'skeletons': len(run.lifted),
+        'dropped': len(run.sent_ns) - len(run.lifted),
+        'rate_hz': (len(times) - 1) / span_s if span_s > 0 else 0.0,
+        'latency_p50_ms': _percentile(latency, 50),
+        'latency_p95_ms': _percentile(latency, 95),
+        'latency_pose_p50_ms': _percentile(pose, 50),
+        'latency_pose_p95_ms': _percentile(pose, 95),
+        'inference_p50_ms': _percentile([v for v in inference if np.isfinite(v)], 50),
+        'hidden_percent': 100.0 * float(np.mean(run.hidden)) if run.hidden else 0.0,
+        'estimator': alone.as_dict(),
+        'lifted': fused.as_dict(),
+        'look_ahead_frames': provenance.lookahead,
+        'weights': provenance.weights_id,
+        'lifter': provenance.lifter,
+    }
+
+
+def _percentile(values: list[float], percent: float) -> float | None:
+    return float(np.percentile(values, percent)) if values else None
+
+
+class Table:
+    """The rows as a table for the terminal, as text and as JSON."""
+
+    def __init__(self, rows: list[dict[str, Any]], played: str) -> None:
+        self.rows = rows
+        self.played = played
+
+    @property
+    def average(self) -> dict[str, float | None]:
+        """Return the plain means of the five truncations, None where one is missing."""
+        five = [row for row in self.rows if row['condition'] in FIVE]
+        result: dict[str, float | None] = {}
+        for name in ('estimator', 'lifted'):
+            values = [row[name]['mpjpe_held_mm'] for row in five]
+            whole = len(five) == len(FIVE) and None not in values
+            result[name] = float(np.mean(values)) if whole else None
+        return result
+
+    def rich(self) -> RichTable:
+        """Return it for the terminal."""
+        table = RichTable(
+            title=f'{self.played} through ROS 2, protocol v1',
+            box=box.SIMPLE_HEAD,
+            title_justify='left',
+        )
+        table.add_column('condition')
+        for name in ('hidden\n%', 'rate\nHz', 'latency\np50 ms', 'latency\np95 ms', 'dropped'):
+            table.add_column(name, justify='right')
+        table.add_column('MeTRAbs alone\nMPJPE mm', justify='right')
+        table.add_column('lifted + fused\nMPJPE mm', justify='right')
+        for row in self.rows:
+            table.add_row(
+                row['condition'],
+                f'{row["hidden_percent"]:.0f}',
+                f'{row["rate_hz"]:.1f}',
+                _number(row['latency_p50_ms'], 0),
+                _number(row['latency_p95_ms'], 0),
+                f'{row["dropped"]}/{row["images_sent"]}',
+                _number(row['estimator']['mpjpe_held_mm']),
+                _number(row['lifted']['mpjpe_held_mm']),
+            )
+        mean = self.average
+        if mean['lifted'] is not None:
+            table.add_section()
+            values = (_number(mean['estimator']), _number(mean['lifted']))
+            table.add_row('mean of the five', '', '', '', '', '', *values)
+        return table
+
+    def footnotes(self) -> list[str]:
+        """Return what one has to know to read the table."""
+        row = self.rows[-1]
+        return [
+            f'weights {row["weights"] or "none"}; look-ahead {row["look_ahead_frames"]} frames, '
+            'which the latency contains; '
+            f'inference {_number(row["inference_p50_ms"])} ms (median)',
+            'latency: from the camera_info of an image to its skeleton, both at the recorder; '
+            'dropped: images without a skeleton; MPJPE: relative to the pelvis, an image without '
+            'output counts with the last one',
+        ]
+
+    def write(self, out: Path) -> None:
+        """Write table.txt and table.json."""
+        with (out / '.table.part').open('w') as file:
+            console = Console(file=file, width=110)
+            console.print(self.rich())
+            for line in self.footnotes():
+                console.print(line)
+        (out / '.table.part').replace(out / 'table.txt')
+        content = {
+            'protocol': 'v1',
+            'recording': self.played,
+            'conditions': self.rows,
+            'mean_of_five_mpjpe_mm': self.average,
+        }
+        write_text(out / 'table.json', json.dumps(content, indent=2) + '\n')
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def draw(runs: list[Run], rows: list[dict[str, Any]], out: Path, console: Console) -> None:
+    """Write demo.mp4, all conditions side by side, and demo.png, its most telling moment."""
+    stamps = sorted({stamp for run in runs for stamp in run.sent_ns})
+    if not stamps:
+        return
+    periods = [b - a for a, b in pairwise(stamps)]
+    rate_hz = 1e9 / float(np.median(periods)) if periods else 30.0
+    best = _telling_moment(runs, stamps)
+    tiles = [_tiles(run, row, stamps) for run, row in zip(runs, rows, strict=True)]
+    with VideoWriter(out / 'demo.mp4', min(max(rate_hz, 1.0), 120.0)) as video:
+        for stamp in track(stamps, 'drawing the video', console=console, transient=True):
+            page = grid([next(tile) for tile in tiles], _COLUMNS)
+            video.write(page)
+            if stamp == best:
+                save_picture(out / 'demo.png', page)
+
+
+def _tiles(run: Run, row: dict[str, Any], stamps: list[int]) -> Iterator[np.ndarray]:
+    """Yield the picture of one condition for each stamp; what is missing stays as it was."""
+    figure = Figure(run.camera, _TILE_PX)
+    lines = (
+        f'MPJPE {_number(row["estimator"]["mpjpe_held_mm"], 0)} mm',
+        f'MPJPE {_number(row["lifted"]["mpjpe_held_mm"], 0)} mm',
+    )
+    image = np.zeros((run.camera.height, run.camera.width, 3), np.uint8)
+    people = lifted = None
+    for stamp in stamps:
+        if stamp in run.images:
+            image = read_image(run.images[stamp])
+        people, lifted = run.poses.get(stamp, people), run.lifted.get(stamp, lifted)
+        shot = Shot(image, run.camera, people, lifted, run.truth.get(stamp))
+        yield figure.draw(shot, run.name, lines)
+
+
+def _telling_moment(runs: list[Run], stamps: list[int]) -> int:
+    """Return the stamp at which everything has a skeleton and the person is largest.
+
+    Not the moment with the smallest error: the picture shows what the video shows.
+    """
+    whole = [s for s in stamps if all(s in run.lifted and s in run.images for run in runs)]
+    truth = runs[0].truth
+
+    def height(stamp: int) -> float:
+        joints = truth[stamp].joints_px[0]
+        inside = (joints >= 0).all() and (joints < (runs[0].camera.width, 1e9)).all()
+        inside = inside and joints[:, 1].max() < runs[0].camera.height
+        return float(np.ptp(joints[:, 1])) if inside else 0.0
+
+    candidates = [s for s in whole or stamps if s in truth and len(truth[s])]
+    return max(candidates, key=height) if candidates else stamps[len(stamps) // 2]
