@@ -281,6 +281,18 @@ def test_bfloat16_stays_near_float32(folder):
     np.testing.assert_allclose(rounded.joints_m, exact.joints_m, atol=0.1)
 
 
+def test_weights_in_half_precision_run_in_single(tmp_path):
+    network = stand_in_network(image_gain=1.0)
+    save_network(tmp_path / 'half.safetensors', network.half())
+    save_network(tmp_path / 'single.safetensors', network.float())
+    half, single = make(tmp_path / 'half.safetensors'), make(tmp_path / 'single.safetensors')
+    assert half._network.model.heatmap_heads.conv_final.weight.dtype == torch.float32
+    np.testing.assert_array_equal(
+        half.estimate(frame_of(), BOX[None]).joints_m,
+        single.estimate(frame_of(), BOX[None]).joints_m,
+    )
+
+
 def test_after_close_an_error_says_so(folder):
     estimator = make(folder / 'known.safetensors')
     estimator.close()

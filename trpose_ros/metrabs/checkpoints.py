@@ -97,12 +97,15 @@ def network_from_file(file: WeightsFile) -> LoadedNetwork:
 
 
 def load_tensors(model: torch.nn.Module, tensors: dict[str, np.ndarray], source: str) -> None:
-    """Put tensors into a model; missing, extra and wrongly shaped ones are listed by name."""
+    """Put tensors into a model; missing, extra and wrongly shaped ones are listed by name.
+
+    Files may hold half precision; the model keeps the number format that it is made with.
+    """
     check_tensors(model, tensors, source)
-    state = {key: torch.from_numpy(np.ascontiguousarray(v)) for key, v in tensors.items()}
-    for key in model.state_dict():
-        if key not in state:
-            state[key] = torch.zeros((), dtype=torch.int64)  # a counter
+    state = {}
+    for key, wanted in model.state_dict().items():
+        given = tensors.get(key, np.zeros(wanted.shape))  # only a counter may be absent
+        state[key] = torch.from_numpy(np.ascontiguousarray(given)).to(wanted.dtype)
     model.load_state_dict(state, assign=True)
 
 
