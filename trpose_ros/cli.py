@@ -196,14 +196,8 @@ def weights(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def data(context: typer.Context) -> None:
-    """Render people, make the sample recording."""
+    """List, check and prepare data sets; render people."""
     _forward('trpose_ros.data.cli', context)
-
-
-@app.command(context_settings=_PASS_ON, add_help_option=False)
-def datasets(context: typer.Context) -> None:
-    """Prepare published data sets."""
-    _forward('trpose_ros.data.datasets_cli', context)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

@@ -31,6 +31,7 @@ from trpose_ros.data.paint import plain_texture
 from trpose_ros.data.paint import procedural_pattern
 from trpose_ros.data.paint import skin_colour
 from trpose_ros.data.paint import tinted
+from trpose_ros.data.registry import packs_folder
 
 SKIN_VERTICES = 13380  # base vertices below this index are skin, above are eyes and helpers
 ADULT_STATURE_M = (1.52, 1.95)  # bodies of the pack outside are scaled uniformly into this range
@@ -80,19 +81,21 @@ def shared_data_dir(name: str) -> Path:
     """Return the folder of a data pack ('body', 'mocap' or 'backgrounds').
 
     Looked for under the environment variable TRPOSE_SHARED, then in ``../shared`` beside the
-    checkout. Raises PackError naming both when it is in neither place.
+    checkout, then where ``trpose data prepare`` writes. Raises PackError naming all when none has
+    it.
     """
     roots = []
     if os.environ.get('TRPOSE_SHARED'):
         roots.append(Path(os.environ['TRPOSE_SHARED']))
     roots.append(Path(__file__).resolve().parents[3] / 'shared')
+    roots.append(packs_folder())
     for root in roots:
         folder = root / 'data' / name
         if folder.is_dir():
             return folder
     raise PackError(
         f'the data pack {name!r} was not found in {[str(r / "data" / name) for r in roots]}; '
-        'set TRPOSE_SHARED to the folder that holds data/'
+        'set TRPOSE_SHARED to the folder that holds data/, or build it: trpose data prepare'
     )
 
 

@@ -1,4 +1,4 @@
-"""``trpose data``: look at rendered training pictures, render clips, write the sample recording."""
+"""``trpose data``: rendered training pictures and clips, the sample recording, data sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import cv2
 import numpy as np
 import typer
 
-app = typer.Typer(help='Rendered people: previews, clips, the sample recording.')
+from trpose_ros.data import datasets_cli
+
+app = typer.Typer(help='Rendered people, the sample recording, published data sets.')
+app.registered_commands += datasets_cli.app.registered_commands
 _EDGES = (40, 220, 60)
 
 

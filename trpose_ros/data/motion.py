@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trpose_ros.data.registry import packs_folder
 from trpose_ros.skeletons import get_skeleton
 
 PACKS = ('mocap_cmu_30hz.npz', 'mocap_accad_30hz.npz')
@@ -26,7 +27,8 @@ NUM_JOINTS = 17
 def find_shared() -> Path | None:
     """Return the folder with training data and references, or None when there is none.
 
-    It is ``$TRPOSE_SHARED`` when that is set, else the folder ``shared`` beside the repository.
+    It is ``$TRPOSE_SHARED`` when that is set, else the folder ``shared`` beside the repository,
+    else the packs that ``trpose data prepare`` wrote.
 
     Raises:
         FileNotFoundError: ``TRPOSE_SHARED`` is set but is not a folder.
@@ -38,8 +40,10 @@ def find_shared() -> Path | None:
         if not path.is_dir():
             raise FileNotFoundError(f'TRPOSE_SHARED is {named!r}, which is not a folder')
         return path
-    path = Path(__file__).resolve().parents[3] / 'shared'
-    return path if path.is_dir() else None
+    for path in (Path(__file__).resolve().parents[3] / 'shared', packs_folder()):
+        if path.is_dir():
+            return path
+    return None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ _IMAGES = (bag_messages.IMAGE, bag_messages.COMPRESSED_IMAGE)
 @register_dataset(
     name='recordings',
     title='Recordings with ground-truth people',
-    obtain='your own recordings, or rendered ones: trpose data render',
+    obtain='your own recordings, or rendered ones: trpose data clip',
     licence='that of the recording',
     layout=(
         ('*.mcap', 'recordings with a topic of PersonArray named ...truth...'),

@@ -98,6 +98,14 @@ def data_folder() -> Path:
     return Path(base) / 'trpose_ros' / 'data'
 
 
+def packs_folder() -> Path:
+    """Return where ``trpose data prepare`` puts packs, and where trainers look after TRPOSE_SHARED.
+
+    Inside it lie ``data/mocap`` and ``data/body``.
+    """
+    return data_folder() / 'packs'
+
+
 def load_dataset(
     name: str, folder: str | Path | None = None, **options: object
 ) -> Iterator[Sample]:
