@@ -155,6 +155,7 @@ class StageNode(LifecycleNode):
         """Load; a failure says why and leaves the node unconfigured, ready for another try."""
         begin = time.perf_counter()
         self.statistics = Statistics()
+        self.get_logger().info('configuring: loading what is needed')
         try:
             for topic in self.TOPICS:
                 if topic.direction == 'out':
