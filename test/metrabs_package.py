@@ -20,13 +20,12 @@ def network():
     """Return an EfficientNetV2-s network for the joints of two skeletons, names as published."""
     joints = sum(get_skeleton(name).num_joints for name in NAMES)
     config = MetrabsConfig('efficientnetv2-s', proc_side=256, stride=32, num_joints=joints)
-    with torch.device('meta'):
-        model = Metrabs(config).eval()
+    model = Metrabs(config).eval()
     state = {}
     for key, value in model.state_dict().items():
         gain = 8.0 if key == 'heatmap_heads.conv_final.weight' else 1.2 if value.ndim > 1 else 1
         state[key] = torch.from_numpy(np.asarray(filled_value(key, tuple(value.shape)))) * gain
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(state)
     return model
 
 

@@ -72,8 +72,7 @@ def network_from_file(file: WeightsFile) -> LoadedNetwork:
     """Build the network that a weights file describes."""
     try:
         config = MetrabsConfig.from_dict(file.config)
-        with torch.device('meta'):  # no memory and no random numbers for what is replaced at once
-            model = Metrabs(config)
+        model = Metrabs(config)
     except (ValueError, TypeError) as error:
         raise WeightsError(f'{file.path}: {error}') from error
     tensors = dict(file.tensors)
