@@ -52,8 +52,9 @@ CREDIT = (
 )
 _WEAK_STEPS = 300
 _MORE_3D = 2.0  # further weight of the root-free pose: the 3D heads of a small network learn late
-_EASY = {'loose': 0.15, 'near': 0.08, 'rotation_deg': 6.0, 'border': 0.1, 'hidden': 0.15}
-_EASY |= {'people': 0.1, 'objects': 0.1}
+_EASY = {'loose': 0.05, 'near': 0.03, 'rotation_deg': 5.0, 'border': 0.03, 'hidden': 0.05}
+_EASY |= {'people': 0.08, 'objects': 0.05}
+_HARD = {'loose': 0.12, 'near': 0.13, 'rotation_deg': 8.0, 'border': 0.25, 'hidden': 0.45}
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class MetrabsTraining:
             'help': 'first steps with little truncation: whole people are learned sooner',
             'range': (0, 100_000_000),
         },
+    )
+    easy_share: float = field(
+        default=0.5, metadata={'help': 'share of crops like these afterwards', 'range': (0.0, 1.0)}
     )
     workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
 
@@ -112,9 +116,12 @@ class CropBatches(torch.utils.data.Dataset):
     def __getitem__(self, step: int) -> Batch:
         """Compose the batch of a step."""
         rng = np.random.default_rng([self.seed, step])
-        composer = self.easy if step < self.config.easy_steps else self.composer
-        chosen = rng.integers(len(composer.store), size=self.config.batch)
-        return collect([composer.training_crop(int(i), rng) for i in chosen])
+        config, crops = self.config, []
+        for index in rng.integers(len(self.composer.store), size=config.batch):
+            easy = step < config.easy_steps or rng.random() < config.easy_share
+            composer = self.easy if easy else self.composer
+            crops.append(composer.training_crop(int(index), rng))
+        return collect(crops)
 
 
 class MetrabsTask:
@@ -223,9 +230,10 @@ def export(
     )
 
 
-def _scale(config: MetrabsTraining) -> dict[str, int]:
+def _scale(config: MetrabsTraining) -> dict[str, float]:
     """Return what matters of a run besides the loop: no paths."""
-    return {'batch': config.batch, 'shards': config.shards, 'easy_steps': config.easy_steps}
+    names = ('batch', 'shards', 'easy_steps', 'easy_share')
+    return {name: getattr(config, name) for name in names}
 
 
 def prepare(config: MetrabsTraining) -> tuple[Composer, Composer]:
@@ -238,7 +246,7 @@ def prepare(config: MetrabsTraining) -> tuple[Composer, Composer]:
             assert source is not None
             write_shard(store, split, 0, number, source)
             print(f'rendered {split} people {(number + 1) * SHARD}', flush=True)
-    crops = CropConfig(side=MetrabsConfig().proc_side)
+    crops = CropConfig(side=MetrabsConfig().proc_side, **_HARD)
     return tuple(  # type: ignore[return-value]
         Composer(SpriteStore(store, split), Backgrounds(split), crops)
         for split in ('train', 'test')
