@@ -278,6 +278,41 @@ def test_without_truth_the_unoccluded_run_is_the_reference(tmp_path):
     assert {r['reference'] for r in rows.values()} == {'unoccluded run'}
 
 
+def test_true_2d_in_place_of_an_estimator(tmp_path):
+    conditions = (*FOUR, *plan(['skeleton'], seeds=[0])[1:])
+    settings = config(
+        estimators=('truth2d', 'truth2d:drop'),
+        lifters=('none', 'fake'),
+        stages={'fake': lambda: LiftStage(lifter=FakeLifter(1))},
+        conditions=conditions,
+    )
+    run = EvaluationRun(settings, [clip_of_sample(sample(images=None))], tmp_path)
+    assert not any(error for _, _, error in finish(run))
+    rows = run.rows()
+    assert len(rows) == 2 * len(conditions)  # 2D alone is no skeleton: no rows for 'none'
+    assert {r['condition'] for r in rows} == {
+        'clean',
+        'random_box',
+        'fixed_lower',
+        'sk_rand',
+        'sk_part',
+        'sk_gap',
+    }
+    for r in rows:
+        assert np.isnan(r['mrpe_mm'])  # a relative skeleton has no place in the world
+        assert r['mpjpe_mm'] == pytest.approx(0, abs=1e-3)  # the stand-in lifter knows
+        if r['condition'] == 'clean':
+            assert r['hidden_percent'] == 0
+        if r['severity'] == 'legs':
+            assert r['hidden_percent'] == pytest.approx(100 * 6 / 17)
+    with pytest.raises(ValueError, match='drop or noisy'):
+        config(estimators=('truth2d:loud',))
+    images = EvaluationRun(config(conditions=conditions[-1:]), [clip()], tmp_path / 'images')
+    assert [error for _, _, error in finish(images)] == [
+        "ValueError: sk_gap hides keypoints, not pixels: it needs the estimator 'truth2d'"
+    ]
+
+
 def row(condition, value, k=0, action='walk', lifter='none', **more):
     return {
         'estimator': 'e',
@@ -396,9 +431,13 @@ def test_samples_become_clips():
     moved = sample().joints_m + np.float32(0.1)
     assert clip_of_sample(sample(joints_m=moved)).fingerprint != made.fingerprint
     assert clip_of_sample(sample()).fingerprint == made.fingerprint
-    for lacking, word in (('images', 'images'), ('camera', 'camera intrinsics')):
+    for lacking, word in (('camera', 'camera intrinsics'), ('joints_px', '2D joints')):
         with pytest.raises(DataError, match=f'has no {word}'):
             clip_of_sample(sample(**{lacking: None}))
+    blind = clip_of_sample(sample(images=None))  # serves the 2D of the truth
+    assert len(blind.truth) == 3
+    with pytest.raises(DataError, match=r'no images, which .*truth2d'):
+        list(blind.frames())
     with pytest.raises(DataError, match='3D joints'):
         clip_of_sample(sample(root_relative=True))
 

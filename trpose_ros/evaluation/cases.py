@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from trpose_ros.evaluation.clips import EvaluationClip
+from trpose_ros.evaluation.conditions import AnyCondition
 from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.conditions import SkeletonCondition
 from trpose_ros.evaluation.estimation import TRACKS
 from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.estimation import cached_pass
@@ -29,6 +31,9 @@ from trpose_ros.evaluation.join import Joined
 from trpose_ros.evaluation.join import join
 from trpose_ros.evaluation.measures import joint_means
 from trpose_ros.evaluation.measures import measure
+from trpose_ros.evaluation.truth_source import TRUTH_2D
+from trpose_ros.evaluation.truth_source import presentation_of
+from trpose_ros.evaluation.truth_source import truth_pass
 from trpose_ros.fusion import Fusion
 from trpose_ros.fusion import FusionConfig
 from trpose_ros.lift_stage import LiftStage
@@ -95,7 +100,7 @@ class EvaluationConfig:
 
     estimators: tuple[str, ...] = ('metrabs-small',)  # weights, or 'kind:weights'
     lifters: tuple[str, ...] = ('none', 'videopose3d', 'videopose3d+fusion')
-    conditions: tuple[Condition, ...] = (Condition('none'),)
+    conditions: tuple[AnyCondition, ...] = (Condition('none'),)
     track: str = 'DET'
     boxes: str = 'detector'
     threads: int = 0
@@ -110,6 +115,9 @@ class EvaluationConfig:
             raise ValueError(f'track must be one of {TRACKS}, got {self.track!r}')
         if not (self.estimators and self.lifters and self.conditions):
             raise ValueError('at least one estimator, lifter and condition is needed')
+        for name in self.estimators:
+            if name.partition(':')[0] == TRUTH_2D:
+                presentation_of(name)
         for text in self.lifters:
             if text not in self.stages:
                 LifterSpec.parse(text)
@@ -147,7 +155,7 @@ class Case:
     """One clip, one condition, one estimator."""
 
     clip: EvaluationClip
-    condition: Condition
+    condition: AnyCondition
     estimator: str
 
     @property
@@ -210,6 +218,13 @@ class CaseRunner:
         return Outcome([], time.perf_counter() - begin, error=error)
 
     def _pass(self, case: Case) -> tuple[EstimatorPass, bool]:
+        if case.estimator.partition(':')[0] == TRUTH_2D:
+            return truth_pass(case.clip, case.condition, presentation_of(case.estimator)), False
+        if isinstance(case.condition, SkeletonCondition):
+            raise ValueError(
+                f'{case.condition.name} hides keypoints, not pixels: it needs the estimator '
+                f'{TRUTH_2D!r}'
+            )
         if self._estimator is None or self._estimator[0] != case.estimator:
             self.close()
             self._estimator = case.estimator, self.config.create_estimator(case.estimator)
@@ -227,6 +242,8 @@ class CaseRunner:
         seen, cached = self._pass(case)
         rows = []
         for lifter in self.config.lifters:
+            if lifter == 'none' and case.estimator.partition(':')[0] == TRUTH_2D:
+                continue  # 2D alone is no skeleton
             lifted, lift_ms = self._lift(lifter, seen)
             truth = case.clip.truth or self._unoccluded(case, lifter, lifted)
             clean = self._clean_means(case, lifter)
@@ -316,6 +333,10 @@ def _hidden(person: Joined, seen: EstimatorPass) -> np.ndarray:
     """Return (T, J) bool: the true joint lies in a mask or outside the (cropped) image."""
     by_stamp = {people.stamp_ns: t for t, people in enumerate(seen.people)}
     hidden = np.zeros(person.true_m.shape[:2], bool)
+    if seen.hidden is not None:
+        for row, stamp in enumerate(person.stamps_ns.tolist()):
+            hidden[row] = seen.hidden.get(stamp, False)
+        return hidden
     for row, stamp in enumerate(person.stamps_ns.tolist()):
         t = by_stamp.get(stamp)
         if t is not None:

@@ -43,6 +43,7 @@ class EvaluationClip:
     boxes_px: dict[int, np.ndarray]  # (4,) reference box of the first person, by stamp
     open_frames: Callable[[], Iterator[Frame]]
     describe: Callable[[], bytes]  # bytes that change when images or truth change
+    camera: Camera | None = None  # where it is one and the same
     start_ns: int = 0  # the stamp at which the time of the conditions is zero
     problems: tuple[str, ...] = ()
 
@@ -62,14 +63,14 @@ class EvaluationClip:
 
 
 def clip_of_sample(sample: Sample) -> EvaluationClip:
-    """Return a clip of a data set's sample (one person, images at hand).
+    """Return a clip of a data set's sample: one person.
 
-    Raises DataError for a sample without images, camera or 3D joints in the camera frame.
+    A sample without images serves the 2D of the truth alone: frames() raises DataError. Raises
+    DataError for a sample without camera or without joints in the camera frame.
     """
     lacking = [
         word
         for word, there in (
-            ('images', sample.images is not None),
             ('camera intrinsics', sample.camera is not None),
             ('3D joints', sample.joints_m is not None and not sample.root_relative),
             ('2D joints', sample.joints_px is not None),
@@ -78,8 +79,8 @@ def clip_of_sample(sample: Sample) -> EvaluationClip:
     ]
     if lacking:
         raise DataError(
-            f'{sample.identity} has no {", no ".join(lacking)}; an estimator needs images and '
-            f'cameras: prepare the data set with its videos (`trpose data`)'
+            f'{sample.identity} has no {", no ".join(lacking)}; it cannot be evaluated: prepare '
+            f'the data set with its cameras (`trpose datasets`)'
         )
     sample = sample.to_skeleton(SKELETON)  # the same 17 joints for every estimator and lifter
     stamps = [round(t * 1e9 / sample.fps) for t in range(len(sample))]
@@ -89,22 +90,28 @@ def clip_of_sample(sample: Sample) -> EvaluationClip:
     boxes = dict(zip(stamps, reference_boxes(sample.joints_px), strict=True))
 
     def frames() -> Iterator[Frame]:
-        assert sample.images is not None
+        if sample.images is None:
+            raise DataError(
+                f'{sample.identity} has no images, which an estimator needs; prepare the data set '
+                f"with its videos, or evaluate lifters with the estimator 'truth2d'"
+            )
         assert sample.camera is not None
         for t, stamp in enumerate(stamps):
             yield Frame(sample.images[t], stamp, sample.camera, 'camera')
 
     def describe() -> bytes:
-        assert sample.images is not None
         digest = hashlib.sha256(f'{sample.identity}|{sample.fps}|{len(sample)}'.encode())
         for array in (sample.joints_px, sample.joints_m, sample.valid):
             digest.update(np.ascontiguousarray(array).tobytes())
         _describe_camera(digest, sample.camera)
         for t in {0, len(sample) // 2, len(sample) - 1} if len(sample) else ():
-            digest.update(np.ascontiguousarray(sample.images[t]).tobytes())
+            if sample.images is not None:
+                digest.update(np.ascontiguousarray(sample.images[t]).tobytes())
         return digest.digest()
 
-    return EvaluationClip(sample.identity, sample.fps, truth, boxes, frames, describe)
+    return EvaluationClip(
+        sample.identity, sample.fps, truth, boxes, frames, describe, sample.camera
+    )
 
 
 def _true_people(sample: Sample, t: int, stamp: int) -> People:

@@ -14,6 +14,7 @@ from trpose_ros.occlusion import PROFILES
 from trpose_ros.occlusion import Occluder
 from trpose_ros.occlusion import OcclusionConfig
 from trpose_ros.occlusion import make_occluder
+from trpose_ros.occlusion_skeleton import SEVERITIES
 
 SEEDS = (0, 1, 2)
 CLEAN = 'clean'
@@ -22,6 +23,8 @@ GROUPS = {
     'five': FIVE,
     'extra': ('near_crop', 'entry_exit', 'blackout'),
     'all': tuple(name for name in PROFILES if name != 'none'),
+    # on keypoints; its sk_box is what the masks above do to keypoints
+    'skeleton': tuple(name for name in SEVERITIES if name != 'sk_box'),
 }
 
 
@@ -89,16 +92,49 @@ class Condition:
         return make_occluder(self.config, identity, static_box_px, start_ns)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class SkeletonCondition:
+    """A condition on keypoints alone (occlusion_skeleton.py); needs 2D from the truth."""
+
+    profile: str  # a name in SEVERITIES
+    severity: int = 0
+    draw: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return the profile's name."""
+        return self.profile
+
+    @property
+    def is_main(self) -> bool:
+        """Return False: these are outside the headline table."""
+        return False
+
+    @property
+    def label(self) -> str:
+        """Return the severity as the protocol writes it."""
+        return SEVERITIES[self.profile][self.severity]
+
+    @property
+    def value(self) -> float:
+        """Return the severity as a number; body parts are numbered."""
+        return float(self.severity) if self.profile == 'sk_part' else float(self.label)
+
+
+AnyCondition = Condition | SkeletonCondition
+
+
 def plan(
     names: Iterable[str],
     severities: str = 'main',
     seeds: Iterable[int] = SEEDS,
     realisation: str = 'main',
-) -> list[Condition]:
+) -> list[AnyCondition]:
     """Return the conditions to run, clean first.
 
-    ``names`` are profiles or the groups 'five', 'extra', 'all'; ``severities`` is 'main' or
-    'all'. Crops apply to the profiles that can be cropped; the others keep their realisation.
+    ``names`` are profiles or the groups 'five', 'extra', 'all', 'skeleton'; ``severities`` is
+    'main' or 'all' (those on keypoints have no main one: all are run). Crops apply to the
+    profiles that can be cropped; the others keep their realisation.
     Raises ValueError for unknown names.
     """
     if severities not in ('main', 'all'):
@@ -110,12 +146,16 @@ def plan(
     for name in names:
         if name == CLEAN:
             continue
-        if name not in GROUPS and (name not in PROFILES or name == 'none'):
-            known = [CLEAN, *GROUPS, *(n for n in PROFILES if n != 'none')]
+        known = [CLEAN, *GROUPS, *(n for n in PROFILES if n != 'none'), *GROUPS['skeleton']]
+        if name not in known:
             raise ValueError(f'unknown condition {name!r}; known are {", ".join(known)}')
         profiles += GROUPS.get(name, (name,))
-    conditions = [Condition('none')]
+    conditions: list[AnyCondition] = [Condition('none')]
     for profile in dict.fromkeys(profiles):
+        if profile in GROUPS['skeleton']:
+            for severity in range(len(SEVERITIES[profile])):
+                conditions += [SkeletonCondition(profile, severity, draw) for draw in seeds]
+            continue
         info = PROFILES[profile]
         kind = realisation if info.keep is not None else 'main'
         if kind == info.realisation:

@@ -68,6 +68,8 @@ class EstimatorPass:
     rectangles_px: list[np.ndarray]  # (R, 4) hidden, px of the original image
     sizes: np.ndarray  # (T, 2) width and height of the original images
     frame_ms: np.ndarray  # (T,) time of estimator and tracker
+    # true joints that are hidden, by stamp, (J,) bool; where it does not follow from the above
+    hidden: dict[int, np.ndarray] | None = None
 
 
 def run_pass(

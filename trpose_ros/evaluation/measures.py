@@ -15,6 +15,8 @@ from trpose_ros.evaluation import motion
 from trpose_ros.evaluation import uncertainty
 from trpose_ros.evaluation.join import Joined
 
+ABSOLUTE = ('abs_mpjpe_mm', 'mrpe_mm', 'abs_accel_mm_frame2', 'foot_sliding_mm_frame')
+
 
 def measure(
     joined: Joined,
@@ -34,6 +36,10 @@ def measure(
     row |= _occlusion_edges(joined, hidden, clean_joint_mm)
     row |= _bodies(joined, fps)
     row |= _uncertainties(joined)
+    if not joined.held_m[:, joined.root].any():
+        # A root that never leaves the origin is no position: the skeletons are relative ones.
+        for name in ABSOLUTE:
+            row[name] = float('nan')
     return row
 
 

@@ -106,5 +106,6 @@ def _evaluated(clip: Clip, subject: str, fps: float) -> EvaluationClip:
         boxes_px=dict(zip(stamps, reference_boxes(joints_px[:, 0]), strict=True)),
         open_frames=frames,
         describe=describe,
+        camera=clip.camera,
         start_ns=stamps[0],
     )

@@ -21,7 +21,7 @@ from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.cases import Outcome
 from trpose_ros.evaluation.clips import EvaluationClip
-from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.conditions import AnyCondition
 
 
 class SettingsError(ValueError):
@@ -147,7 +147,7 @@ class EvaluationRun:
         results.write_json(file, settings)
 
 
-def _clean_first(conditions: tuple[Condition, ...]) -> list[Condition]:
+def _clean_first(conditions: tuple[AnyCondition, ...]) -> list[AnyCondition]:
     return sorted(conditions, key=lambda condition: condition.profile != 'none')
 
 
