@@ -32,15 +32,15 @@ class SceneConfig:
 
     width: int = field(default=256, metadata={'range': (32, 4096)})
     height: int = field(default=192, metadata={'range': (32, 4096)})
-    most_people: int = field(default=5, metadata={'range': (0, 50)})
+    most_people: int = field(default=4, metadata={'range': (0, 50)})
     empty: float = field(default=0.08, metadata={'help': 'share without people', 'range': (0, 1)})
     smallest: float = field(
-        default=0.15, metadata={'help': 'body height / image height', 'range': (0.01, 10.0)}
+        default=0.18, metadata={'help': 'body height / image height', 'range': (0.01, 10.0)}
     )
     largest: float = field(default=3.2, metadata={'range': (0.01, 10.0)})
-    objects: float = field(default=0.3, metadata={'help': 'probability of each', 'range': (0, 1)})
+    objects: float = field(default=0.22, metadata={'help': 'probability of each', 'range': (0, 1)})
     min_seen: float = field(
-        default=0.06,
+        default=0.12,
         metadata={'help': 'share of a body that must be seen to count', 'range': (0, 1)},
     )
     min_side_px: int = field(default=8, metadata={'help': 'of a box', 'range': (1, 1000)})

@@ -3,8 +3,9 @@
 People are rendered once as cut-outs (data/sprites.py) and composed anew in every step
 (data/compose.py): other backgrounds, crops, people, objects, image borders and hidden parts, so
 that joints outside the image and behind things are ordinary. Loss: that of the paper
-(metrabs/loss.py), plus an L1 on the 2D heads for joints inside the crop, which lets a small
-network learn faster. The first steps reconstruct with weak perspective.
+(metrabs/loss.py), plus an L1 on the 2D heads for joints inside the crop and a cross-entropy on
+the heatmaps, which let a small network learn faster. The first steps reconstruct with weak
+perspective.
 ``python -m trpose_ros.training.metrabs --help`` lists the options.
 """
 
@@ -33,6 +34,7 @@ from trpose_ros.data.sprites import SHARD
 from trpose_ros.data.sprites import SpriteSource
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.data.sprites import write_shard
+from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.heatmaps import decode
 from trpose_ros.metrabs.loss import LossConfig
 from trpose_ros.metrabs.loss import loss_3d
@@ -52,6 +54,7 @@ CREDIT = (
 )
 _WEAK_STEPS = 300
 _MORE_3D = 2.0  # further weight of the root-free pose: the 3D heads of a small network learn late
+_CELLS = 0.05  # weight of the cross-entropy of heatmaps
 _EASY = {'loose': 0.05, 'near': 0.03, 'rotation_deg': 5.0, 'border': 0.03, 'hidden': 0.05}
 _EASY |= {'people': 0.08, 'objects': 0.05}
 _HARD = {'loose': 0.12, 'near': 0.13, 'rotation_deg': 8.0, 'border': 0.25, 'hidden': 0.45}
@@ -167,8 +170,54 @@ class MetrabsTask:
         inside = in_view_mask(batch.joints_px, geometry)
         heads = (coords2d - batch.joints_px).abs().mean(dim=-1) * metres
         losses['heads'] = (heads * inside).sum() / inside.sum().clamp(min=1)
-        losses['total'] = losses['total'] + losses['heads'] + _MORE_3D * losses['relative']
+        losses['cells'] = cell_loss(logits, batch, relative, inside, geometry)
+        losses['total'] = (
+            losses['total']
+            + losses['heads']
+            + _MORE_3D * losses['relative']
+            + _CELLS * losses['cells']
+        )
         return losses
+
+
+def cell_loss(
+    logits: Tensor, batch: Batch, relative: Tensor, inside: Tensor, geometry: HeatmapGeometry
+) -> Tensor:
+    """Return the cross-entropy of the heatmaps with the cells around the true joints.
+
+    The target spreads over neighbouring cells such that its mean is the true place, so this and
+    the soft-argmax agree. The metric volume is known up to a shift: its target is the true pose
+    moved to the mean of the estimated one, ``relative`` (B, J, 3) mm. ``inside`` (B, J): joints
+    that the 2D heatmaps can show.
+    """
+    joints, depth = batch.joints_px.shape[1], geometry.depth
+    stride, first = geometry.stride, geometry.first_px
+    flat = _plane_target((batch.joints_px - first) / stride, logits.shape[-1])
+    plane = logits[:, :joints].flatten(2).log_softmax(dim=-1)
+    crossed = -(flat * plane).sum(dim=-1)
+    image = (crossed * inside).sum() / inside.sum().clamp(min=1)
+    true_mm = 1000 * batch.joints_m
+    true_mm = true_mm - true_mm.mean(dim=1, keepdim=True)
+    true_mm = true_mm + relative.detach().mean(dim=1, keepdim=True)
+    across = (true_mm[..., :2] * geometry.proc_side / geometry.box_size_mm - first) / stride
+    along = _hats(true_mm[..., 2] / geometry.box_size_mm * (depth - 1), depth)
+    volume = logits[:, joints:].unflatten(1, (depth, joints)).transpose(1, 2).flatten(3)
+    volume = volume.flatten(2).log_softmax(dim=-1).unflatten(-1, (depth, -1))
+    near = -(along * volume.logsumexp(dim=3)).sum(dim=-1).mean()
+    beside = _plane_target(across, logits.shape[-1]) * volume.logsumexp(dim=2)
+    return image + near - beside.sum(dim=-1).mean()
+
+
+def _plane_target(cells: Tensor, side: int) -> Tensor:
+    """Return (B, J, side * side): bilinear weights of positions (B, J, 2), x and y in cells."""
+    x, y = _hats(cells[..., 0], side), _hats(cells[..., 1], side)
+    return (y[..., :, None] * x[..., None, :]).flatten(2)
+
+
+def _hats(position: Tensor, count: int) -> Tensor:
+    """Return (..., count): linear weights of the two cells next to a position."""
+    cells = torch.arange(count, dtype=position.dtype)
+    return (1 - (position.clamp(0, count - 1)[..., None] - cells).abs()).clamp(min=0)
 
 
 def evaluate(model: Metrabs, composer: Composer, most: int = 1008, seed: int = 5) -> dict:
