@@ -300,7 +300,8 @@ def test_true_2d_in_place_of_an_estimator(tmp_path):
     }
     for r in rows:
         assert np.isnan(r['mrpe_mm'])  # a relative skeleton has no place in the world
-        assert r['mpjpe_mm'] == pytest.approx(0, abs=1e-3)  # the stand-in lifter knows
+        if r['coverage_percent'] > 0:  # a gap may swallow the whole clip
+            assert r['mpjpe_mm'] == pytest.approx(0, abs=1e-3)  # the stand-in lifter knows
         if r['condition'] == 'clean':
             assert r['hidden_percent'] == 0
         if r['severity'] == 'legs':
