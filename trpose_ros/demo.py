@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn
 from rich.progress import MofNCompleteColumn
@@ -32,6 +33,7 @@ from trpose_ros.occlusion import FIVE
 from trpose_ros.processes import NodeProcesses
 from trpose_ros.processes import ProcessError
 from trpose_ros.processes import free_domain
+from trpose_ros.resources import resource
 from trpose_ros.sources import BagSource
 from trpose_ros.sources import SourceOptions
 
@@ -83,7 +85,8 @@ def run_demo(
     Args:
         out: folder; files of an earlier run in it are replaced.
         recording: a bag with camera_info and ground truth; None is the shipped sample.
-        parameters: of the pose and the lifter node, by name.
+        parameters: of the pose and the lifter node, by name, over those of the preset that the
+            launch file takes.
         conditions: profiles of trpose_ros.occlusion.
         video: also write the video and the picture.
         console: to print to.
@@ -106,7 +109,7 @@ def run_demo(
         raise DemoError(f'{recording} holds no ground truth, there is nothing to compare with')
     bag = out / 'result.mcap'
     try:
-        passes = _play(out, recording, parameters or {}, conditions, total, console)
+        passes = _play(out, recording, _preset() | (parameters or {}), conditions, total, console)
     except ProcessError as error:
         raise DemoError(str(error)) from error
     from trpose_ros import demo_report
@@ -127,6 +130,12 @@ def run_demo(
         f'{time.perf_counter() - begin_s:.0f} s'
     )
     return 0
+
+
+def _preset() -> dict[str, Any]:
+    """Return the parameters that the launch file takes when nothing else is said."""
+    text = resource('config', 'balanced.yaml').read_text(encoding='utf-8')
+    return dict(yaml.safe_load(text)['/**']['ros__parameters'])
 
 
 def _check_ros() -> None:
@@ -198,7 +207,7 @@ def _start_nodes(
     nodes: NodeProcesses, out: Path, recording: Path, parameters: dict[str, Any]
 ) -> None:
     """Start player, occlusion_node, pose_node, lifter_node and recorder."""
-    pose = {k: v for k, v in parameters.items() if k in ('model', 'boxes', 'device')}
+    pose = {k: v for k, v in parameters.items() if k in ('model', 'boxes', 'device', 'num_aug')}
     lift = {k: v for k, v in parameters.items() if k in ('lifter', 'lifter_model', 'look_ahead')}
     camera = {'image': 'camera/image', 'camera_info': 'camera/camera_info'}
     altered = {'image': 'occlusion_node/image', 'camera_info': 'occlusion_node/camera_info'}
