@@ -27,24 +27,25 @@ if TYPE_CHECKING:
     from trpose_ros.evaluation.results import Table
     from trpose_ros.evaluation.runner import EvaluationRun
 
-app = typer.Typer(add_completion=False, help='The truncation benchmark.')
+# Square brackets of the help are no markup.
+app = typer.Typer(add_completion=False, rich_markup_mode=None, help='The truncation benchmark.')
 
 
 @app.command('evaluate')
 def evaluate(
     data: Annotated[
         list[str] | None,
-        typer.Option(help="'rendered', a data set of `trpose data list`, or a recording"),
+        typer.Option(help="'rendered', a data set of `trpose datasets`, or a recording"),
     ] = None,
     estimator: Annotated[
-        list[str] | None, typer.Option(help='weights of an estimator, or KIND:WEIGHTS')
+        list[str] | None, typer.Option(help="weights, KIND:WEIGHTS, or 'truth2d[:drop]': true 2D")
     ] = None,
     lifter: Annotated[
         list[str] | None,
         typer.Option(help="'none' or NAME[:WEIGHTS][@LOOK_AHEAD][+fusion]"),
     ] = None,
     condition: Annotated[
-        list[str] | None, typer.Option(help="a profile, or 'five', 'extra', 'all'")
+        list[str] | None, typer.Option(help="a profile, or 'five', 'extra', 'all', 'skeleton'")
     ] = None,
     severities: Annotated[str, typer.Option(help="'main' or 'all'")] = 'main',
     seeds: Annotated[int, typer.Option(min=1, max=100, help='repetitions k = 0, 1, ...')] = 3,
