@@ -1,0 +1,74 @@
+"""How far bfloat16 moves the joints of the shipped lifter, on people that no training saw.
+
+    python benchmarks/bench_lifter_precision.py --mocap FOLDER
+
+Both sides stream the same noisy 2D joints with a look-ahead of 4 frames; the table shows the mean
+and the largest distance between the joints of float32 and of bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+from trpose_ros import weights
+from trpose_ros.data.motion import find_shared
+from trpose_ros.data.motion import load_mocap
+from trpose_ros.data.virtual_cameras import CameraConfig
+from trpose_ros.data.virtual_cameras import NoiseConfig
+from trpose_ros.lifters.missing import JointFiller
+from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
+from trpose_ros.training.lifting_samples import make_sample
+from trpose_ros.training.videopose3d_measure import TEST_SUBJECTS
+from trpose_ros.training.videopose3d_measure import build
+
+FRAMES, CLIPS, LOOK_AHEAD = 40, 200, 4
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--weights', default='videopose3d-27')
+    parser.add_argument('--mocap', help='folder of the motion packs')
+    options = parser.parse_args()
+    folder = options.mocap
+    if folder is None:
+        shared = find_shared()
+        if shared is None:
+            parser.error('no motion packs: give --mocap FOLDER or set TRPOSE_SHARED')
+        folder = shared / 'data' / 'mocap'
+    torch.set_num_threads(1)
+    file = weights.load(options.weights, 'videopose3d')
+    tensors = {
+        key: value.astype(np.float32) if value.dtype == np.float16 else value
+        for key, value in file.tensors.items()
+    }
+    model, pack = build(tensors, file), load_mocap(folder)
+    print('| held-out person | frames | mean change (mm) | largest (mm) |')
+    print('|---|---:|---:|---:|')
+    for name, subject in TEST_SUBJECTS:
+        motions = pack.select('test', subject)
+        world = motions.windows(motions.window_starts(FRAMES, step=FRAMES)[:CLIPS], FRAMES)
+        cameras = CameraConfig(rate_hz=pack.rate_hz)
+        rng = np.random.default_rng(1)
+        sample = make_sample(world, rng, cameras, NoiseConfig(), JointFiller())
+        full, half = (lift(model, sample.joints, reduced) for reduced in (False, True))
+        apart = 1000 * (full - half).norm(dim=-1)
+        print(f'| {name} | {len(world) * FRAMES} | {apart.mean():.2f} | {apart.max():.1f} |')
+
+
+@torch.no_grad()
+def lift(model: torch.nn.Module, joints: np.ndarray, half: bool) -> torch.Tensor:
+    """Return (B, T, 17, 3) metres: clips side by side, as the people of one camera."""
+    frames = torch.from_numpy(joints)
+    core = VideoPose3DCore(model, LOOK_AHEAD, half)
+    slots = torch.arange(len(frames))
+    core.reserve(len(frames))
+    core.start(slots, frames[:, 0])
+    return torch.cat([core.step(slots, frame, 1) for frame in frames.unbind(1)], dim=1)
+
+
+if __name__ == '__main__':
+    main()
