@@ -73,9 +73,11 @@ class NodeProcesses:
         remappings: dict[str, str] | None = None,
         name: str = '',
     ) -> NodeProcess:
-        """Start ``main()`` of a module of trpose_ros.nodes."""
+        """Start ``main()`` of a module of trpose_ros.nodes, or of another one (with a dot)."""
         name = name or module
-        code = f'import sys; from trpose_ros.nodes.{module} import main; sys.exit(main())'
+        if '.' not in module:
+            module = f'trpose_ros.nodes.{module}'
+        code = f'import sys; from {module} import main; sys.exit(main())'
         command = [sys.executable, '-c', code, '--ros-args', '-r', f'__node:={name}']
         for topic, other in (remappings or {}).items():
             command += ['-r', f'{topic}:={other}']

@@ -221,6 +221,7 @@ def reference_boxes_by_stamp(truth: dict[int, People]) -> dict[int, np.ndarray]:
     if not stamps:
         return {}
     boxes = reference_boxes(np.stack([truth[s].joints_px[0] for s in stamps]))
+    boxes = boxes.astype(np.float32)  # as a message carries them: live and replay agree exactly
     return dict(zip(stamps, boxes, strict=True))
 
 

@@ -38,6 +38,11 @@ _PARAMETERS: tuple[tuple[str, Any, str], ...] = (
     ('stamps', 'original', 'original, or now: stamps of the time of sending'),
     ('start', 'subscribers', 'subscribers: once somebody listens; service: when ~/play is called'),
     ('subscribers', 1, 'wait for so many subscribers of `image` before the first frame'),
+    (
+        'lockstep_s',
+        0.0,
+        'above 0: wait so long for the people of an image on `results` before the next one, s',
+    ),
     ('loop', False, 'start again at the end, stamps jump back'),
     ('image_topic', '', 'image topic of the bag, where there are several'),
 )
@@ -58,7 +63,12 @@ class Player(Node):
             raise ValueError(f"start must be 'subscribers' or 'service', got {given['start']!r}")
         if not 0.001 <= given['rate'] <= 1000:
             raise ValueError(f'rate must lie in 0.001..1000, got {given["rate"]}')
+        if not 0 <= given['lockstep_s'] <= 3600:
+            raise ValueError(f'lockstep_s must lie in 0..3600, got {given["lockstep_s"]}')
+        if given['lockstep_s'] and given['start'] == 'service':
+            raise ValueError("lockstep_s goes with start: 'subscribers' only")
         self.given = given
+        self._answered_ns: int | None = None
         self._options = SourceOptions(image_topic=given['image_topic'] or None)
         open_source(given['source'], self._options).close()
         quality = QoSProfile(depth=10)  # reliable; who wants best effort gets it
@@ -66,6 +76,8 @@ class Player(Node):
         self._infos = self.create_publisher(CameraInfo, 'camera_info', quality)
         self._truths = self.create_publisher(PersonArray, 'ground_truth', quality)
         self._boxes = self.create_publisher(PersonArray, 'reference', quality)
+        if given['lockstep_s']:
+            self.create_subscription(PersonArray, 'results', self._on_results, quality)
         if given['start'] == 'service':
             self.create_service(Trigger, '~/play', self._on_play)
 
@@ -92,7 +104,7 @@ class Player(Node):
     def play(self) -> int:
         """Publish everything once; return the number of images."""
         source = open_source(self.given['source'], self._options)
-        count, late = 0, 0
+        count = late = unanswered = 0
         try:
             self.wait_for_subscribers()
             begin_s = due_s = 0.0
@@ -107,20 +119,36 @@ class Player(Node):
                 wait_s = begin_s + due_s - time.perf_counter()
                 if wait_s > 0:
                     time.sleep(wait_s)
+                elif wait_s < -0.1 and self.given['lockstep_s']:
+                    begin_s -= wait_s
                 elif wait_s < -0.1:  # too slow a machine: keep the rhythm from here on
                     late += 1
                     begin_s -= wait_s
                 if not rclpy.ok():
                     break
-                self._send(entry)
+                sent_ns = self._send(entry)
                 count += 1
+                if self.given['lockstep_s'] and not self._answered(sent_ns):
+                    unanswered += 1
         finally:
             source.close()
         for problem in source.problems:
             self.get_logger().warning(problem)
         if late:
             self.get_logger().warning(f'{late} of {count} images were sent more than 0.1 s late')
+        if unanswered:
+            self.get_logger().warning(f'{unanswered} of {count} images had no answer in time')
         return count
+
+    def _on_results(self, message: PersonArray) -> None:
+        self._answered_ns, _ = conversions.origin_of(message)
+
+    def _answered(self, stamp_ns: int) -> bool:
+        """Spin until the people of this stamp have come; return whether they have."""
+        end_s = time.monotonic() + self.given['lockstep_s']
+        while self._answered_ns != stamp_ns and rclpy.ok() and time.monotonic() < end_s:
+            rclpy.spin_once(self, timeout_sec=0.05)
+        return self._answered_ns == stamp_ns
 
     def _gap_s(self, gap_ns: int, rate_hz: float) -> float:
         """Return the time between two frames, s; one period where the stamps say nonsense."""
@@ -129,8 +157,8 @@ class Player(Node):
             gap_s = 1.0 / rate_hz if rate_hz > 1 else 1.0 / 30.0
         return gap_s / self.given['rate']
 
-    def _send(self, entry: SourceFrame) -> None:
-        """Publish a frame, the image last: who gets it may look up the rest."""
+    def _send(self, entry: SourceFrame) -> int:
+        """Publish a frame, the image last: who gets it may look up the rest; return its stamp."""
         frame = entry.frame
         stamp_ns, frame_id = frame.stamp_ns, frame.frame_id
         if self.given['stamps'] == 'now':
@@ -146,6 +174,7 @@ class Player(Node):
             info = conversions.camera_to_message(frame.camera, stamp_ns, frame_id)
             self._infos.publish(info)
         self._images.publish(image)
+        return stamp_ns
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Nodes that know the stand-in network, for tests that start processes."""
