@@ -76,6 +76,7 @@ def test_sigint_during_inference_ends_cleanly(world, start, weights_folder):
     process.wait_for('no camera_info was received')  # said on the way into the model
     assert process.interrupt() == 0, process.text
     assert 'Traceback' not in process.text
+    assert 'ERROR' not in process.text
 
 
 def test_both_nodes_in_one_process(world, start, weights_folder):

@@ -202,6 +202,11 @@ def people_to_message(people: People) -> wire.PersonArray:
     )
 
 
+def mark_published(message: wire.PersonArray, now_ns: int) -> None:
+    """Write the wall clock into a message that goes out next."""
+    message.provenance.published = ns_to_stamp(now_ns)
+
+
 def _person_to_message(people: People, i: int) -> wire.Person:
     scores = people.joint_scores[i].tolist()
     states = people.joint_states[i].tolist()

@@ -198,15 +198,14 @@ class LifterNode(StageNode):
         self._announce(people.skeleton)
         provenance = people.provenance
         dropped = 0 if self._worker is None else self._worker.dropped
-        now_ns = time.time_ns()
         people = people.replace(
             provenance=dataclasses.replace(
-                provenance,
-                published_ns=now_ns,
-                dropped_frames=provenance.dropped_frames + dropped,
+                provenance, dropped_frames=provenance.dropped_frames + dropped
             )
         )
-        self.publisher(PEOPLE.name).publish(conversions.people_to_message(people))
+        message, now_ns = conversions.people_to_message(people), time.time_ns()
+        conversions.mark_published(message, now_ns)
+        self.publisher(PEOPLE.name).publish(message)
         if provenance.received_ns:  # zero: computed offline, from a recording
             self.statistics.add_result((now_ns - provenance.received_ns) * 1e-6)
         else:

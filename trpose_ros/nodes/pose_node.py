@@ -133,17 +133,17 @@ class PoseNode(ImageNode):
         """Estimate and publish."""
         assert self._stage is not None
         people = self._stage.process(frame)
-        published_ns = time.time_ns()
         people = people.replace(
             provenance=dataclasses.replace(
                 people.provenance,
                 occlusion=self._occlusions.find(frame.stamp_ns) or '',
                 received_ns=received_ns,
-                published_ns=published_ns,
                 dropped_frames=self.dropped,
             )
         )
-        self.publisher(PEOPLE.name).publish(conversions.people_to_message(people))
+        answer = conversions.people_to_message(people)
+        conversions.mark_published(answer, time.time_ns())
+        self.publisher(PEOPLE.name).publish(answer)
         self.statistics.add_result((time.time_ns() - received_ns) * 1e-6)
         self._annotate(frame, people)
 

@@ -301,6 +301,8 @@ class StageNode(LifecycleNode):
 
     def report(self, text: str, error: BaseException | None = None) -> None:
         """Count an error, keep it for diagnostics and log it, the same text once in ten seconds."""
+        if not self.context.ok():  # the end is under way: whatever was cut short is no error
+            return
         self.statistics.add_error(text)
         now_s = time.monotonic()
         if now_s - self._logged_s.get(text, -_SAME_TEXT_S) < _SAME_TEXT_S:
