@@ -15,6 +15,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,13 +39,19 @@ from trpose_ros.metrabs.inference import CropPoses
 from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.metrabs.inference import pick_precision
+from trpose_ros.metrabs.uncertainty import covariances_mm2
+from trpose_ros.metrabs.uncertainty import features_of
+from trpose_ros.metrabs.uncertainty import mix_variants
+from trpose_ros.metrabs.uncertainty import near
 from trpose_ros.people import Camera
 from trpose_ros.people import Frame
+from trpose_ros.people import JointState
 from trpose_ros.people import People
 from trpose_ros.people import RootSource
 from trpose_ros.people import with_visibility
 
 _LOG = logging.getLogger(__name__)
+_SURE = 0.5  # score from which a joint in view counts as visible
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class _Poses:
     px_heads: np.ndarray  # (A, N, Jnet, 2): 2D heads mapped into the image
     in_view: np.ndarray  # (A, N, Jnet) bool
     solvable: np.ndarray  # (A, N) bool
+    covariances_mm2: np.ndarray | None  # (A, N, J, 3, 3); None: the network cannot say
 
 
 class MetrabsTorch:
@@ -148,13 +156,29 @@ class MetrabsTorch:
             self._table.flip,
             self._mirror,
         )
+        covariances = self._covariances(result, views, poses)
         poses = assembly.transform_joints(poses, self._network.joint_transform)
         return _Poses(
             mm=poses[:, :, self._network.skeletons[self.skeleton].indices],
             px_heads=self._heads_in_image(result, views, self._table, frame.camera),
             in_view=result.in_view.reshape(shape),
             solvable=result.solvable.reshape(variants, people),
+            covariances_mm2=covariances,
         )
+
+    def _covariances(
+        self, result: CropPoses, views: CropViews, poses: np.ndarray
+    ) -> np.ndarray | None:
+        """Return covariances (A, N, J, 3, 3) of poses (A, N, J, 3) in the camera frame."""
+        model = self._network.uncertainty
+        if model is None or self._network.joint_transform is not None:
+            return None
+        features = features_of(result, views.intrinsics.reshape(-1, 3, 3), self._geometry)
+        features = features.reshape(*poses.shape[:3], -1)
+        flip = self._table.flip[:, None, None, None]
+        features = np.where(flip, features[:, :, self._mirror], features)
+        covariances = covariances_mm2(model, features, poses)
+        return covariances[:, :, self._network.skeletons[self.skeleton].indices]
 
     def _crops(self, frame: Frame, views: CropViews) -> torch.Tensor:
         """Return the crops (A N, 3, S, S) of all variants of all people."""
@@ -198,16 +222,24 @@ class MetrabsTorch:
             empty = np.zeros((0, joints, 2))
             return self._build(frame, boxes[:0], np.zeros((0, joints, 3)), empty, np.zeros(0))
         joints_m = poses.mm.mean(axis=0) / 1000.0
-        compatible = self._config.compatible
-        joints_px = assembly.project_poses(joints_m, frame.camera, compatible)
+        joints_px = assembly.project_poses(joints_m, frame.camera)
+        if self._config.compatible:  # the original averages the variants' projections
+            joints_px = assembly.project_poses(poses.mm, frame.camera, True).mean(axis=0)
         error = np.full(len(joints_m), np.nan)
+        extra: dict[str, Any] = {}
         if poses.px_heads.shape[2] == joints:
             difference = np.linalg.norm(poses.px_heads.mean(axis=0) - joints_px, axis=-1)
             seen = poses.in_view.any(axis=0) & np.isfinite(difference)
             total = np.where(seen, difference, 0.0).sum(axis=-1)
             count = seen.sum(axis=-1)
             error = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        return self._build(frame, boxes, joints_m, joints_px, error)
+        covariances = mix_variants(poses.mm, poses.covariances_mm2)
+        if covariances is not None:
+            extra = {'covariances_m2': covariances / 1e6, 'joint_scores': near(covariances)}
+        if poses.covariances_mm2 is not None:
+            sure = poses.in_view.all(axis=0) & (extra['joint_scores'] > _SURE)
+            extra['joint_states'] = np.where(sure, JointState.VISIBLE, JointState.UNKNOWN)
+        return self._build(frame, boxes, joints_m, joints_px, error, **extra)
 
     def _build(
         self,
@@ -216,6 +248,7 @@ class MetrabsTorch:
         joints_m: np.ndarray,
         joints_px: np.ndarray,
         reprojection_px: np.ndarray,
+        **extra: Any,
     ) -> People:
         return with_visibility(
             People.build(
@@ -229,6 +262,7 @@ class MetrabsTorch:
                 boxes_px=boxes,
                 root_sources=np.full(len(boxes), RootSource.ESTIMATOR, np.uint8),
                 reprojection_errors_px=reprojection_px,
+                **extra,
             )
         )
 
@@ -261,4 +295,5 @@ def _select(poses: _Poses, people: np.ndarray) -> _Poses:
         poses.px_heads[:, people],
         poses.in_view[:, people],
         poses.solvable[:, people],
+        None if poses.covariances_mm2 is None else poses.covariances_mm2[:, people],
     )

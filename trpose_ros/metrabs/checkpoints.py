@@ -5,7 +5,7 @@ predict several skeletons at once, the tensor ``joint_transform_matrix`` (J, K) 
 ``skeletons``: {name: {"indices": [...], "names": [...], "edges": [[a, b], ...]}}. The optional
 header entry ``preprocessing`` is a JSON object: ``linear_light`` (bool, resample in linear light)
 and ``augmentation`` (a convention of augmentation.py); both default to what the networks trained
-here expect.
+here expect. ``uncertainty`` holds the weights of uncertainty.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from trpose_ros import weights
 from trpose_ros.metrabs.augmentation import CONVENTIONS
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.uncertainty import UncertaintyModel
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.weights import WeightsError
 from trpose_ros.weights import WeightsFile
@@ -49,6 +50,7 @@ class LoadedNetwork:
     augmentation: str
     weights_id: str
     licence: str
+    uncertainty: UncertaintyModel | None = None
 
 
 def load_network(name_or_path: str | Path) -> LoadedNetwork:
@@ -83,6 +85,12 @@ def network_from_file(file: WeightsFile) -> LoadedNetwork:
     if convention not in CONVENTIONS:
         raise WeightsError(f'{file.path}: unknown augmentation convention {convention!r}')
     names, skeletons = _skeletons(file, config)
+    uncertainty = None
+    if 'uncertainty' in file.meta:
+        try:
+            uncertainty = UncertaintyModel.from_json(file.meta['uncertainty'], config.num_joints)
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f'{file.path}: header "uncertainty": {error}') from error
     return LoadedNetwork(
         model=model.eval(),
         joint_names=names,
@@ -92,6 +100,7 @@ def network_from_file(file: WeightsFile) -> LoadedNetwork:
         augmentation=convention,
         weights_id=file.weights_id,
         licence=file.meta['licence'],
+        uncertainty=uncertainty,
     )
 
 

@@ -13,6 +13,7 @@ Coordinates are expectations under the softmax; cells lie at linspace(0, 1, n) o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,14 +84,39 @@ class HeatmapHead(nn.Module):
         return self.conv_final(features)
 
 
+class HeatmapSpread(NamedTuple):
+    """Standard deviations of the heatmaps as distributions: how sure the network is."""
+
+    px: Tensor  # (B, J) of the 2D heatmap, root of the summed variances of both axes
+    mm: Tensor  # (B, J) of the 3D heatmap, root of the summed variances of three axes
+
+
 def decode(logits: Tensor, geometry: HeatmapGeometry) -> tuple[Tensor, Tensor]:
     """Return 2D joints (B, J, 2) in crop pixels and 3D joints (B, J, 3) in mm, origin unknown.
 
     ``logits`` is (B, J + D J, H, W) in the channel order of the module's docstring; the softmax
     is computed in float32 at least. Raises ValueError when the channels do not divide by 1 + D.
     """
+    return _coordinates(_marginals(logits, geometry.depth), geometry)
+
+
+def decode_with_spread(
+    logits: Tensor, geometry: HeatmapGeometry
+) -> tuple[Tensor, Tensor, HeatmapSpread]:
+    """Return what decode does and the heatmaps' spread."""
+    marginals = _marginals(logits, geometry.depth)
+    mm_per_px = geometry.box_size_mm / geometry.proc_side
+    u, v, x, y, z = (_variance(marginal) for marginal in marginals)
+    plane = (x + y) * (geometry.last_px * mm_per_px) ** 2
+    spread = HeatmapSpread(
+        px=(u + v).sqrt() * geometry.last_px, mm=(plane + z * geometry.box_size_mm**2).sqrt()
+    )
+    return *_coordinates(marginals, geometry), spread
+
+
+def _marginals(logits: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the distributions (B, J, n) over x and y of the 2D, x, y and z of the 3D heatmaps."""
     batch, channels, height, width = logits.shape
-    depth = geometry.depth
     if channels % (1 + depth):
         raise ValueError(
             f'{channels} heatmap channels do not divide by 1 + depth = {1 + depth}; '
@@ -105,16 +131,24 @@ def decode(logits: Tensor, geometry: HeatmapGeometry) -> tuple[Tensor, Tensor]:
     volume = volume.reshape(batch, joints, -1).softmax(dim=-1)
     volume = volume.reshape(batch, joints, depth, height, width)
     flat = volume.sum(dim=2)
-    px2d = torch.stack([_expect(plane.sum(2)), _expect(plane.sum(3))], dim=-1)
-    px3d = torch.stack([_expect(flat.sum(2)), _expect(flat.sum(3))], dim=-1)
-    z = _expect(volume.sum(dim=(3, 4))) * geometry.box_size_mm
-    coords2d = px2d * geometry.last_px + geometry.first_px
-    xy = (px3d * geometry.last_px + geometry.first_px) * geometry.box_size_mm
-    xy = xy / geometry.proc_side
-    return coords2d, torch.cat([xy, z[..., None]], dim=-1)
+    return plane.sum(2), plane.sum(3), flat.sum(2), flat.sum(3), volume.sum(dim=(3, 4))
+
+
+def _coordinates(marginals: tuple[Tensor, ...], geometry: HeatmapGeometry) -> tuple[Tensor, Tensor]:
+    u, v, x, y, z = (_expect(marginal) for marginal in marginals)
+    coords2d = torch.stack([u, v], dim=-1) * geometry.last_px + geometry.first_px
+    xy = torch.stack([x, y], dim=-1) * geometry.last_px + geometry.first_px
+    xy = xy * geometry.box_size_mm / geometry.proc_side
+    return coords2d, torch.cat([xy, z[..., None] * geometry.box_size_mm], dim=-1)
 
 
 def _expect(marginal: Tensor) -> Tensor:
     """Return the expected position in 0..1 under a marginal (..., n)."""
     cells = torch.linspace(0, 1, marginal.shape[-1], dtype=marginal.dtype, device=marginal.device)
     return (marginal * cells).sum(dim=-1)
+
+
+def _variance(marginal: Tensor) -> Tensor:
+    """Return the variance of the position in 0..1 under a marginal (..., n)."""
+    cells = torch.linspace(0, 1, marginal.shape[-1], dtype=marginal.dtype, device=marginal.device)
+    return (marginal * (cells - _expect(marginal)[..., None]).square()).sum(dim=-1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trpose_ros.metrabs.folding import fold_batch_norm
-from trpose_ros.metrabs.heatmaps import decode
+from trpose_ros.metrabs.heatmaps import decode_with_spread
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.reconstruction import reconstruct
 
@@ -30,6 +30,8 @@ class CropPoses:
     abs_mm: np.ndarray  # (B, J, 3) crop camera frame
     in_view: np.ndarray  # (B, J) bool
     solvable: np.ndarray  # (B,) bool
+    spread_px: np.ndarray  # (B, J) standard deviation of the 2D heatmaps
+    spread_mm: np.ndarray  # (B, J) standard deviation of the 3D heatmaps
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -88,8 +90,9 @@ class CropRunner:
         """
         camera = torch.from_numpy(np.array(intrinsics, np.float64)).to(self.device)
         heads = [self._heads(part) for part in crops.split(self._batch_size)]
-        coords2d = torch.cat([h[0] for h in heads])
-        relative = torch.cat([h[1] for h in heads])
+        coords2d, relative, spread_px, spread_mm = (
+            torch.cat(column) for column in zip(*heads, strict=True)
+        )
         groups = self._groups(len(crops), parts)
         results = [
             reconstruct(
@@ -103,15 +106,24 @@ class CropRunner:
         ]
         order = torch.cat(groups).argsort()
         joined = [torch.cat(column)[order].cpu().numpy() for column in zip(*results, strict=True)]
-        return CropPoses(coords2d.cpu().numpy(), joined[0], joined[1], joined[2])
+        return CropPoses(
+            coords2d=coords2d.cpu().numpy(),
+            abs_mm=joined[0],
+            in_view=joined[1],
+            solvable=joined[2],
+            spread_px=spread_px.cpu().numpy(),
+            spread_mm=spread_mm.cpu().numpy(),
+        )
 
-    def _heads(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+    def _heads(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         scale = 1 / 255 if crops.dtype == torch.uint8 else 1.0
         crops = crops.to(self.device, non_blocking=True).to(
             dtype=self.dtype, memory_format=torch.channels_last
         )
         features = self._backbone(crops * scale if scale != 1.0 else crops)
-        return decode(self._head(features.float()), self.config.geometry)
+        logits = self._head(features.float())
+        coords2d, relative, spread = decode_with_spread(logits, self.config.geometry)
+        return coords2d, relative, spread.px, spread.mm
 
     def _groups(self, count: int, parts: int) -> list[Tensor]:
         """Return the crops that are reconstructed together (matters in compatible mode only)."""
