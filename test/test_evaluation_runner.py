@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -475,6 +476,17 @@ def test_recordings_that_lack_something(tmp_path):
     assert any('no camera_info' in problem for problem in bare.problems)
     with pytest.raises(SourceError, match='no image topic'):
         clip_of_bag(recording(tmp_path / 'blind.mcap', images=False))
+
+
+def test_missing_extras_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)  # as if it were not installed
+    result = CliRunner().invoke(app, ['--workers', '2', '--out', str(tmp_path)])
+    assert result.exit_code == 2
+    assert "pip install 'trpose_ros[evaluate]'" in result.output
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    result = CliRunner().invoke(app, ['--out', str(tmp_path)])
+    assert result.exit_code == 2
+    assert "need pyarrow: pip install 'trpose_ros[evaluate]'" in result.output
 
 
 def test_command_line(tmp_path):

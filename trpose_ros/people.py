@@ -238,7 +238,9 @@ class People:
         index = np.asarray(index)
         if index.size == 0:
             index = index.astype(np.intp)
-        return dataclasses.replace(self, **{name: getattr(self, name)[index] for name in PER_PERSON})
+        return dataclasses.replace(
+            self, **{name: getattr(self, name)[index] for name in PER_PERSON}
+        )
 
     def replace(self, **changes: object) -> People:
         """Return a copy with some fields changed."""

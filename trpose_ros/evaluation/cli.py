@@ -5,6 +5,7 @@ The function is mounted by the command line of the package; it imports what is h
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 from rich.progress import TimeRemainingColumn
 from rich.table import Table as RichTable
+from rich.text import Text
 
 if TYPE_CHECKING:
     from trpose_ros.evaluation.cases import EvaluationConfig
@@ -85,10 +87,13 @@ def evaluate(
     from trpose_ros.evaluation.conditions import plan
     from trpose_ros.evaluation.estimation import cache_folder
     from trpose_ros.evaluation.runner import EvaluationRun
+    from trpose_ros.evaluation.spread import load_ray
 
     console = Console()
     try:
         results.check_extra()
+        if workers or ray:
+            load_ray()
         chosen = plan(condition or ['five'], severities, range(1 if quick else seeds), realisation)
         config = EvaluationConfig(
             estimators=tuple(estimator or EvaluationConfig.estimators),
@@ -103,8 +108,12 @@ def evaluate(
             LifterSpec.parse(text).stage()  # missing weights are better named now than in an hour
         opened = _open(data or ['rendered'], clips, quick, console)
         run = EvaluationRun(config, opened, out, workers=workers, address=ray)
-    except (ValueError, RuntimeError, OSError) as error:
-        console.print(f'[red]error:[/red] {error}', highlight=False, soft_wrap=True)
+    except ModuleNotFoundError as error:
+        needs = f"{error.name} is missing: pip install 'trpose_ros[train,evaluate]'"
+        _say(console, 'error', needs, 'red')
+        raise typer.Exit(2) from error
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        _say(console, 'error', str(error), 'red')
         raise typer.Exit(2) from error
     begin = time.perf_counter()
     _follow(run, console)
@@ -130,14 +139,16 @@ def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[E
             opened += open_data(name, limit)
     for clip in opened:
         for problem in clip.problems:
-            console.print(f'[yellow]{clip.identity}:[/yellow] {problem}', highlight=False)
+            _say(console, clip.identity, problem, 'yellow')
         if not clip.truth:
-            console.print(
-                f'[yellow]{clip.identity}:[/yellow] no ground truth; measured against the '
-                f'unoccluded run',
-                highlight=False,
-            )
+            note = 'no ground truth; measured against the unoccluded run'
+            _say(console, clip.identity, note, 'yellow')
     return opened
+
+
+def _say(console: Console, what: str, text: str, colour: str) -> None:
+    """Print a line; square brackets in it are no markup."""
+    console.print(Text.assemble((f'{what}: ', colour), text), soft_wrap=True)
 
 
 def _follow(run: EvaluationRun, console: Console) -> None:
@@ -154,7 +165,7 @@ def _follow(run: EvaluationRun, console: Console) -> None:
             name = f'{step.case.clip.identity} {step.case.condition.name}'
             bar.update(task, advance=1, description=name[:60])
             if step.error:
-                bar.console.print(f'[red]failed:[/red] {name}: {step.error}', highlight=False)
+                _say(bar.console, f'failed: {name}', step.error, 'red')
 
 
 def _report(
@@ -170,11 +181,12 @@ def _report(
     tables = _tables(rows)
     for table in tables:
         console.print(_rich(table))
-    frames = {(r['action'], r['camera'], r['subject']): r['frames'] for r in rows}
+    frames = {(r['dataset'], r['subject'], r['action'], r['camera']): r['frames'] for r in rows}
     rates = sorted({round(r['fps'], 2) for r in rows})
+    sources = {r['dataset'] for r in rows}
     note = (
         f'Protocol v1, track {config.track}; {len(frames)} clips, {sum(frames.values())} frames '
-        f'at {", ".join(map(str, rates))} Hz; errors of {rows[0]["dataset"]} data.'
+        f'at {", ".join(map(str, rates))} Hz; data: {", ".join(sorted(sources))}.'
     )
     console.print(note)
     text = [note, *(table.markdown() for table in tables), published.markdown()]
@@ -186,6 +198,18 @@ def _report(
 
 
 def _tables(rows: list[Row]) -> list[Table]:
+    """Return all tables; errors of different data sets are never averaged."""
+    names = list(dict.fromkeys(r['dataset'] for r in rows))
+    if len(names) == 1:
+        return _tables_of(rows)
+    tables = []
+    for name in names:
+        for table in _tables_of([r for r in rows if r['dataset'] == name]):
+            tables.append(dataclasses.replace(table, title=f'{name}: {table.title}'))
+    return tables
+
+
+def _tables_of(rows: list[Row]) -> list[Table]:
     from trpose_ros.evaluation import results
 
     tables = [

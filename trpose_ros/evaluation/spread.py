@@ -28,12 +28,7 @@ def spread(
     ``workers`` processes on this machine, or, with ``address``, as many as given on a running Ray
     cluster (0: one for each of its CPUs). Raises ImportError, naming the remedy, without Ray.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError(
-            "spreading work needs Ray: pip install 'trpose_ros[evaluate]', or use --workers 0"
-        ) from error
+    ray = load_ray()
     if address:
         ray.init(address=address, log_to_driver=False)
     else:
@@ -48,6 +43,17 @@ def spread(
         yield from _run(ray, config, groups, most)
     finally:
         ray.shutdown()
+
+
+def load_ray() -> Any:
+    """Return the module; raises ImportError, naming the remedy, where it is missing."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError(
+            "spreading work needs Ray: pip install 'trpose_ros[evaluate]', or use --workers 0"
+        ) from error
+    return ray
 
 
 def _run(
