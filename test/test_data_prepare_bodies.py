@@ -100,6 +100,7 @@ def write_garment(folder, kind='clothes', name='shoes01', verts=None, picture=Tr
         'z_scale 0 1 2.0',
         'z_depth 5',
         'verts 0',
+        'material made.mhmat',  # as some published files have it
         *(verts or ['5', '0 2 4 0.5 0.25 0.25 0.1 0.2 0.3', '0 2 4 1.5 -0.25 -0.25 0 0 1']),
         'delete_verts',
         '1 3 - 5 9',
@@ -154,7 +155,7 @@ def test_a_garment_follows_and_scales_with_the_body(folder):
 @pytest.mark.parametrize(
     ('verts', 'words'),
     [
-        (['0 1 2 1 0 0'], r"line 9: '0 1 2 1 0 0': expected one vertex"),
+        (['0 1 2 1 0 0'], r"line 10: '0 1 2 1 0 0': expected one vertex"),
         (['0 1 99 1 0 0 0 0 0'], 'base mesh of 15 vertices'),
         (['0 1 x 1 0 0 0 0 0'], 'could not convert'),
     ],

@@ -216,7 +216,7 @@ def read_garment(path: Path, count: int) -> Garment:
             elif words[0] in ('verts', 'delete_verts'):
                 section = words[0]
             elif words[0][0].isalpha():
-                section = ''
+                continue  # some files name their material between 'verts' and the numbers
             elif section == 'verts':
                 rows.append(_binding(words))
             elif section == 'delete_verts':
