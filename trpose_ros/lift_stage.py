@@ -21,6 +21,7 @@ from trpose_ros.cameras import normalise_screen
 from trpose_ros.cameras import undistort_points
 from trpose_ros.configuration import check_fields
 from trpose_ros.fusion import Fusion
+from trpose_ros.lifters.root import place_roots
 from trpose_ros.people import Camera
 from trpose_ros.people import JointState
 from trpose_ros.people import People
@@ -58,6 +59,7 @@ class _Waiting:
     people: People  # in the lifter's skeleton
     camera: Camera
     lifted_m: np.ndarray  # (N, J, 3), NaN not lifted yet
+    roots_m: np.ndarray  # (N, 3) of the lifter's trajectory model, NaN where there is none
     done: np.ndarray  # (N,) bool
 
 
@@ -123,7 +125,13 @@ class LiftStage:
         tracked = (people.track_ids >= 0) & (people.track_states != TrackState.LOST)
         tracked &= measured.any(axis=1)  # a lifter gives nothing for what was not seen
         self._waiting.append(
-            _Waiting(people, camera, np.full(people.joints_m.shape, np.nan), ~tracked)
+            _Waiting(
+                people,
+                camera,
+                np.full(people.joints_m.shape, np.nan),
+                np.full((len(people), 3), np.nan),
+                ~tracked,
+            )
         )
         for track_id in people.track_ids[people.track_states == TrackState.LOST]:
             self._finish(int(track_id))
@@ -158,6 +166,8 @@ class LiftStage:
             if waiting is not None:
                 rows = np.flatnonzero(waiting.people.track_ids == result.track_id)
                 waiting.lifted_m[rows] = result.joints_m
+                if result.root_m is not None:
+                    waiting.roots_m[rows] = result.root_m
                 waiting.done[rows] = True
         for waiting in self._waiting:  # a lifter that went past a frame will not come back to it
             for row, track_id in enumerate(waiting.people.track_ids):
@@ -188,6 +198,7 @@ class LiftStage:
         assert self.lifter is not None
         root = get_skeleton(waiting.people.skeleton).root_index
         people = self._fusion.fuse(waiting.people, waiting.lifted_m, waiting.camera, root)
+        people = place_roots(people, waiting.roots_m, waiting.camera)
         provenance = people.provenance
         weights = [part for part in (provenance.weights_id, self.lifter.weights_id) if part]
         return people.replace(

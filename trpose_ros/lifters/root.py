@@ -15,10 +15,14 @@ import numpy as np
 from trpose_ros.cameras import pixel_rays
 from trpose_ros.cameras import project
 from trpose_ros.people import Camera
+from trpose_ros.people import JointState
+from trpose_ros.people import People
+from trpose_ros.people import RootSource
 
 _ROUNDS = 4
 _LEAST_JOINTS = 3  # two would do in theory; with noise they give depths of no use
 _NEAREST_M = 0.05
+_IN_SIGHT = (JointState.UNKNOWN, JointState.VISIBLE)  # others are predictions, not measurements
 
 
 def fit_root(
@@ -67,10 +71,57 @@ def fit_root(
     placed = joints + roots[:, None]
     behind = (usable & ~(placed[..., 2] > _NEAREST_M)).any(axis=1)
     roots[behind | (usable.sum(axis=1) < _LEAST_JOINTS)] = np.nan
-    apart = np.linalg.norm(project(joints + roots[:, None], camera) - pixels, axis=2)
+    errors = _distances(joints + roots[:, None], pixels, camera, weights)
+    return roots, np.where(np.isnan(roots[:, 0]), np.nan, errors)
+
+
+def place_roots(people: People, trajectory_m: np.ndarray, camera: Camera) -> People:
+    """Give root-relative people (source NONE) an absolute position, where one can be found.
+
+    Args:
+        people: with the root at the origin where ``root_sources`` is NONE; others stay as they are.
+        trajectory_m: (N, 3) roots of the lifter's trajectory model, NaN where it has none; they
+            come before the fit.
+        camera: intrinsics of the frame.
+
+    Returns:
+        People with sources TRAJECTORY or FIT and the image distance of the result; people with
+        fewer than three joints in sight stay relative.
+
+    """
+    relative = people.root_sources == RootSource.NONE
+    relative &= np.isfinite(people.joints_m).all(axis=2).any(axis=1)
+    if not relative.any():
+        return people
+    rows = np.flatnonzero(relative)
+    joints = people.joints_m[rows].astype(np.float64)
+    pixels = people.joints_px[rows].astype(np.float64)
+    weights = np.isin(people.joint_states[rows], _IN_SIGHT).astype(np.float64)
+    roots, errors = fit_root(joints, pixels, camera, weights)
+    given = np.asarray(trajectory_m, np.float64)[rows]
+    known = np.isfinite(given).all(axis=1)
+    if known.any():
+        roots[known] = given[known]
+        errors[known] = _distances(joints + roots[:, None], pixels, camera, weights)[known]
+    placed = np.isfinite(roots).all(axis=1)
+    rows, chosen = rows[placed], np.where(known, RootSource.TRAJECTORY, RootSource.FIT)[placed]
+    joints_m, sources = people.joints_m.copy(), people.root_sources.copy()
+    distances = people.reprojection_errors_px.copy()
+    joints_m[rows] = (joints + roots[:, None])[placed]
+    sources[rows], distances[rows] = chosen, errors[placed]
+    return people.replace(joints_m=joints_m, root_sources=sources, reprojection_errors_px=distances)
+
+
+def _distances(
+    joints_m: np.ndarray, pixels: np.ndarray, camera: Camera, weights: np.ndarray
+) -> np.ndarray:
+    """Return (N,) weighted root mean square image distances; NaN where no joint counts."""
+    apart = np.linalg.norm(project(joints_m, camera) - pixels, axis=2)
+    usable = np.isfinite(apart) & (weights > 0)
+    weights = np.where(usable, weights, 0)
     total = weights.sum(axis=1)
     square = np.where(usable, weights * apart**2, 0).sum(axis=1)
-    return roots, np.sqrt(square / np.where(total > 0, total, np.nan))
+    return np.sqrt(square / np.where(total > 0, total, np.nan))
 
 
 def _solve(joints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.ndarray:
