@@ -31,6 +31,7 @@ from torch import Tensor
 from trpose_ros.lifters import attention
 from trpose_ros.lifters import pstmo
 from trpose_ros.lifters.networks import build_network
+from trpose_ros.lifters.precision import halve
 from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
 from trpose_ros.lifters.window_stream import mhformer_core
 from trpose_ros.lifters.window_stream import mixste_core
@@ -79,11 +80,11 @@ CASES = (
 Row = dict[str, Any]
 
 
-def make(case: Case, dtype: torch.dtype = torch.float32, device: str = 'cpu') -> Any:
+def make(case: Case, device: str = 'cpu') -> Any:
     """Return the network with random parameters."""
     torch.manual_seed(0)
     model = build_network(case.name, case.config)
-    return model.eval().requires_grad_(False).to(device, dtype)
+    return model.eval().requires_grad_(False).to(device)
 
 
 def plain(case: Case, model: Any) -> Callable[[Tensor], Tensor]:
@@ -206,9 +207,12 @@ def bench_hop(scale: float) -> list[Row]:
 def bench_real_time(scale: float) -> list[Row]:
     """MixSTE 27 at 30 Hz: float32 and bfloat16, with and without hops."""
     case = Case('MixSTE 27', 'mixste', {'frames': 27}, look_ahead=0)
-    streams = {dtype: Stream(case, make(case, dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    streams = {
+        'float32': Stream(case, make(case)),
+        'bfloat16': Stream(case, halve(make(case))),
+    }
     sides = {
-        (dtype, hop): (lambda stream=stream, hop=hop: stream.hop(hop))
+        (dtype, hop): functools.partial(stream.hop, hop)
         for dtype, stream in streams.items()
         for hop in (1, 4)
     }
@@ -216,7 +220,7 @@ def bench_real_time(scale: float) -> list[Row]:
     return [
         {
             'network': case.label,
-            'number type': str(dtype).removeprefix('torch.'),
+            'number type': dtype,
             'hop': hop,
             'ms per frame': times[str((dtype, hop))] / hop,
             'goal ms': 33.0,
@@ -275,7 +279,7 @@ def bench_gpu(scale: float) -> list[Row]:
     if not torch.cuda.is_available():
         return [{'device': 'no GPU here: not measured'}]
     case = Case('MixSTE 243', 'mixste', {'frames': 243}, look_ahead=0)
-    model = make(case, torch.bfloat16, 'cuda')
+    model = halve(make(case, 'cuda'))
     streams = {str(people): Stream(case, model, people) for people in (1, 4, 16)}
     times = alternate({key: s.step for key, s in streams.items()}, max(3, int(40 * scale)), True)
     device = torch.cuda.get_device_name()

@@ -99,7 +99,7 @@ def view(
     low, high = np.log(config.distance_m)
     distance = np.exp(rng.uniform(low, high, batch))
     bearing = rng.uniform(-np.pi, np.pi, batch)  # direction from camera to person
-    height = rng.uniform(*config.height_m, batch)
+    height = np.asarray(rng.uniform(*config.height_m, batch))
     # The person anywhere in the image; half of the cameras aim at the trunk, half look ahead.
     half_angle = np.arctan(1 / focal)
     yaw = bearing + rng.uniform(-0.9, 0.9, batch) * half_angle
@@ -145,7 +145,7 @@ def add_noise(
     """Return (B, T, 17, 2) joints as an estimator would give them; NaN = missing."""
     batch, frames, count = joints.shape[:3]
     low, high = joints.min(axis=2), joints.max(axis=2)
-    size = np.linalg.norm(high - low, axis=-1).mean(axis=1)  # (B,) apparent height
+    size = np.asarray(np.linalg.norm(high - low, axis=-1).mean(axis=1))  # (B,) apparent height
     beyond = np.maximum(np.abs(joints[..., 0]) - 1, 0) + np.maximum(
         np.abs(joints[..., 1]) - half_height[:, None, None], 0
     )
@@ -155,13 +155,13 @@ def add_noise(
     noisy = joints + _normal(rng, shape) * config.jitter * weight
     spread = config.drift * weight + config.outside * np.minimum(beyond, 1.5)[..., None]
     noisy = noisy + _slow_noise(rng, shape) * spread
-    swapped = _bursts(rng, batch, frames, count, config.swap_share, 6).any(axis=(2, 3))
+    swapped = np.asarray(_bursts(rng, batch, frames, count, config.swap_share, 6).any(axis=(2, 3)))
     noisy = _swap_limbs(noisy, swapped)
     jump = _bursts(rng, batch, frames, count, config.outlier_share, 4)
     noisy = noisy + jump * _normal(rng, (batch, 1, count, 2)) * config.outlier * weight
     gone = _bursts(rng, batch, frames, count, config.missing_share, 2 * frames)
     # Some estimators keep silent about what lies outside the image.
-    silent = (rng.random(batch) < 0.15)[:, None, None] & (beyond > 0)
+    silent = np.less(rng.random(batch), 0.15)[:, None, None] & (beyond > 0)
     gone = gone[..., 0] | silent
     gone[gone.all(axis=2)] = False
     return np.where(gone[..., None], np.nan, noisy).astype(np.float32)

@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import time
 from dataclasses import dataclass
 from dataclasses import field
@@ -89,7 +90,11 @@ def mpjpe(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def train(config: TrainingConfig, pack: MotionPack) -> VideoPose3D:
-    """Train on the pack's train split; writes ``config.out`` on the way and at the end."""
+    """Train on the pack's train split; writes ``config.out`` on the way and at the end.
+
+    Beside it the state of the run is kept until it ends; a run that was cut off goes on from there
+    and gives the same weights as one that was not.
+    """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     network = VideoPose3DConfig(
@@ -101,8 +106,10 @@ def train(config: TrainingConfig, pack: MotionPack) -> VideoPose3D:
     starts = pack.select('train').window_starts(frames)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     filler, cameras = JointFiller(), CameraConfig(rate_hz=pack.rate_hz)
-    started, losses = time.monotonic(), []
-    for step in range(config.steps):
+    run = _Run(config, model, optimizer, rng)
+    first, spent = run.resume()
+    started, losses = time.monotonic() - spent, []
+    for step in range(first, config.steps):
         progress = step / config.steps
         warm = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
@@ -122,8 +129,63 @@ def train(config: TrainingConfig, pack: MotionPack) -> VideoPose3D:
             mean = 1000 * float(np.mean(losses[-config.save_every :]))
             seconds = time.monotonic() - started
             print(f'step {step + 1}/{config.steps} loss {mean:.1f} mm, {seconds:.0f} s', flush=True)
-            save(model, config, pack, seconds)
+            run.keep(step + 1, seconds)
+            save(model, config, pack, seconds, step + 1)
+    run.path.unlink(missing_ok=True)
     return model
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything that changes during a run, on disk: OUT.state beside the weights."""
+
+    config: TrainingConfig
+    model: VideoPose3D
+    optimizer: torch.optim.Optimizer
+    rng: np.random.Generator
+
+    @property
+    def path(self) -> Path:
+        return Path(f'{self.config.out}.state')
+
+    def _key(self) -> str:
+        return json.dumps(dataclasses.asdict(self.config) | {'out': '', 'save_every': 0})
+
+    def keep(self, step: int, seconds: float) -> None:
+        """Write the state after ``step`` steps."""
+        content = {
+            'key': self._key(),
+            'step': step,
+            'seconds': seconds,
+            'model': self.model.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'numpy': json.dumps(self.rng.bit_generator.state),
+            'torch': torch.get_rng_state(),
+        }
+        temporary = self.path.with_suffix('.part')
+        torch.save(content, temporary)
+        os.replace(temporary, self.path)
+
+    def resume(self) -> tuple[int, float]:
+        """Restore the last state; return the steps and seconds done, zeros for a new run.
+
+        Raises:
+            ValueError: the state is of a run with other settings.
+
+        """
+        if not self.path.is_file():
+            return 0, 0.0
+        content = torch.load(self.path, weights_only=True)
+        if content['key'] != self._key():
+            raise ValueError(
+                f'{self.path} is the state of a run with other settings; remove it or choose '
+                'another --out'
+            )
+        self.model.load_state_dict(content['model'])
+        self.optimizer.load_state_dict(content['optimizer'])
+        self.rng.bit_generator.state = json.loads(content['numpy'])
+        torch.set_rng_state(content['torch'])
+        return content['step'], content['seconds']
 
 
 def _cosine(progress: float) -> float:
@@ -131,11 +193,13 @@ def _cosine(progress: float) -> float:
 
 
 def save(
-    model: VideoPose3D, config: TrainingConfig, pack: MotionPack, seconds: float
+    model: VideoPose3D, config: TrainingConfig, pack: MotionPack, seconds: float, step: int
 ) -> weights.WeightsFile:
     """Measure the model and write it with its card's facts in the header."""
     results = evaluate(model, pack)
     network = dataclasses.asdict(model.config)
+    facts = dataclasses.asdict(config) | {'steps done': step, 'seconds': round(seconds)}
+    del facts['out']  # a path of the machine that trains
     return weights.save(
         config.out,
         {key: value.numpy() for key, value in model.state_dict().items()},
@@ -146,7 +210,7 @@ def save(
             'rate_hz': f'{pack.rate_hz:g}',
             'licence': 'Apache-2.0',
             'training_data': CREDIT,
-            'training': json.dumps(dataclasses.asdict(config) | {'seconds': round(seconds)}),
+            'training': json.dumps(facts),
             'measured_error': json.dumps(results),
         },
     )

@@ -76,6 +76,11 @@ def measure_dial(
                 look: errors_mm(stream_poses(model, joints, first, outputs, look, True), target)
                 for look in dial
             }
+    if not results:
+        raise ValueError(
+            f'no clip of the test subjects {[s for _, s in TEST_SUBJECTS]} has '
+            f'{model.config.receptive_field + outputs - 1} frames; nothing to measure on'
+        )
     return results
 
 
@@ -166,7 +171,13 @@ def release(source: Path, target: Path, pack: MotionPack) -> None:
     results = measure_dial(model, pack)
     command = f'python -m trpose_ros.training.videopose3d_measure {target.stem}'
     measured = {'command': command, 'unit': 'mm, mm/frame', 'flip': True, 'results': results}
-    meta = file.meta | {'measured_error': json.dumps(measured), 'precision': 'float16'}
+    training = json.loads(file.meta.get('training', '{}'))
+    training.pop('out', None)  # a path of the machine that trained
+    meta = file.meta | {
+        'measured_error': json.dumps(measured),
+        'precision': 'float16',
+        'training': json.dumps(training),
+    }
     written = weights.save(target, halves, meta)
     weights.write_card(written, card_text(model.config, results, command))
     print(f'wrote {written.path}, {written.path.stat().st_size} bytes, sha256 {written.sha256}')
