@@ -47,6 +47,12 @@ def test_the_folder_of_references_has_nothing_we_do_not_check(shared_dir):
     assert theirs == {path.name for path in FILES}
 
 
+def test_windows_and_what_surrounds_a_network_match_the_references():
+    rows = parity.check_windows(REFERENCE.with_name('geometry_and_eval.npz'))
+    assert len(rows) == 10
+    assert [row for row in rows if not row.fine] == []
+
+
 def _set(attribute, value, select):
     def change(model):
         for name, module in model.named_modules():

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -72,7 +73,7 @@ def build_reference(
     return model, make_outputs(model, arrays, getattr(torch, dtype))
 
 
-def filled_state_dict(schema: dict[str, Iterable[int]]) -> dict[str, np.ndarray]:
+def filled_state_dict(schema: Mapping[str, Iterable[int]]) -> dict[str, np.ndarray]:
     """Return the weights of a reference, {key: float32 array}, from its {key: shape}."""
     return {key: _fill(key, tuple(shape)) for key, shape in schema.items()}
 
@@ -227,5 +228,89 @@ _MAKERS: dict[str, Maker] = {
     'pstmo_pretrain': _pstmo_pretrain,
     'pstmo_refine': _pstmo_refine,
 }
+
+
+def check_windows(path: str | Path) -> list[Difference]:
+    """Compare windows, paddings and chunks of clips, and what is computed around a network.
+
+    Reads the lifters' part of a file of geometry and evaluation references.
+    """
+    path = Path(path).with_suffix('.npz')
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    given = _windows() | {
+        'videopose3d_tiny27_clip_tta': _averaged_clip(),
+        'pstmo_uvd2xyz': _back_projected(arrays['h36m_intrinsics']),
+    }
+    rows = []
+    for name, values in given.items():
+        wanted = arrays[name]
+        if name.endswith('tta'):  # our clips have their root at zero
+            values, wanted = values[:, 1:], wanted[:, 1:]
+        dtype = 'float64' if np.issubdtype(wanted.dtype, np.integer) else 'float32'
+        rows.append(_row(path.stem, name, dtype, values, wanted))
+    return rows
+
+
+def _windows() -> dict[str, np.ndarray]:
+    """Return frame indices of windows; VideoPose3D pads whole clips, so its windows are joined."""
+    from trpose_ros.lifters.offline import window_indices
+
+    found = {'mhformer_windows_n12_f9': window_indices(12, 9, 4, 4)}
+    for step in (1, 2):
+        name = f'pstmo_windows_n30_f9_tds{step}'
+        found[name] = window_indices(30, 9, 4, 4 * step, step)
+    for name, target, ahead in (('symmetric', 13, 13), ('causal', 26, 0)):
+        rows = window_indices(20, 27, target, ahead)
+        joined = np.concatenate([rows[0], rows[1:, -1]])
+        found[f'videopose3d_padding_rf27_n20_{name}'] = joined
+    return found | {f'mixste_chunks_n{n}_f9': _chunks(n, 9) for n in (20, 18, 7)}
+
+
+def _chunks(frames: int, window: int) -> np.ndarray:
+    """Return the frames that MixSTE's evaluation runs its network on, window by window."""
+    from trpose_ros.lifters.offline import lift_chunks
+
+    seen = []
+
+    def record(joints: Tensor) -> Tensor:
+        seen.append(joints[0, :, 0, 0].numpy())
+        return joints.new_zeros(*joints.shape[:3], 3)
+
+    clip = torch.arange(float(frames))[:, None, None].expand(frames, 17, 2)
+    lift_chunks(record, clip, window, flip=False)
+    return np.array(sorted(seen, key=lambda row: row[0]))
+
+
+def _averaged_clip() -> np.ndarray:
+    """Return a clip lifted by the reference VideoPose3D with flip averaging, (40, 17, 3)."""
+    from trpose_ros.lifters.offline import lift_windows
+    from trpose_ros.lifters.offline import window_indices
+    from trpose_ros.lifters.videopose3d import VideoPose3D
+    from trpose_ros.lifters.videopose3d import VideoPose3DConfig
+
+    model = VideoPose3D(VideoPose3DConfig((3, 3, 3), 32))
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    filled = filled_state_dict(shapes)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in filled.items()})
+    clip = torch.from_numpy(reference_input(1, 40)[0])
+    indices = window_indices(40, 27, 13, 13)
+    return lift_windows(model.eval(), clip, indices, 0, flip=True).numpy()
+
+
+def _back_projected(intrinsics: np.ndarray) -> np.ndarray:
+    from trpose_ros.lifters.pstmo_training import back_project
+
+    shape = (3, 1, 17, 3)
+    pose = np.random.default_rng(5).uniform(-0.5, 0.5, shape).astype(np.float32)
+    truth = np.random.default_rng(6).uniform(-0.5, 0.5, shape) + np.array([0, 0, 5])
+    pose_m, camera = torch.from_numpy(pose), torch.from_numpy(intrinsics[:3])
+    depth = torch.from_numpy(truth.astype(np.float32)[:, 0, 0, 2])
+    return back_project(pose_m[..., :2], pose_m, depth, camera[:, :2], camera[:, 2:4]).numpy()
+
+
 # File name patterns for the table of all reference files.
-CHECKERS = {f'{name}_*.npz': check_file for name in ('videopose3d', 'mhformer', 'mixste', 'pstmo')}
+CHECKERS = {
+    **{f'{name}_*.npz': check_file for name in ('videopose3d', 'mhformer', 'mixste', 'pstmo')},
+    'geometry_and_eval.npz': check_windows,
+}
