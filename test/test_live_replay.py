@@ -50,7 +50,7 @@ def domain(monkeypatch):
 def weights(tmp_path_factory):
     """A network that sees a person in any crop, differently for each image, and random lifting."""
     folder = tmp_path_factory.mktemp('weights')
-    save_network(folder / 'standing.safetensors', stand_in_network(image_gain=2.0))
+    save_network(folder / 'standing.safetensors', stand_in_network(image_gain=0.5))
     return {
         'model': str(folder / 'standing.safetensors'),
         'lifter_model': str(save_videopose3d(folder / 'v.safetensors')),
