@@ -148,10 +148,10 @@ def unfused_attention() -> Iterator[None]:
         yield
 
 
-def bench_window(scale: float) -> list[Row]:
+def bench_window(scale: float, networks: tuple[str, ...] = tuple(CORES)) -> list[Row]:
     """Whole windows against streams, one person, float32."""
     rows = []
-    for case in CASES:
+    for case in (case for case in CASES if case.name in networks):
         model = make(case)
         window, stream = torch.rand(1, case.frames, 17, 2), Stream(case, model)
         whole = plain(case, model)
@@ -317,6 +317,7 @@ def main() -> None:
     """Run the chosen sections and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', nargs='+', choices=sorted(SECTIONS), default=list(SECTIONS))
+    parser.add_argument('--networks', nargs='+', choices=sorted(CORES), help='of section window')
     parser.add_argument('--scale', type=float, default=1.0, help='factor of the repetitions')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of torch')
     parser.add_argument('--json', type=Path, help='also write the numbers to this file')
@@ -325,7 +326,10 @@ def main() -> None:
     print(f'torch {torch.__version__}, {options.threads} CPU thread(s), batch of one window\n')
     found = {}
     for name in options.only:
-        rows = found[name] = SECTIONS[name](options.scale)
+        run = SECTIONS[name]
+        if name == 'window' and options.networks:
+            run = functools.partial(bench_window, networks=tuple(options.networks))
+        rows = found[name] = run(options.scale)
         print(f'## {name}: {SECTIONS[name].__doc__}\n\n{table(rows)}\n', flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1), encoding='utf-8')
