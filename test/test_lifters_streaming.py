@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from trpose_ros.lifters import create_lifter
 from trpose_ros.lifters import offline
 from trpose_ros.lifters.base import LifterConfig
 from trpose_ros.lifters.mhformer import MHFormer
@@ -394,3 +395,15 @@ def test_float32_and_half_precision_are_close():
             errors[dtype] = np.abs(got - want).mean() / largest
         assert errors['float32'] < 1e-6
         assert errors['float32'] < errors['bfloat16'] < 0.01  # halved, and yet close
+
+
+def test_half_precision_moves_the_shipped_lifter_by_less_than_half_a_millimetre():
+    rng = np.random.default_rng(15)
+    body = rng.uniform(-0.25, 0.25, (1, 17, 2))
+    sway = 0.02 * np.sin(np.arange(60)[None, :, None, None] / 7 + rng.uniform(0, 6, (1, 1, 17, 2)))
+    lifted = {}
+    for dtype in ('float32', 'bfloat16'):
+        stream = create_lifter(LifterConfig(look_ahead=4, dtype=dtype))
+        lifted[dtype] = run(stream, body[:, None] + sway, step_ns=round(1e9 / stream.rate_hz))
+    apart = np.linalg.norm(lifted['float32'] - lifted['bfloat16'], axis=3)
+    assert 0 < apart.mean() < 0.0005
