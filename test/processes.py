@@ -35,19 +35,19 @@ class NodeProcess:
     def text(self):
         return '\n'.join(self.lines)
 
-    def wait_for(self, words, latest_s=60.0):
+    def wait_for(self, words, latest_s=120.0):
         end = time.monotonic() + latest_s
         while words not in self.text:
             assert self._process.poll() is None, self.text
             assert time.monotonic() < end, f'{words!r} never came:\n{self.text}'
             time.sleep(0.005)
 
-    def interrupt(self, latest_s=30.0):
+    def interrupt(self, latest_s=120.0):
         """Send SIGINT; return the exit code."""
         self._process.send_signal(signal.SIGINT)
         return self.ended(latest_s)
 
-    def ended(self, latest_s=30.0):
+    def ended(self, latest_s=120.0):
         code = self._process.wait(latest_s)
         self._thread.join()
         self._process.stdout.close()
