@@ -56,7 +56,8 @@ Finds people, also close and cut-off ones; a box surrounds what is visible.
 subjects and photographs that were not trained on. `recall` and `precision`: 600 composed scenes of
 640 x 480 px, hard on purpose (fragments, dark clothes in the dark, covers); `recall_cut`: people of
 whom less than 70 % is seen; who shows less than 12 % of the body counts neither way. `clip_recall`:
-frames of rendered video, half of it from near cameras; `clip_recall_cut`: cut-off people. Measured by
+frames of rendered video, half of it from near cameras; `clip_recall_cut`: of cut-off people.
+Measured by
 
     trpose train detector --measure person-detector
 
