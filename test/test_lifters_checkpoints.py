@@ -232,7 +232,7 @@ def test_other_files_say_what_they_are(tmp_path, content, message):
 
 def test_another_network_than_asked_for(tmp_path):
     path = save(MODELS['mixste'].state_dict(), tmp_path / 'best_epoch.bin')
-    with pytest.raises(WeightsError, match='checkpoint of .*mixste.*, not .*pstmo'):
+    with pytest.raises(WeightsError, match=r'checkpoint of .*mixste.*, not .*pstmo'):
         create_lifter(LifterConfig(name='pstmo', model=str(path), rate_hz=50.0))
     with pytest.raises(WeightsError, match='does not exist'):
         create_lifter(LifterConfig(model=str(tmp_path / 'none.bin'), rate_hz=50.0, causal=True))

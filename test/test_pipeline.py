@@ -108,7 +108,7 @@ def test_whole_image_box_is_refined_by_a_second_run():
     stage.process(blank(stamp(0)))
     first, second = stage.estimator.calls
     np.testing.assert_allclose(first, [WHOLE_BOX[:4]])
-    x, y, w, h = second[0]
+    x, _y, w, h = second[0]
     assert 200 < x < 320 < x + w < 440
     assert h < 400
     stage.process(blank(stamp(1)))
@@ -186,7 +186,7 @@ def test_every_frame_comes_once_in_order(look_ahead):
         assert people.provenance.lifter == 'fake_lifter'
         assert people.provenance.weights_id == 'lifter-weights'
         assert people.provenance.lookahead == look_ahead
-        np.testing.assert_allclose(people.joints_m[0], STANDING + (0, 0.2, 4.0), atol=1e-5)
+        np.testing.assert_allclose(people.joints_m[0], STANDING + np.array([0, 0.2, 4.0]), atol=1e-5)
         assert np.isfinite(people.covariances_m2).all()
 
 
