@@ -186,7 +186,9 @@ def test_every_frame_comes_once_in_order(look_ahead):
         assert people.provenance.lifter == 'fake_lifter'
         assert people.provenance.weights_id == 'lifter-weights'
         assert people.provenance.lookahead == look_ahead
-        np.testing.assert_allclose(people.joints_m[0], STANDING + np.array([0, 0.2, 4.0]), atol=1e-5)
+        np.testing.assert_allclose(
+            people.joints_m[0], STANDING + np.array([0, 0.2, 4.0]), atol=1e-5
+        )
         assert np.isfinite(people.covariances_m2).all()
 
 
