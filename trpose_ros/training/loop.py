@@ -50,6 +50,33 @@ class LoopConfig:
     average: float = field(
         default=0.999, metadata={'help': 'decay of the averaged weights', 'range': (0.0, 1.0)}
     )
+    optimizer: str = field(
+        default='adamw',
+        metadata={
+            'help': 'adam = with amsgrad, decay inside the gradient',
+            'choices': ('adamw', 'adam'),
+        },
+    )
+    schedule: str = field(
+        default='cosine',
+        metadata={
+            'help': 'of the learning rate: a cosine, or a factor after every epoch',
+            'choices': ('cosine', 'epochs'),
+        },
+    )
+    epoch_steps: int = field(
+        default=1000, metadata={'help': 'steps that count as an epoch', 'range': (1, 10_000_000)}
+    )
+    decay: float = field(
+        default=0.95, metadata={'help': 'of the learning rate per epoch', 'range': (0.0, 1.0)}
+    )
+    halve_every: int = field(
+        default=0,
+        metadata={
+            'help': 'epochs after which the rate is halved; 0 = never',
+            'range': (0, 100_000),
+        },
+    )
     checkpoint_minutes: float = field(default=5.0, metadata={'range': (0.0, 1000.0)})
     log_every: int = field(default=50, metadata={'range': (1, 1_000_000)})
     seed: int = 0
@@ -82,9 +109,7 @@ class TrainingLoop:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.average = copy.deepcopy(task.model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            _groups(task.model, config.weight_decay), lr=config.learning_rate, fused=True
-        )
+        self.optimizer = _optimizer(task.model, config)
         self.step, self.seconds, self.bad_steps = 0, 0.0, 0
         if self._checkpoint.exists():
             self._load()
@@ -123,8 +148,7 @@ class TrainingLoop:
 
     def _train(self, batch: Any) -> dict[str, float]:
         config, model = self.config, self.task.model
-        rate = config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
-        rate *= min(1.0, (self.step + 1) / max(config.warm_up, 1))
+        rate = self._rate()
         for group in self.optimizer.param_groups:
             group['lr'] = rate
         model.train()
@@ -145,6 +169,16 @@ class TrainingLoop:
         return {name: float(value.detach()) for name, value in losses.items()} | {
             'learning_rate': rate
         }
+
+    def _rate(self) -> float:
+        config = self.config
+        warm = min(1.0, (self.step + 1) / max(config.warm_up, 1))
+        if config.schedule == 'epochs':
+            epoch = self.step // config.epoch_steps
+            halved = epoch // config.halve_every if config.halve_every else 0
+            return config.learning_rate * config.decay**epoch * 0.5**halved * warm
+        cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
+        return config.learning_rate * (0.01 + 0.99 * cosine) * warm
 
     def _follow(self) -> None:
         """Move the averaged weights; they catch up faster in the beginning."""
@@ -198,6 +232,20 @@ class TrainingLoop:
         self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
         torch.set_rng_state(state['random'])
+
+
+def _optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
+    if config.optimizer == 'adam':
+        return torch.optim.Adam(
+            model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            amsgrad=True,
+            fused=True,
+        )
+    return torch.optim.AdamW(
+        _groups(model, config.weight_decay), lr=config.learning_rate, fused=True
+    )
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

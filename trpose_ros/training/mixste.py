@@ -1,0 +1,121 @@
+"""Train MixSTE: weighted joint distances, a smooth prediction, and the right velocities.
+
+Zhang et al., CVPR 2022. Defaults are the published recipe: 243 frames, 512 channels, 8 pairs of
+blocks, AdamW 4e-5 with decay 0.1, x0.99 per epoch, 120 epochs, four windows a batch. An epoch is
+``epoch_steps`` steps here. The published program scales the gradient by the loss itself; that is
+the gradient of half its square, which ``scale_by_loss`` minimises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+import torch
+from torch import Tensor
+
+from trpose_ros.lifters.mixste import MixSTE
+from trpose_ros.lifters.mixste import MixSTEConfig
+from trpose_ros.training import register_trainer
+from trpose_ros.training.cli import read_options
+from trpose_ros.training.lifting import LiftingTraining
+from trpose_ros.training.lifting import WindowTask
+from trpose_ros.training.lifting import load_motion
+from trpose_ros.training.lifting import say
+from trpose_ros.training.lifting import train
+from trpose_ros.training.loop import LoopConfig
+
+# Of each joint in Human3.6M order: limbs count more, hands most.
+JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
+
+
+@dataclass(frozen=True)
+class MixSTETraining(LiftingTraining):
+    """Sizes, data and the weights of the losses."""
+
+    folder: str = 'training-mixste'
+    out: str = 'mixste.safetensors'
+    frames: int = field(default=243, metadata={'help': 'of a window', 'range': (2, 1000)})
+    batch: int = field(default=4, metadata={'help': 'windows', 'range': (2, 65536)})
+    channels: int = field(default=512, metadata={'range': (8, 4096)})
+    depth: int = field(default=8, metadata={'range': (1, 64)})
+    heads: int = field(default=8, metadata={'range': (1, 64)})
+    drop_path: float = field(default=0.1, metadata={'range': (0.0, 0.9)})
+    smoothness: float = field(
+        default=0.5, metadata={'help': 'of squared steps of the prediction', 'range': (0.0, 100.0)}
+    )
+    velocity: float = field(
+        default=2.0, metadata={'help': 'of wrong velocities', 'range': (0.0, 100.0)}
+    )
+    scale_by_loss: bool = field(
+        default=True, metadata={'help': 'scale the gradient by the loss, as published'}
+    )
+
+
+@dataclass(frozen=True)
+class MixSTELoop(LoopConfig):
+    """The published schedule."""
+
+    steps: int = field(default=120_000, metadata={'range': (1, 100_000_000)})
+    learning_rate: float = field(default=4e-5, metadata={'range': (0.0, 1.0)})
+    weight_decay: float = field(default=0.1, metadata={'range': (0.0, 1.0)})
+    warm_up: int = field(default=0, metadata={'help': 'steps', 'range': (0, 1_000_000)})
+    average: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
+    schedule: str = field(default='epochs', metadata={'choices': ('cosine', 'epochs')})
+    decay: float = field(default=0.99, metadata={'range': (0.0, 1.0)})
+
+
+def weighted_mpjpe(predicted_m: Tensor, target_m: Tensor) -> Tensor:
+    """Return the mean joint distance of (B, T, 17, 3), joints weighted."""
+    weights = predicted_m.new_tensor(JOINT_WEIGHTS)
+    return (weights * (predicted_m - target_m).norm(dim=-1)).mean()
+
+
+def smoothness(predicted_m: Tensor) -> Tensor:
+    """Return the weighted mean square of the steps from frame to frame."""
+    weights = predicted_m.new_tensor(JOINT_WEIGHTS)[:, None]
+    return (weights * predicted_m.diff(dim=1).square()).mean()
+
+
+def velocity_error(predicted_m: Tensor, target_m: Tensor) -> Tensor:
+    """Return the mean distance of the velocities, metres per frame."""
+    return (predicted_m - target_m).diff(dim=1).norm(dim=-1).mean()
+
+
+class MixSTETask(WindowTask):
+    """MixSTE with its losses."""
+
+    training: MixSTETraining
+
+    def loss(self, batch: tuple[Tensor, Tensor], step: int) -> dict[str, Tensor]:
+        """Return the losses; 'sum' is what the paper minimises."""
+        joints, target_m = batch
+        predicted_m = self.run(self.model, joints)
+        losses = {
+            'joints': weighted_mpjpe(predicted_m, target_m),
+            'smoothness': smoothness(predicted_m),
+            'velocity': velocity_error(predicted_m, target_m),
+        }
+        whole = losses['joints'] + self.training.smoothness * losses['smoothness']
+        whole = whole + self.training.velocity * losses['velocity']
+        scaled = 0.5 * whole.square() if self.training.scale_by_loss else whole
+        return {'total': scaled, 'sum': whole, **losses}
+
+
+def build(training: MixSTETraining) -> MixSTE:
+    """Return the untrained network."""
+    sizes = (training.frames, training.channels, training.depth, training.heads)
+    return MixSTE(MixSTEConfig(*sizes, drop_path=training.drop_path))
+
+
+@register_trainer('mixste')
+def main(arguments: list[str] | None = None) -> None:
+    """Train from the command line."""
+    kinds = (MixSTETraining, MixSTELoop)
+    (training, loop), threads = read_options(__doc__.splitlines()[0], kinds, arguments)
+    torch.set_num_threads(threads)
+    torch.manual_seed(loop.seed)
+    pack = load_motion(training)
+    task = MixSTETask(build(training), training, pack, loop.seed)
+    train(task, loop, training.folder, pack, 'mixste')
+    say(training)
