@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 
+from trpose_ros.nodes.stage_node import STOP_TIMEOUT_S
 from trpose_ros.nodes.stage_node import StageNode
 
 
@@ -63,8 +65,9 @@ def run(classes: Sequence[Callable[[], StageNode]], args: Sequence[str] | None =
     finally:
         # From here on the end is under way: a second Ctrl-C must not tear it apart.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        limit_s = time.monotonic() + STOP_TIMEOUT_S
         for node in nodes:
-            ended &= node.close()
+            ended &= node.close(max(limit_s - time.monotonic(), 0.0))
         rclpy.try_shutdown()
     if not ended:
         print('a frame is still being worked on: ending without it', file=sys.stderr, flush=True)

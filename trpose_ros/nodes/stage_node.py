@@ -42,7 +42,7 @@ from trpose_ros.nodes.parameters import NodeParameters
 from trpose_ros.nodes.statistics import Statistics
 
 _DIAGNOSTICS_PERIOD_S = 1.0
-_STOP_TIMEOUT_S = 4.0  # a node is killed five seconds after it was asked to end
+STOP_TIMEOUT_S = 4.0  # a node is killed five seconds after it was asked to end
 _SAME_TEXT_S = 10.0
 _TEXTS_KEPT = 64
 _POLICIES = (
@@ -201,9 +201,9 @@ class StageNode(LifecycleNode):
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
-    def close(self) -> bool:
+    def close(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """Stop and free; return whether all threads have ended."""
-        ended = self._stop(_STOP_TIMEOUT_S)
+        ended = self._stop(timeout_s)
         if ended:  # a thread that still runs needs what it uses
             self._free()
         return ended
