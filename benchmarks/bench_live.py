@@ -47,7 +47,7 @@ from trpose_ros.sources import open_source
 SAMPLE = Path(trpose_ros.__file__).with_name('samples') / 'walk.mcap'
 RATE_HZ = 30.0
 SIZES = ((640, 480), (1920, 1080))
-GOALS = {  # what issue of quality is asked for, in the unit of the row
+GOALS = {  # in the unit of the row
     'overhead p50 640x480': (3.0, 'ms'),
     'overhead p50 1920x1080': (12.0, 'ms'),
     'import trpose_ros': (0.3, 's'),
