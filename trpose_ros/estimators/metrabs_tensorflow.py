@@ -168,7 +168,9 @@ class MetrabsTensorflow:
                 camera.matrix[:2, :2]
             ).T
             self._maps = (camera, cameras.distort_points(flat, camera).astype(np.float32))
-        image = cv2.remap(frame.image, self._maps[1], np.empty(0, np.float32), cv2.INTER_LINEAR)
+        # Two maps: with one map of two channels OpenCV 5.0 reads beyond the memory of the image.
+        maps = (np.ascontiguousarray(self._maps[1][..., axis]) for axis in (0, 1))
+        image = cv2.remap(frame.image, *maps, cv2.INTER_LINEAR)
         pinhole = Camera(camera.width, camera.height, camera.matrix, assumed=camera.assumed)
         x, y, w, h = boxes.T
         middles = np.stack(

@@ -89,7 +89,9 @@ def _draw(
             return
     positions = _positions(rotation, intrinsics, camera, side)
     positions = ((positions + 0.5) / factor - 0.5).astype(np.float32)
-    cv2.remap(source, positions, np.empty(0, np.float32), cv2.INTER_LINEAR, dst=crop)
+    # Two maps: with one map of two channels OpenCV 5.0 reads beyond the memory of the image.
+    x, y = (np.ascontiguousarray(positions[..., axis]) for axis in (0, 1))
+    cv2.remap(source, x, y, cv2.INTER_LINEAR, dst=crop)
 
 
 def _positions(
