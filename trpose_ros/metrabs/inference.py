@@ -1,8 +1,9 @@
 """Running a crop network: device, number format, batches, and reconstruction of the poses.
 
-On a processor the backbone runs in channels-last layout, with batch norm folded, in bfloat16 where
-the processor multiplies it natively; the head, the softmax and the reconstruction always run in
-float32 and float64, because a heatmap's tails matter. On a GPU the same model runs in float16.
+On a processor the backbone runs in channels-last layout, with batch norm folded and, where the
+processor multiplies it natively, in bfloat16 with weights laid out once (packing.py); the head,
+the softmax and the reconstruction always run in float32 and float64, because a heatmap's tails
+matter. On a GPU the same model runs in float16.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor
 from trpose_ros.metrabs.folding import fold_batch_norm
 from trpose_ros.metrabs.heatmaps import decode_with_spread
 from trpose_ros.metrabs.model import Metrabs
+from trpose_ros.metrabs.packing import can_pack
+from trpose_ros.metrabs.packing import pack_convolutions
 from trpose_ros.metrabs.reconstruction import reconstruct
 
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -79,6 +82,8 @@ class CropRunner:
         fold_batch_norm(model)
         self._backbone = model.backbone.to(device, dtype)
         self._backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == 'cpu' and dtype == torch.bfloat16 and can_pack():
+            pack_convolutions(self._backbone)
         self._head = model.heatmap_heads.to(device=device, dtype=torch.float32)
 
     @torch.inference_mode()
