@@ -152,7 +152,9 @@ def run(config: UncertaintyTraining) -> dict[str, dict[str, float]]:
     file = weights.load(config.model, architecture='metrabs')
     network = network_from_file(file)
     runner = CropRunner(network.model, torch.device('cpu'), torch.float32)
-    training, testing = prepare(MetrabsTraining(folder=config.folder, shards=config.shards))
+    people = MetrabsTraining(folder=config.folder, shards=config.shards)
+    training = prepare(people, 'train', config.shards)
+    testing = prepare(people, 'test', 1)
     model = fit(observe(runner, training, config, '', config.crops, 0))
     results = {}
     for i, condition in enumerate(('clean', *CONDITIONS)):
