@@ -205,7 +205,7 @@ class Table:
             f'weights {row["weights"] or "none"}; look-ahead {row["look_ahead_frames"]} frames, '
             'which the latency contains; '
             f'inference {_number(row["inference_p50_ms"])} ms (median)',
-            'p50, p95: latency from the camera_info of an image to its skeleton, both at the recorder; '
+            'p50, p95: latency, camera_info of an image to its skeleton, both at the recorder; '
             'dropped: images without a skeleton; MPJPE: relative to the pelvis, an image without '
             'output counts with the last one',
         ]

@@ -169,8 +169,8 @@ class MetrabsTensorflow:
             ).T
             self._maps = (camera, cameras.distort_points(flat, camera).astype(np.float32))
         # Two maps: with one map of two channels OpenCV 5.0 reads beyond the memory of the image.
-        maps = (np.ascontiguousarray(self._maps[1][..., axis]) for axis in (0, 1))
-        image = cv2.remap(frame.image, *maps, cv2.INTER_LINEAR)
+        map_x, map_y = (np.ascontiguousarray(self._maps[1][..., axis]) for axis in (0, 1))
+        image = cv2.remap(frame.image, map_x, map_y, cv2.INTER_LINEAR)
         pinhole = Camera(camera.width, camera.height, camera.matrix, assumed=camera.assumed)
         x, y, w, h = boxes.T
         middles = np.stack(
