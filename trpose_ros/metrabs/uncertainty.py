@@ -2,8 +2,8 @@
 
 What tells on a wrong joint, all in millimetres at its distance: the spread of its 2D and of its
 3D heatmap, the disagreement of the two heads, how far it lies outside the part of the crop that
-the 2D head can reach, and how much of the person that part holds (depth rests on it). The log of
-the standard deviation is linear in the logs of these, with an offset per joint, once across and
+the 2D head can reach, how much of the person that part holds (depth rests on it), and the
+distance itself. The log of the standard deviation is linear in the logs of these, with an offset per joint, once across and
 once along the line of sight; the weights are those of largest Gaussian likelihood on rendered
 people (training/uncertainty.py) and are kept in the header of the network's file. Variants of
 test-time augmentation are a mixture: their scatter is added to the mean covariance.
@@ -17,12 +17,19 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammainc
 
 from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.inference import CropPoses
 
-FEATURES = ('spread of 2D', 'spread of 3D', 'disagreement', 'outside', 'share outside')
+FEATURES = (
+    'spread of 2D',
+    'spread of 3D',
+    'disagreement',
+    'outside',
+    'share outside',
+    'distance',
+)
 _FLOOR_MM = 10.0  # differences below this tell nothing
 _NEAREST_MM = 100.0
 _SIGMA_MM = (3.0, 5000.0)  # range of a standard deviation
@@ -85,6 +92,7 @@ def features_of(poses: CropPoses, intrinsics: np.ndarray, geometry: HeatmapGeome
             np.log(np.where(poses.in_view, apart, 0.0) + _FLOOR_MM),
             np.log(outside + 10 * _FLOOR_MM),
             np.broadcast_to(hidden, apart.shape),
+            np.log(depth / 1000),
         ],
         axis=-1,
     )
@@ -124,4 +132,4 @@ def near(covariances: np.ndarray, radius_mm: float = 100.0) -> np.ndarray:
     Of a Gaussian with the same variance in all directions as (..., 3, 3) has on average.
     """
     variance = np.trace(covariances, axis1=-2, axis2=-1) / 3
-    return chi2.cdf(radius_mm**2 / variance, 3)
+    return gammainc(1.5, radius_mm**2 / variance / 2)  # chi-squared with three degrees

@@ -133,13 +133,20 @@ def _fit_one(features: np.ndarray, squared: np.ndarray, components: int) -> np.n
 
 
 def measure(model: UncertaintyModel, data: Observed) -> dict[str, float]:
-    """Return Spearman(sigma, error) over joints and the coverage of the ellipsoids, percent."""
+    """Return Spearman(sigma, error) over joints and the coverage of the ellipsoids, percent.
+
+    ``spearman_relative`` is that of the error relative to the root joint and the sigma across the
+    sight: a wrong distance of the whole person is not in it.
+    """
     covariances = covariances_mm2(model, data.features, data.joints_mm)
     sigma = np.sqrt(np.trace(covariances, axis1=-2, axis2=-1) / 3)
     error = np.linalg.norm(data.errors_mm, axis=-1)
+    relative = np.linalg.norm(data.errors_mm - data.errors_mm[:, :1], axis=-1)[:, 1:]
+    across = model.sigmas_mm(data.features)[0][:, 1:]
     covered = ellipsoid_coverage(data.errors_mm, covariances, (0.5, 0.9))
     return {
         'spearman': round(spearman(sigma, error), 3),
+        'spearman_relative': round(spearman(across, relative), 3),
         'inside_50': round(float(covered[0]), 1),
         'inside_90': round(float(covered[1]), 1),
         'error_mm': round(float(np.median(error)), 1),
