@@ -75,7 +75,8 @@ class Figure:
         Args:
             shot: what to draw.
             title: written over the image.
-            lines: one more line under each of the two 3D views.
+            lines: one more line under each of the two 3D views. In those, people stand on the
+                pelvis of the true person, where that one is known.
 
         """
         width, height = self.size
@@ -136,7 +137,7 @@ class Figure:
         if people is None:
             people = _nobody(shot)
         panel = draw_view(
-            people,
+            _at_the_true_pelvis(people, shot.truth),
             view,
             width=width,
             height=self._side,
@@ -193,6 +194,19 @@ def save_picture(path: Path, image: np.ndarray) -> None:
     temporary = path.with_name(f'.{path.name}.part')
     temporary.write_bytes(data.tobytes())
     temporary.replace(path)
+
+
+def _at_the_true_pelvis(people: People, truth: People | None) -> People:
+    """Move everybody so that the nearest pelvis lies on the true one, as MPJPE compares poses."""
+    if truth is None or len(truth) == 0 or len(people) == 0:
+        return people
+    true = truth.joints_m[0, get_skeleton(truth.skeleton).root_index]
+    apart = true - people.joints_m[:, get_skeleton(people.skeleton).root_index]
+    distance = np.linalg.norm(apart, axis=1)
+    distance[people.track_states == TrackState.LOST] = np.nan
+    if not np.isfinite(distance).any():
+        return people
+    return people.replace(joints_m=people.joints_m + apart[np.nanargmin(distance)])
 
 
 def _first(people: People) -> int:
