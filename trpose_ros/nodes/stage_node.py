@@ -205,7 +205,7 @@ class StageNode(LifecycleNode):
         """Stop and free; return whether all threads have ended."""
         ended = self._stop(timeout_s)
         if ended:  # a thread that still runs needs what it uses
-            self._free()
+            self._free(collect=False)
         return ended
 
     def _stop(self, timeout_s: float | None = None) -> bool:
@@ -215,13 +215,14 @@ class StageNode(LifecycleNode):
         self._subscriptions_by_topic.clear()
         return self.halt(timeout_s)
 
-    def _free(self) -> None:
+    def _free(self, collect: bool = True) -> None:
         self._loaded = False
         self.unload()
         for publisher in self._publishers_by_topic.values():
             self.destroy_publisher(publisher)
         self._publishers_by_topic.clear()
-        gc.collect()
+        if collect:  # not at the end of the process, which shall be quick
+            gc.collect()
         if 'torch' in sys.modules:
             sys.modules['torch'].cuda.empty_cache()  # does nothing without a GPU in use
 
