@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from made_people import moving_person
+from test_data_human36m import write_archives
 
 from trpose_ros import weights
-from trpose_ros.data.motion import load_mocap
+from trpose_ros.data.samples import MissingDataError
 from trpose_ros.lifters.base import LifterConfig
 from trpose_ros.lifters.pstmo import PSTMO
 from trpose_ros.lifters.pstmo_training import MaskedPSTMO
@@ -22,6 +23,8 @@ from trpose_ros.training import mhformer
 from trpose_ros.training import mixste
 from trpose_ros.training import pstmo
 from trpose_ros.training.lifting import WindowTask
+from trpose_ros.training.lifting import measure
+from trpose_ros.training.lifting import open_windows
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
@@ -71,9 +74,9 @@ def small(name, **changes):
 
 def make_task(name, mocap, **changes):
     torch.manual_seed(0)
-    training = small(name, **changes)
+    training = small(name, mocap=str(mocap), **changes)
     _, task, build = TASKS[name]
-    return task(build(training), training, load_mocap(mocap), 0)
+    return task(build(training), training, open_windows(training), 0)
 
 
 def loop_config(steps, **changes):
@@ -202,10 +205,10 @@ def test_scaling_by_the_loss_is_the_gradient_of_half_its_square(mocap):
 
 
 def test_stage_one_draws_what_was_hidden(mocap, tmp_path):
-    training = small('pstmo')
+    training = small('pstmo', mocap=str(mocap))
     torch.manual_seed(0)
     masked = MaskedPSTMO(pstmo.sizes(training))
-    task = pstmo.MaskedTask(masked, training, load_mocap(mocap), 0)
+    task = pstmo.MaskedTask(masked, training, open_windows(training), 0)
     TrainingLoop(task, loop_config(40, log_every=5), tmp_path).run()
     rows = (tmp_path / 'log.csv').read_text().splitlines()
     totals = [float(row.split(',')[2]) for row in rows[1:]]
@@ -250,9 +253,35 @@ def test_the_recipe_decides_what_is_seen(mocap):
 
 
 def test_a_window_longer_than_every_clip_is_refused(mocap):
-    training = small('mhformer', frames=63)
+    training = small('mhformer', frames=63, mocap=str(mocap))
     with pytest.raises(ValueError, match='no training clip has 63 frames at 30 Hz'):
-        mhformer.MHFormerTask(torch.nn.Identity(), training, load_mocap(mocap), 0)
+        open_windows(training)
+
+
+def test_a_published_data_set_can_be_trained_on(tmp_path):
+    write_archives(tmp_path, ('S1', 'S9'), frames=30)
+    training = small('mixste', dataset='human36m', data=str(tmp_path), keypoints='gt')
+    windows = open_windows(training)
+    assert windows.rate_hz == 50
+    joints, target = windows.draw(np.random.default_rng(0), 6)
+    assert joints.shape == (6, 9, 17, 2)
+    assert not target[:, :, 0].any()
+    again, _ = windows.draw(np.random.default_rng(0), 6)
+    np.testing.assert_array_equal(joints, again)
+    # The first window of a take repeats its first frame.
+    first, _ = windows._windows('train', np.array([0]))
+    np.testing.assert_array_equal(first[0, :4], np.repeat(first[:, 4], 4, axis=0))
+    task = mixste.MixSTETask(mixste.build(training), training, windows, 0)
+    TrainingLoop(task, loop_config(2), tmp_path / 'run').run()
+    results = measure(task.model, windows, training)
+    assert set(results) == {'human36m test'}
+    assert 0 < results['human36m test']['p_mpjpe'] <= results['human36m test']['mpjpe']
+
+
+def test_a_data_set_that_is_not_there_says_what_to_obtain(tmp_path):
+    training = small('mixste', dataset='human36m', data=str(tmp_path), keypoints='gt')
+    with pytest.raises(MissingDataError, match=r'vision\.imar\.ro'):
+        open_windows(training)
 
 
 def test_trainers_are_registered():

@@ -1,10 +1,11 @@
 """What the trainers of lifters that see windows share: batches, measuring, weights.
 
-A batch is real motion on bodies of random proportions, seen by random cameras at a robot's height,
-half of it mirrored (data/virtual_cameras.py). ``recipe`` decides what the network sees of it:
-'clean' the exact 2D joints, as the papers train on good detections, 'robust' an estimator's noise,
-people cut off by the image, and gaps filled as the live stream fills them. Batch ``k`` depends on
-the seed and ``k`` alone, so that a run that was cut off goes on with the same numbers.
+By default a batch is real motion on bodies of random proportions, seen by random cameras at a
+robot's height, half of it mirrored. ``recipe`` decides what the network sees of it: 'clean' the exact 2D
+joints, as the papers train on good detections, 'robust' an estimator's noise, people cut off by
+the image, and gaps filled as the live stream fills them. ``dataset`` trains on a published data
+set instead, with its own 2D. Batch ``k`` depends on the seed and ``k`` alone, so that a run that
+was cut off goes on with the same numbers.
 """
 
 from __future__ import annotations
@@ -25,24 +26,14 @@ from torch import nn
 
 from trpose_ros import weights
 from trpose_ros.configuration import check_fields
-from trpose_ros.data.motion import MotionPack
 from trpose_ros.data.motion import find_shared
 from trpose_ros.data.motion import load_mocap
-from trpose_ros.data.motion import vary_bones
-from trpose_ros.data.virtual_cameras import CameraConfig
-from trpose_ros.data.virtual_cameras import NoiseConfig
-from trpose_ros.lifters.missing import JointFiller
-from trpose_ros.training.lifting_samples import Sample
-from trpose_ros.training.lifting_samples import make_sample
+from trpose_ros.training.lifting_windows import DatasetWindows
+from trpose_ros.training.lifting_windows import MotionWindows
+from trpose_ros.training.lifting_windows import Windows
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
-from trpose_ros.training.videopose3d_measure import TEST_SUBJECTS
 from trpose_ros.training.videopose3d_measure import procrustes
-
-CREDIT = (
-    'CMU Motion Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and ACCAD, The '
-    'Ohio State University (CC BY 3.0), seen by random virtual cameras'
-)
 
 
 @dataclass(frozen=True)
@@ -52,6 +43,13 @@ class LiftingTraining:
     folder: str = field(default='training', metadata={'help': 'for checkpoints and the log'})
     out: str = field(default='lifter.safetensors', metadata={'help': 'weights file'})
     mocap: str = field(default='', metadata={'help': 'folder of the motion packs'})
+    dataset: str = field(
+        default='', metadata={'help': 'a data set of `trpose data list` instead of the packs'}
+    )
+    data: str = field(default='', metadata={'help': "the data set's folder; default: its own"})
+    keypoints: str = field(
+        default='', metadata={'help': 'the 2D of the data set, for example cpn_ft_h36m_dbb'}
+    )
     recipe: str = field(
         default='robust',
         metadata={'help': 'what is seen of the motion', 'choices': ('clean', 'robust')},
@@ -72,27 +70,16 @@ class WindowTask(ABC):
     """Batches of windows for a network; a trainer adds the loss."""
 
     def __init__(
-        self, model: nn.Module, training: LiftingTraining, pack: MotionPack, seed: int
+        self, model: nn.Module, training: LiftingTraining, windows: Windows, seed: int
     ) -> None:
-        """Raise ValueError when no training clip is as long as a window."""
-        self.model, self.training, self.seed = model, training, seed
-        self._pack = pack.select('train')
-        self._starts = self._pack.window_starts(training.frames)
-        if len(self._starts) == 0:
-            raise ValueError(
-                f'no training clip has {training.frames} frames at {pack.rate_hz:g} Hz; choose '
-                'fewer frames'
-            )
+        self.model, self.training, self.windows, self.seed = model, training, windows, seed
 
     def batches(self, first_step: int, last_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (B, T, 17, 2) joints and (B, T, 17, 3) root-relative metres of every step."""
         for step in range(first_step, last_step):
             rng = np.random.default_rng([self.seed, step])
-            starts = rng.choice(self._starts, self.training.batch)
-            world = vary_bones(self._pack.windows(starts, self.training.frames), rng)
-            sample = see(world, self._pack.rate_hz, rng)
-            joints = sample.joints if self.training.recipe == 'robust' else sample.exact
-            yield torch.from_numpy(joints), torch.from_numpy(sample.target_m)
+            joints, target_m = self.windows.draw(rng, self.training.batch)
+            yield torch.from_numpy(joints), torch.from_numpy(target_m)
 
     @abstractmethod
     def loss(self, batch: tuple[Tensor, Tensor], step: int) -> dict[str, Tensor]:
@@ -104,37 +91,37 @@ class WindowTask(ABC):
             return forward(joints).float()  # type: ignore[operator]
 
 
-def see(world_m: np.ndarray, rate_hz: float, rng: np.random.Generator) -> Sample:
-    """Return world joints (B, T, 17, 3) as random cameras see them."""
-    return make_sample(world_m, rng, CameraConfig(rate_hz=rate_hz), NoiseConfig(), JointFiller())
-
-
 def mpjpe(predicted_m: Tensor, target_m: Tensor) -> Tensor:
     """Return the mean distance of joints, metres."""
     return (predicted_m - target_m).norm(dim=-1).mean()
 
 
-def load_motion(training: LiftingTraining) -> MotionPack:
-    """Return the motion packs; raises FileNotFoundError saying how to get them."""
-    if training.mocap:
-        return load_mocap(training.mocap)
-    shared = find_shared()
-    if shared is None:
-        raise FileNotFoundError(
-            'no motion packs: give --mocap FOLDER, or build them: trpose data prepare motion'
-        )
-    return load_mocap(shared / 'data' / 'mocap')
+def open_windows(training: LiftingTraining) -> Windows:
+    """Return the windows that a configuration names.
+
+    Raises FileNotFoundError and DataError saying what to obtain, ValueError for a window longer
+    than every clip.
+    """
+    if training.dataset:
+        return DatasetWindows(training.dataset, training.data, training.keypoints, training.frames)
+    folder = Path(training.mocap)
+    if not training.mocap:
+        shared = find_shared()
+        if shared is None:
+            raise FileNotFoundError(
+                'no motion packs: give --mocap FOLDER, or build them: trpose data prepare motion'
+            )
+        folder = shared / 'data' / 'mocap'
+    return MotionWindows(load_mocap(folder), training.frames, training.recipe)
 
 
-def train(
-    task: WindowTask, loop: LoopConfig, folder: str | Path, pack: MotionPack, architecture: str
-) -> nn.Module:
+def train(task: WindowTask, loop: LoopConfig, folder: str | Path, architecture: str) -> nn.Module:
     """Run the loop and write the weights with what was measured; return the network."""
     run = TrainingLoop(task, loop, folder)
 
     def save(run: TrainingLoop) -> None:
-        results = measure(run.average, pack, task.training)
-        write(run, task, results, pack.rate_hz, architecture)
+        results = measure(run.average, task.windows, task.training)
+        write(run, task, results, architecture)
 
     model = run.run(save)
     save(run)
@@ -143,31 +130,23 @@ def train(
 
 @torch.no_grad()
 def measure(
-    model: nn.Module, pack: MotionPack, training: LiftingTraining, seed: int = 1
+    model: nn.Module, windows: Windows, training: LiftingTraining, seed: int = 1
 ) -> dict[str, dict[str, float]]:
-    """Measure the centre frame of windows of the test subjects, without and with noise.
+    """Measure the centre frame of windows of people that training does not see.
 
     Returns:
         ``{'cmu exact': {'mpjpe', 'p_mpjpe'}, 'cmu noisy': ..., 'accad ...': ...}`` in mm; all
-        joints but the root. Subjects without a window of that length are left out.
+        joints but the root. Empty when there are no such windows.
 
     """
     model.eval()
     results: dict[str, dict[str, float]] = {}
     middle = training.frames // 2
-    for name, subject in TEST_SUBJECTS:
-        clips = pack.select('test', subject)
-        starts = clips.window_starts(training.frames)
-        if len(starts) == 0:
-            continue
-        rng = np.random.default_rng(seed)
-        starts = np.sort(rng.choice(starts, min(len(starts), training.test_windows), replace=False))
-        sample = see(clips.windows(starts, training.frames), pack.rate_hz, rng)
-        target = sample.target_m[:, middle : middle + 1]
-        for kind, joints in (('exact', sample.exact), ('noisy', sample.joints)):
-            parts = [model(part) for part in torch.from_numpy(joints).split(64)]
-            poses = torch.cat([p[:, p.shape[1] // 2 : p.shape[1] // 2 + 1] for p in parts])
-            results[f'{name} {kind}'] = centre_errors_mm(poses.float().numpy(), target)
+    rng = np.random.default_rng(seed)
+    for name, (joints, target) in windows.tests(training.test_windows, rng):
+        parts = [model(part) for part in torch.from_numpy(joints).split(64)]
+        poses = torch.cat([p[:, p.shape[1] // 2 : p.shape[1] // 2 + 1] for p in parts])
+        results[name] = centre_errors_mm(poses.float().numpy(), target[:, middle : middle + 1])
     return results
 
 
@@ -180,7 +159,7 @@ def centre_errors_mm(predicted_m: np.ndarray, target_m: np.ndarray) -> dict[str,
 
 
 def write(
-    run: TrainingLoop, task: WindowTask, results: dict, rate_hz: float, architecture: str
+    run: TrainingLoop, task: WindowTask, results: dict, architecture: str
 ) -> weights.WeightsFile:
     """Write the averaged network in half precision with the facts of its training."""
     tensors = {
@@ -189,7 +168,7 @@ def write(
     }
     facts = dataclasses.asdict(task.training) | dataclasses.asdict(run.config)
     facts |= {'steps done': run.step, 'seconds': round(run.seconds)}
-    for path in ('folder', 'out', 'mocap'):  # paths of the machine that trains
+    for path in ('folder', 'out', 'mocap', 'data'):  # paths of the machine that trains
         facts.pop(path)
     return weights.save(
         task.training.out,
@@ -198,9 +177,9 @@ def write(
             'architecture': architecture,
             'config': json.dumps(dataclasses.asdict(run.average.config)),  # type: ignore
             'skeleton': 'h36m_17',
-            'rate_hz': f'{rate_hz:g}',
+            'rate_hz': f'{task.windows.rate_hz:g}',
             'licence': 'Apache-2.0',
-            'training_data': CREDIT,
+            'training_data': task.windows.credit,
             'training': json.dumps(facts),
             'measured_error': json.dumps(results),
         },

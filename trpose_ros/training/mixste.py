@@ -20,7 +20,7 @@ from trpose_ros.training import register_trainer
 from trpose_ros.training.cli import read_options
 from trpose_ros.training.lifting import LiftingTraining
 from trpose_ros.training.lifting import WindowTask
-from trpose_ros.training.lifting import load_motion
+from trpose_ros.training.lifting import open_windows
 from trpose_ros.training.lifting import say
 from trpose_ros.training.lifting import train
 from trpose_ros.training.loop import LoopConfig
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     (training, loop), threads = read_options(__doc__.splitlines()[0], kinds, arguments)
     torch.set_num_threads(threads)
     torch.manual_seed(loop.seed)
-    pack = load_motion(training)
-    task = MixSTETask(build(training), training, pack, loop.seed)
-    train(task, loop, training.folder, pack, 'mixste')
+    windows = open_windows(training)
+    task = MixSTETask(build(training), training, windows, loop.seed)
+    train(task, loop, training.folder, 'mixste')
     say(training)

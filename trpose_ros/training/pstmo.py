@@ -30,8 +30,8 @@ from trpose_ros.training import register_trainer
 from trpose_ros.training.cli import read_options
 from trpose_ros.training.lifting import LiftingTraining
 from trpose_ros.training.lifting import WindowTask
-from trpose_ros.training.lifting import load_motion
 from trpose_ros.training.lifting import mpjpe
+from trpose_ros.training.lifting import open_windows
 from trpose_ros.training.lifting import say
 from trpose_ros.training.lifting import train
 from trpose_ros.training.loop import LoopConfig
@@ -151,16 +151,16 @@ def main(arguments: list[str] | None = None) -> None:
     kinds = (PSTMOTraining, PSTMOLoop)
     (training, loop), threads = read_options(__doc__.splitlines()[0], kinds, arguments)
     torch.set_num_threads(threads)
-    pack = load_motion(training)
+    windows = open_windows(training)
     torch.manual_seed(loop.seed)
     masked = None
     if training.stage1_steps:
-        task = MaskedTask(MaskedPSTMO(sizes(training)), training, pack, loop.seed)
+        task = MaskedTask(MaskedPSTMO(sizes(training)), training, windows, loop.seed)
         masked = pretrain(training, loop, task)
     torch.manual_seed(loop.seed)  # whether stage 1 was just run or read makes no difference
     model = PSTMO(sizes(training))
     if masked is not None:
         print(f'stage 1 gives {take_over(model, masked)} tensors to stage 2', flush=True)
     folder = Path(training.folder) / 'stage2'
-    train(PSTMOTask(model, training, pack, loop.seed), loop, folder, pack, 'pstmo')
+    train(PSTMOTask(model, training, windows, loop.seed), loop, folder, 'pstmo')
     say(training)
