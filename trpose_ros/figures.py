@@ -156,7 +156,7 @@ def legend(width: int, height: int = 26) -> np.ndarray:
         ('left', LEFT_RGB),
         ('right', RIGHT_RGB),
         ('trunk', CENTRE_RGB),
-        ('hidden', OCCLUDED_RGB),
+        ('hidden or predicted', OCCLUDED_RGB),
         ('outside the image', TRUNCATED_RGB),
         ('ground truth', TRUTH_RGB),
     )

@@ -38,7 +38,6 @@ def watch(
 ) -> int:
     """Process until the source ends, Ctrl-C or ``limit_s``; return the number of frames."""
     console = console or Console()
-    begin_s = time.perf_counter()
     times_ms: deque[float] = deque(maxlen=_KEPT)
     count = 0
     with ExitStack() as stack:
@@ -51,6 +50,7 @@ def watch(
         if out is not None:
             video = stack.enter_context(VideoWriter(out, source.rate_hz or 30.0))
         status = stack.enter_context(console.status(f'{source.name}: waiting for images'))
+        begin_s = time.perf_counter()
         try:
             for entry in source.frames():
                 start_s = time.perf_counter()
