@@ -37,7 +37,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, help='The truncat
 def evaluate(
     data: Annotated[
         list[str] | None,
-        typer.Option(help="'rendered', a data set of `trpose datasets`, or a recording"),
+        typer.Option(help="'rendered', a data set of `trpose data list`, or a recording"),
     ] = None,
     estimator: Annotated[
         list[str] | None, typer.Option(help="weights, KIND:WEIGHTS, or 'truth2d[:drop]': true 2D")

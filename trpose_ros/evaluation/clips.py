@@ -80,7 +80,7 @@ def clip_of_sample(sample: Sample) -> EvaluationClip:
     if lacking:
         raise DataError(
             f'{sample.identity} has no {", no ".join(lacking)}; it cannot be evaluated: prepare '
-            f'the data set with its cameras (`trpose datasets`)'
+            f'the data set with its cameras (`trpose data list`)'
         )
     sample = sample.to_skeleton(SKELETON)  # the same 17 joints for every estimator and lifter
     stamps = [round(t * 1e9 / sample.fps) for t in range(len(sample))]

@@ -1,11 +1,11 @@
 """What the trainers of lifters that see windows share: batches, measuring, weights.
 
 By default a batch is real motion on bodies of random proportions, seen by random cameras at a
-robot's height, half of it mirrored. ``recipe`` decides what the network sees of it: 'clean' the exact 2D
-joints, as the papers train on good detections, 'robust' an estimator's noise, people cut off by
-the image, and gaps filled as the live stream fills them. ``dataset`` trains on a published data
-set instead, with its own 2D. Batch ``k`` depends on the seed and ``k`` alone, so that a run that
-was cut off goes on with the same numbers.
+robot's height, half of it mirrored. ``recipe`` decides what the network sees of it: 'clean' the
+exact 2D joints, as the papers train on good detections, 'robust' an estimator's noise, people cut
+off by the image, and gaps filled as the live stream fills them. ``dataset`` trains on a published
+data set instead, with its own 2D. Batch ``k`` depends on the seed and ``k`` alone, so that a run
+that was cut off goes on with the same numbers.
 """
 
 from __future__ import annotations
