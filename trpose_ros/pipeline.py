@@ -68,7 +68,10 @@ class PoseStageConfig:
 
     boxes: str = field(
         default='detector',
-        metadata={'help': "source of boxes for people not tracked yet: 'detector' or 'image'"},
+        metadata={
+            'help': "source of boxes for people not tracked yet: 'detector', 'image', or 'model': "
+            "a SavedModel's own detector"
+        },
     )
     detect_every_s: float = field(
         default=0.5,
@@ -339,9 +342,18 @@ def build_pose_stage(
     from trpose_ros.estimators.boxes import create_box_source
     from trpose_ros.tracking import Tracker
 
+    estimator = create_estimator(config.estimator_name, config.estimator)
+    source: Any = estimator
+    if config.pose.boxes != 'model':
+        source = create_box_source(config.pose.boxes)
+    elif not hasattr(estimator, 'boxes'):
+        raise ValueError(
+            f"boxes 'model' asks estimator {config.estimator_name!r} to find people, which it "
+            "cannot: use 'detector', or 'metrabs_tensorflow'"
+        )
     return PoseStage(
-        estimator=create_estimator(config.estimator_name, config.estimator),
-        box_source=create_box_source(config.pose.boxes),
+        estimator=estimator,
+        box_source=source,
         tracker=Tracker(config.tracker),
         config=config.pose,
         clock=clock,

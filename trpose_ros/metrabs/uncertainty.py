@@ -1,12 +1,13 @@
 """How sure MeTRAbs is of a joint: the published networks never say.
 
-What tells on a wrong joint, all in millimetres at its distance: the spread of its 2D and of its
-3D heatmap, the disagreement of the two heads, how far it lies outside the part of the crop that
-the 2D head can reach, how much of the person that part holds (depth rests on it), and the
-distance itself. The log of the standard deviation is linear in the logs of these, with an offset per joint, once across and
-once along the line of sight; the weights are those of largest Gaussian likelihood on rendered
-people (training/uncertainty.py) and are kept in the header of the network's file. Variants of
-test-time augmentation are a mixture: their scatter is added to the mean covariance.
+What tells on a wrong joint, in millimetres at its distance: the spread of its 2D and of its 3D
+heatmap, the disagreement of the two heads, how far it lies outside the part of the crop that the
+2D head can reach, how much of the person that part holds (depth rests on it), and the distance
+itself. The log of the standard deviation is linear in the logs of these, with an offset per
+joint, once across and once along the line of sight; the weights are those of largest Gaussian
+likelihood on rendered people (training/uncertainty.py) and are kept in the header of the
+network's file. Variants of test-time augmentation are a mixture: their scatter is added to the
+mean covariance.
 
 A network without such weights (a published one) has the scatter of its variants alone.
 """
