@@ -278,6 +278,8 @@ def test_a_pack_is_written(folder, tmp_path):
     assert 'wrote clothes_shoes01.npz; picture clothes_shoes01_diffuse.jpg' in text
     assert 'wrote hair_short01.npz; left out: short01_diffuse.png is only a pointer' in text
     assert 'left out: no fedora.mhclo' in text
+    assert 'eyes below the folder: they are drawn white' in text
+    assert (tmp_path / 'body' / 'textures' / 'eyes_plain_eye.png').is_file()
     body = np.load(tmp_path / 'body' / 'body.npz')
     assert body['shapes'].shape == (3, 15, 3)
     np.testing.assert_allclose(body['shapes'][:, :8, 2].min(axis=1), 0, atol=1e-6)

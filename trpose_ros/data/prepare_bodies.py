@@ -112,6 +112,10 @@ def prepare(folder: Path, target: Path, shapes: int = 40, seed: int = 0) -> Iter
         yield f'wrote {name}.npz; {_texture(path, name, target / "textures")}'
     for path in sorted(folder.rglob('*_eye.png')):
         yield _picture(path, target / 'textures' / f'eyes_{path.name}')
+    if not any((target / 'textures').glob('eyes_*.png')):  # eyes are drawn with a picture always
+        plain = np.full((16, 16, 4), (205, 210, 215, 255), np.uint8)
+        _write_picture(plain, target / 'textures' / 'eyes_plain_eye.png')
+        yield 'no picture of eyes below the folder: they are drawn white'
 
 
 def draw_parameters(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -281,12 +285,16 @@ def _picture(path: Path, target: Path) -> str:
         image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     if target.suffix == '.jpg' and image.ndim == 3:
         image = image[..., :3]
+    _write_picture(image, target)
+    return f'picture {target.name}'
+
+
+def _write_picture(image: np.ndarray, target: Path) -> None:
     data = cv2.imencode(target.suffix, image)[1].tobytes()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f'.{target.name}.part')
     partial.write_bytes(data)
     os.replace(partial, target)
-    return f'picture {target.name}'
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
