@@ -15,14 +15,14 @@ from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.training import load_trainers
 from trpose_ros.training.cli import OptionError
 from trpose_ros.training.cli import read_options
+from trpose_ros.training.images import Batch
+from trpose_ros.training.images import collect
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
-from trpose_ros.training.metrabs import Batch
-from trpose_ros.training.metrabs import CropBatches
+from trpose_ros.training.metrabs import MetrabsBatches
 from trpose_ros.training.metrabs import MetrabsTask
 from trpose_ros.training.metrabs import MetrabsTraining
 from trpose_ros.training.metrabs import cell_loss
-from trpose_ros.training.metrabs import collect
 from trpose_ros.training.metrabs import evaluate
 
 
@@ -113,7 +113,7 @@ def composer() -> Composer:
 
 
 def test_batches_depend_on_their_step_alone(composer):
-    data = CropBatches(composer, MetrabsTraining(batch=3, easy_steps=1), 7)
+    data = MetrabsBatches(composer, MetrabsTraining(batch=3, easy_steps=1), 7)
     first, again, other = data[2], data[2], data[3]
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
@@ -121,7 +121,7 @@ def test_batches_depend_on_their_step_alone(composer):
 
 
 def test_the_small_metrabs_learns_in_a_few_steps(composer, tmp_path):
-    data = CropBatches(composer, MetrabsTraining(batch=8, easy_steps=100), 0)
+    data = MetrabsBatches(composer, MetrabsTraining(batch=8, easy_steps=100), 0)
     torch.manual_seed(0)
     task = MetrabsTask(Metrabs(MetrabsConfig()), data, 0)
     batch = data[0]

@@ -149,3 +149,10 @@ def _metrabs_tensorflow(config: EstimatorConfig) -> Estimator:
     from trpose_ros.estimators.metrabs_tensorflow import MetrabsTensorflow  # TensorFlow: slow
 
     return MetrabsTensorflow(config)
+
+
+@register_estimator('heatmap2d')
+def _heatmap2d(config: EstimatorConfig) -> Estimator:
+    from trpose_ros.estimators.heatmap2d import Heatmap2dEstimator  # imports torch
+
+    return Heatmap2dEstimator(config)

@@ -100,6 +100,12 @@ def decode(logits: Tensor, geometry: HeatmapGeometry) -> tuple[Tensor, Tensor]:
     return _coordinates(_marginals(logits, geometry.depth), geometry)
 
 
+def plane_coordinates(plane: Tensor, geometry: HeatmapGeometry) -> Tensor:
+    """Return the expected positions (B, J, 2), crop px, of distributions (B, J, H, W)."""
+    expected = torch.stack([_expect(plane.sum(2)), _expect(plane.sum(3))], dim=-1)
+    return expected * geometry.last_px + geometry.first_px
+
+
 def decode_with_spread(
     logits: Tensor, geometry: HeatmapGeometry
 ) -> tuple[Tensor, Tensor, HeatmapSpread]:

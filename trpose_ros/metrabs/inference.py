@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch import nn
 
 from trpose_ros.metrabs.folding import fold_batch_norm
 from trpose_ros.metrabs.heatmaps import decode_with_spread
@@ -52,13 +53,23 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
         return _DTYPES[wanted]
     if device.type == 'cuda':
         return torch.float16
-    return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
+    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Say whether the processor multiplies bfloat16 itself; else it is emulated and slow."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
+
+
+def prepare_backbone(backbone: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Make a backbone ready for inference, in place, and return it."""
+    fold_batch_norm(backbone.eval())
+    backbone.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == 'cpu' and dtype == torch.bfloat16 and can_pack():
+        pack_convolutions(backbone)
+    return backbone
 
 
 class CropRunner:
@@ -79,11 +90,7 @@ class CropRunner:
         self._batch_size = batch_size
         self._compatible = compatible
         model = copy.deepcopy(model).eval().requires_grad_(False)
-        fold_batch_norm(model)
-        self._backbone = model.backbone.to(device, dtype)
-        self._backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if device.type == 'cpu' and dtype == torch.bfloat16 and can_pack():
-            pack_convolutions(self._backbone)
+        self._backbone = prepare_backbone(model.backbone, device, dtype)
         self._head = model.heatmap_heads.to(device=device, dtype=torch.float32)
 
     @torch.inference_mode()

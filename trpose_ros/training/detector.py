@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,10 +26,7 @@ from trpose_ros.data.clips import Clip
 from trpose_ros.data.clips import ClipConfig
 from trpose_ros.data.scenes import SceneComposer
 from trpose_ros.data.sprites import SHARD
-from trpose_ros.data.sprites import SpriteSource
-from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.data.sprites import load_motion
-from trpose_ros.data.sprites import write_shard
 from trpose_ros.estimators.detector import STRIDE
 from trpose_ros.estimators.detector import DetectorConfig
 from trpose_ros.estimators.detector import DetectorNetwork
@@ -41,14 +37,14 @@ from trpose_ros.estimators.detector import load_network
 from trpose_ros.estimators.detector import overlaps
 from trpose_ros.training import register_trainer
 from trpose_ros.training.cli import read_options
+from trpose_ros.training.devices import autocast
+from trpose_ros.training.images import CREDIT
+from trpose_ros.training.images import ahead
+from trpose_ros.training.images import half_precision
+from trpose_ros.training.images import open_sprites
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
-CREDIT = (
-    'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '
-    'Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and of ACCAD, The Ohio State '
-    'University (CC BY 3.0), CC0 photographs as backgrounds'
-)
 _CARD = """
 Finds people, also close and cut-off ones; a box surrounds what is visible.
 
@@ -146,18 +142,12 @@ class DetectorTask:
 
     def batches(self, first_step: int, last_step: int) -> Iterable[Batch]:
         """Yield batches composed by worker processes ahead of time."""
-        return torch.utils.data.DataLoader(
-            self.data,
-            batch_size=None,
-            sampler=range(first_step, last_step),
-            num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
-        )
+        return ahead(self.data, first_step, last_step, self.workers)
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses of a batch."""
         images = batch.images.contiguous(memory_format=torch.channels_last).float() / 255
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast(images.device):
             logits, sides = self.model(images)
         people = (batch.heat == 1).sum().clamp(min=1)
         centre = focal_loss(logits, batch.heat, batch.ignored) / people
@@ -281,14 +271,9 @@ def export(
     model: DetectorNetwork, config: DetectorTraining, loop: LoopConfig, results: dict, facts: dict
 ) -> weights.WeightsFile:
     """Write the network in half precision, with what was measured, and its card."""
-    tensors = {
-        key: value.float().numpy().astype(np.float16)
-        for key, value in model.state_dict().items()
-        if not key.endswith('num_batches_tracked')
-    }
     file = weights.save(
         config.out,
-        tensors,
+        half_precision(model),
         {
             'architecture': 'detector',
             'config': json.dumps(dataclasses.asdict(model.config)),
@@ -305,13 +290,7 @@ def export(
 
 def prepare(config: DetectorTraining, split: str, shards: int) -> SceneComposer:
     """Render what is missing of a split and return its composer."""
-    folder = Path(config.sprites)
-    missing = [k for k in range(shards) if not (folder / split / f'{k:05d}.npz').exists()]
-    source = SpriteSource(split) if missing else None
-    for number in missing:
-        assert source is not None
-        write_shard(folder, split, 0, number, source)
-    return SceneComposer(SpriteStore(folder, split), Backgrounds(split))
+    return SceneComposer(open_sprites(config.sprites, split, shards), Backgrounds(split))
 
 
 def train(config: DetectorTraining, loop_config: LoopConfig) -> dict[str, float]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -31,9 +30,6 @@ from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import Crop
 from trpose_ros.data.compose import CropConfig
 from trpose_ros.data.sprites import SHARD
-from trpose_ros.data.sprites import SpriteSource
-from trpose_ros.data.sprites import SpriteStore
-from trpose_ros.data.sprites import write_shard
 from trpose_ros.metrabs.checkpoints import load_network
 from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.heatmaps import decode
@@ -44,15 +40,21 @@ from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.metrabs.reconstruction import in_view_mask
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.training import register_trainer
+from trpose_ros.training.cells import hats
+from trpose_ros.training.cells import plane_cross_entropy
+from trpose_ros.training.cells import plane_target
 from trpose_ros.training.cli import read_options
+from trpose_ros.training.devices import autocast
+from trpose_ros.training.images import CREDIT
+from trpose_ros.training.images import Batch
+from trpose_ros.training.images import CropBatches
+from trpose_ros.training.images import ahead
+from trpose_ros.training.images import half_precision
+from trpose_ros.training.images import held_out_batches
+from trpose_ros.training.images import open_sprites
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
-CREDIT = (
-    'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '
-    'Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and of ACCAD, The Ohio State '
-    'University (CC BY 3.0), CC0 photographs as backgrounds'
-)
 _CARD = """
 One person per crop; 17 joints of Human3.6M in metres in the camera's frame, also outside the crop.
 
@@ -102,69 +104,39 @@ class MetrabsTraining:
         check_fields(self)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """B crops and their labels."""
-
-    images: Tensor  # (B, 3, S, S) uint8
-    intrinsics: Tensor  # (B, 3, 3)
-    joints_m: Tensor  # (B, 17, 3) camera of the crop
-    joints_px: Tensor  # (B, 17, 2)
-
-
-def collect(crops: Sequence[Crop]) -> Batch:
-    """Put crops into a batch."""
-    images = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
-    return Batch(
-        torch.from_numpy(images),
-        torch.from_numpy(np.stack([crop.intrinsics for crop in crops])),
-        torch.from_numpy(np.stack([crop.joints_m for crop in crops])),
-        torch.from_numpy(np.stack([crop.joints_px for crop in crops])),
-    )
-
-
-class CropBatches(torch.utils.data.Dataset):
-    """Batch ``k``: a function of the seed and ``k``."""
+class MetrabsBatches(CropBatches):
+    """Crops with every kind of truncation, some of them with little."""
 
     def __init__(self, composer: Composer, config: MetrabsTraining, seed: int) -> None:
-        self.composer, self.config, self.seed = composer, config, seed
+        super().__init__(config.batch, seed)
+        self.composer, self.config = composer, config
         easy = dataclasses.replace(composer.config, **_EASY)  # type: ignore[arg-type]
         self.easy = Composer(composer.store, composer.backgrounds, easy)
 
-    def __getitem__(self, step: int) -> Batch:
-        """Compose the batch of a step."""
-        rng = np.random.default_rng([self.seed, step])
-        config, crops = self.config, []
-        for index in rng.integers(len(self.composer.store), size=config.batch):
-            easy = step < config.easy_steps or rng.random() < config.easy_share
-            composer = self.easy if easy else self.composer
-            crops.append(composer.training_crop(int(index), rng))
-        return collect(crops)
+    def crop(self, step: int, rng: np.random.Generator) -> Crop:
+        """Compose one crop."""
+        index = int(rng.integers(len(self.composer.store)))
+        easy = step < self.config.easy_steps or rng.random() < self.config.easy_share
+        return (self.easy if easy else self.composer).training_crop(index, rng)
 
 
 class MetrabsTask:
     """The network, its batches and its loss."""
 
-    def __init__(self, model: Metrabs, data: CropBatches, workers: int) -> None:
+    def __init__(self, model: Metrabs, data: MetrabsBatches, workers: int) -> None:
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data, self.workers = data, workers
         self.loss_config = LossConfig(absolute_from_step=800)
 
     def batches(self, first_step: int, last_step: int) -> Iterable[Batch]:
         """Yield batches composed by worker processes ahead of time."""
-        return torch.utils.data.DataLoader(
-            self.data,
-            batch_size=None,
-            sampler=range(first_step, last_step),
-            num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
-        )
+        return ahead(self.data, first_step, last_step, self.workers)
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses in metres, see metrabs/loss.py."""
         geometry = self.model.config.geometry
         images = batch.images.contiguous(memory_format=torch.channels_last).float() / 255
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast(images.device):
             features = self.model.backbone(images)
         logits = self.model.heatmap_heads(features.float())
         coords2d, relative = decode(logits, geometry)
@@ -207,32 +179,18 @@ def cell_loss(
     """
     joints, depth = batch.joints_px.shape[1], geometry.depth
     stride, first = geometry.stride, geometry.first_px
-    flat = _plane_target((batch.joints_px - first) / stride, logits.shape[-1])
-    plane = logits[:, :joints].flatten(2).log_softmax(dim=-1)
-    crossed = -(flat * plane).sum(dim=-1)
+    crossed = plane_cross_entropy(logits[:, :joints], batch.joints_px, geometry)
     image = (crossed * inside).sum() / inside.sum().clamp(min=1)
     true_mm = 1000 * batch.joints_m
     true_mm = true_mm - true_mm.mean(dim=1, keepdim=True)
     true_mm = true_mm + relative.detach().mean(dim=1, keepdim=True)
     across = (true_mm[..., :2] * geometry.proc_side / geometry.box_size_mm - first) / stride
-    along = _hats(true_mm[..., 2] / geometry.box_size_mm * (depth - 1), depth)
+    along = hats(true_mm[..., 2] / geometry.box_size_mm * (depth - 1), depth)
     volume = logits[:, joints:].unflatten(1, (depth, joints)).transpose(1, 2).flatten(3)
     volume = volume.flatten(2).log_softmax(dim=-1).unflatten(-1, (depth, -1))
     near = -(along * volume.logsumexp(dim=3)).sum(dim=-1).mean()
-    beside = _plane_target(across, logits.shape[-1]) * volume.logsumexp(dim=2)
+    beside = plane_target(across, logits.shape[-1]) * volume.logsumexp(dim=2)
     return image + near - beside.sum(dim=-1).mean()
-
-
-def _plane_target(cells: Tensor, side: int) -> Tensor:
-    """Return (B, J, side * side): bilinear weights of positions (B, J, 2), x and y in cells."""
-    x, y = _hats(cells[..., 0], side), _hats(cells[..., 1], side)
-    return (y[..., :, None] * x[..., None, :]).flatten(2)
-
-
-def _hats(position: Tensor, count: int) -> Tensor:
-    """Return (..., count): linear weights of the two cells next to a position."""
-    cells = torch.arange(count, dtype=position.dtype)
-    return (1 - (position.clamp(0, count - 1)[..., None] - cells).abs()).clamp(min=0)
 
 
 def evaluate(model: Metrabs, composer: Composer, most: int = 1008, seed: int = 5) -> dict:
@@ -245,14 +203,10 @@ def evaluate(model: Metrabs, composer: Composer, most: int = 1008, seed: int = 5
 
     """
     model.eval()
-    count = min(most, len(composer.store))
     results = {}
     for condition in ('clean', *CONDITIONS):
-        rng = np.random.default_rng(seed)
         errors, pixels = [], []
-        for first in range(0, count, 64):
-            indices = range(first, min(first + 64, count))
-            batch = collect([composer.test_crop(i, condition, rng) for i in indices])
+        for batch in held_out_batches(composer, condition, most, seed):
             with torch.no_grad():
                 output = model(batch.images.float() / 255, batch.intrinsics)
             pose, truth = output.abs_mm, 1000 * batch.joints_m
@@ -274,14 +228,9 @@ def export(
     model: Metrabs, config: MetrabsTraining, loop: LoopConfig, results: dict, facts: dict
 ) -> weights.WeightsFile:
     """Write the network in half precision with what was measured, and its card."""
-    tensors = {
-        key: value.float().numpy().astype(np.float16)
-        for key, value in model.state_dict().items()
-        if not key.endswith('num_batches_tracked')
-    }
     file = weights.save(
         config.out,
-        tensors,
+        half_precision(model),
         {
             'architecture': 'metrabs',
             'config': json.dumps(model.config.to_dict()),
@@ -304,15 +253,9 @@ def _scale(config: MetrabsTraining) -> dict[str, float]:
 
 def prepare(config: MetrabsTraining, split: str, shards: int) -> Composer:
     """Render what is missing of a split and return its composer."""
-    store = Path(config.folder) / 'sprites'
-    missing = [k for k in range(shards) if not (store / split / f'{k:05d}.npz').exists()]
-    source = SpriteSource(split) if missing else None
-    for number in missing:
-        assert source is not None
-        write_shard(store, split, 0, number, source)
-        print(f'rendered {split} people {(number + 1) * SHARD}', flush=True)
+    store = open_sprites(Path(config.folder) / 'sprites', split, shards)
     crops = CropConfig(side=MetrabsConfig().proc_side, **_HARD)
-    return Composer(SpriteStore(store, split), Backgrounds(split), crops)
+    return Composer(store, Backgrounds(split), crops)
 
 
 def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
@@ -321,7 +264,7 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
     testing = prepare(config, 'test', 1)
     if config.measure:
         return evaluate(load_network(config.measure).model.float(), testing)
-    data = CropBatches(prepare(config, 'train', config.shards), config, loop_config.seed)
+    data = MetrabsBatches(prepare(config, 'train', config.shards), config, loop_config.seed)
     task = MetrabsTask(Metrabs(MetrabsConfig()), data, config.workers)
     loop = TrainingLoop(task, loop_config, config.folder)
 

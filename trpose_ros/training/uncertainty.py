@@ -31,8 +31,8 @@ from trpose_ros.metrabs.uncertainty import covariances_mm2
 from trpose_ros.metrabs.uncertainty import features_of
 from trpose_ros.training import register_trainer
 from trpose_ros.training.cli import read_options
+from trpose_ros.training.images import collect
 from trpose_ros.training.metrabs import MetrabsTraining
-from trpose_ros.training.metrabs import collect
 from trpose_ros.training.metrabs import prepare
 
 _RIDGE = 1e-3

@@ -1,0 +1,131 @@
+"""What trainers on rendered people share: sprites, batches of crops, held-out crops, files.
+
+People are rendered once as cut-outs (data/sprites.py) and composed anew in every step
+(data/compose.py). Every crop has its own generator, made of the seed, the step and its number in
+the batch: a batch is the same however many processes share it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import nn
+
+from trpose_ros.data.compose import Composer
+from trpose_ros.data.compose import Crop
+from trpose_ros.data.sprites import SHARD
+from trpose_ros.data.sprites import SpriteSource
+from trpose_ros.data.sprites import SpriteStore
+from trpose_ros.data.sprites import write_shard
+
+CREDIT = (
+    'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '
+    'Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and of ACCAD, The Ohio State '
+    'University (CC BY 3.0), CC0 photographs as backgrounds'
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B crops and their labels."""
+
+    images: Tensor  # (B, 3, S, S) uint8
+    intrinsics: Tensor  # (B, 3, 3)
+    joints_m: Tensor  # (B, 17, 3) camera of the crop
+    joints_px: Tensor  # (B, 17, 2)
+
+
+def collect(crops: Sequence[Crop]) -> Batch:
+    """Put crops into a batch."""
+    images = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
+    return Batch(
+        torch.from_numpy(images),
+        torch.from_numpy(np.stack([crop.intrinsics for crop in crops])),
+        torch.from_numpy(np.stack([crop.joints_m for crop in crops])),
+        torch.from_numpy(np.stack([crop.joints_px for crop in crops])),
+    )
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several processes takes."""
+
+    rank: int = 0
+    ranks: int = 1
+
+    def items(self, count: int) -> range:
+        """Return the numbers of this process's items of a batch of ``count``."""
+        return range(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
+
+
+class CropBatches(torch.utils.data.Dataset, ABC):
+    """Batch ``k``: a function of the seed and ``k``."""
+
+    def __init__(self, batch: int, seed: int) -> None:
+        self.batch, self.seed = batch, seed
+        self.share = Share()
+
+    @abstractmethod
+    def crop(self, step: int, rng: np.random.Generator) -> Crop:
+        """Compose one crop of the batch of a step."""
+
+    def __getitem__(self, step: int) -> Batch:
+        """Compose this process's share of the batch of a step."""
+        items = self.share.items(self.batch)
+        rngs = [np.random.default_rng([self.seed, step, item]) for item in items]
+        return collect([self.crop(step, rng) for rng in rngs])
+
+
+def ahead(
+    data: torch.utils.data.Dataset, first_step: int, last_step: int, workers: int
+) -> Iterable[Any]:
+    """Return the batches of steps in order, made by worker processes ahead of time."""
+    return torch.utils.data.DataLoader(
+        data,
+        batch_size=None,
+        sampler=range(first_step, last_step),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def held_out_batches(
+    composer: Composer, condition: str, most: int, seed: int = 5, batch: int = 64
+) -> Iterator[Batch]:
+    """Yield at most ``most`` crops of held-out people under a condition, always the same ones."""
+    rng = np.random.default_rng(seed)
+    count = min(most, len(composer.store))
+    for first in range(0, count, batch):
+        indices = range(first, min(first + batch, count))
+        yield collect([composer.test_crop(i, condition, rng) for i in indices])
+
+
+def open_sprites(folder: str | Path, split: str, shards: int) -> SpriteStore:
+    """Render what is missing of the first ``shards`` shards of a split and open them."""
+    folder = Path(folder)
+    missing = [k for k in range(shards) if not (folder / split / f'{k:05d}.npz').exists()]
+    source = SpriteSource(split) if missing else None
+    for number in missing:
+        assert source is not None
+        write_shard(folder, split, 0, number, source)
+        print(f'rendered {split} people {(number + 1) * SHARD}', flush=True)
+    return SpriteStore(folder, split)
+
+
+def half_precision(model: nn.Module) -> dict[str, np.ndarray]:
+    """Return the tensors of a network as they are written to a weights file."""
+    return {
+        key: value.float().cpu().numpy().astype(np.float16)
+        for key, value in model.state_dict().items()
+        if not key.endswith('num_batches_tracked')
+    }
