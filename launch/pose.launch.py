@@ -48,7 +48,7 @@ def _start(context):
         'use_sim_time': given['use_sim_time'].lower() == 'true',
         'autostart': given['autostart'].lower() == 'true',
     }
-    for name in ('image_transport', 'model', 'lifter', 'lifter_model', 'device'):
+    for name in ('image_transport', 'estimator', 'model', 'lifter', 'lifter_model', 'device'):
         if given[name]:
             shared[name] = given[name]
     if given['look_ahead']:

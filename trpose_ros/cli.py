@@ -45,7 +45,9 @@ Occlusion = Annotated[
 ]
 Severity = Annotated[int, typer.Option(help='index of its severity, -1: the main one')]
 Realisation = Annotated[str, typer.Option(help='fill (paint), crop (cut off) or main')]
-Estimator = Annotated[str, typer.Option(help="'metrabs_torch' or 'metrabs_tensorflow'")]
+Estimator = Annotated[
+    str, typer.Option(help="'metrabs_torch', 'metrabs_tensorflow' or 'heatmap2d'; KIND:WEIGHTS")
+]
 Model = Annotated[str, typer.Option(help='weights of the estimator: name, file or folder')]
 Boxes = Annotated[str, typer.Option(help="who finds people: 'detector' or 'image'")]
 Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d; 'none'")]
@@ -270,11 +272,12 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
         lifter['model'] = given['lifter_model']
     if given['look_ahead'] >= 0:
         lifter['look_ahead'] = given['look_ahead']
+    kind, _, model = given['estimator'].partition(':')
     estimator = {'device': given['device'], 'num_aug': given['num_aug']}
-    if given['model']:
-        estimator['model'] = given['model']
+    if model or given['model']:
+        estimator['model'] = model or given['model']
     return PipelineConfig(
-        estimator_name=given['estimator'],
+        estimator_name=kind,
         estimator=EstimatorConfig(**estimator),
         pose=PoseStageConfig(boxes=given['boxes']),
         lifter=LifterConfig(**lifter),

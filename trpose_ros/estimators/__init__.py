@@ -1,7 +1,8 @@
 """Estimators: image and boxes in, people out; a registry by name.
 
 An estimator turns one frame and the boxes of people in it into People: 2D joints in pixels of the
-image, metric 3D joints in the camera frame. Boxes come from a tracker or from a box source
+image, metric 3D joints in the camera frame (NaN from a 2D estimator: a lifter and the fit of its
+root, lifters/root.py, give 3D then). Boxes come from a tracker or from a box source
 (boxes.py). People whom it cannot estimate are left out and counted by reason in ``skipped``;
 bad boxes or hopeless images never raise.
 """
@@ -28,6 +29,7 @@ class Estimator(Protocol):
     skeleton: str  # a name in skeletons.SKELETONS
     weights_id: str
     licence: str  # of the weights
+    metric_3d: bool  # whether it gives joints_m at all
 
     @property
     def skipped(self) -> Mapping[str, int]:

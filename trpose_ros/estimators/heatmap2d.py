@@ -119,6 +119,7 @@ class Heatmap2dEstimator:
     """2D joints in the crops of the boxes."""
 
     name = 'heatmap2d'
+    metric_3d = False
 
     def __init__(self, config: EstimatorConfig) -> None:
         """Load, prepare and warm up.

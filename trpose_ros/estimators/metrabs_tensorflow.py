@@ -46,6 +46,7 @@ class MetrabsTensorflow:
     """The MeTRAbs estimator on a TensorFlow SavedModel."""
 
     name = 'metrabs_tensorflow'
+    metric_3d = True
 
     def __init__(self, config: EstimatorConfig) -> None:
         """Load the SavedModel and run it once, because the first call can take half a minute.

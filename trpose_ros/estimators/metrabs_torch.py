@@ -69,6 +69,7 @@ class MetrabsTorch:
     """The MeTRAbs estimator on PyTorch, for networks trained here and for published ones."""
 
     name = 'metrabs_torch'
+    metric_3d = True
 
     def __init__(self, config: EstimatorConfig, network: LoadedNetwork | None = None) -> None:
         """Load, prepare and warm up; ``network`` replaces loading (tests, training).

@@ -237,12 +237,19 @@ class CaseRunner:
             self.config.cache,
         )
 
+    def _is_metric(self, case: Case) -> bool:
+        """Whether the estimator of the pass before gives 3D by itself."""
+        if case.estimator.partition(':')[0] == TRUTH_2D:
+            return False
+        assert self._estimator is not None
+        return getattr(self._estimator[1], 'metric_3d', True)
+
     def run(self, case: Case) -> tuple[list[dict[str, Any]], bool]:
         """Return the rows of a case, and whether the estimator pass came from the cache."""
         seen, cached = self._pass(case)
         rows = []
         for lifter in self.config.lifters:
-            if lifter == 'none' and case.estimator.partition(':')[0] == TRUTH_2D:
+            if lifter == 'none' and not self._is_metric(case):
                 continue  # 2D alone is no skeleton
             lifted, lift_ms = self._lift(lifter, seen)
             truth = case.clip.truth or self._unoccluded(case, lifter, lifted)

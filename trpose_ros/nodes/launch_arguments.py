@@ -31,6 +31,7 @@ ARGUMENTS = (
     LaunchArgument('image_topic', 'image', 'camera images'),
     LaunchArgument('camera_info_topic', 'camera_info', 'intrinsics of the camera'),
     LaunchArgument('image_transport', '', 'raw, or compressed for IMAGE_TOPIC/compressed'),
+    LaunchArgument('estimator', '', 'metrabs_torch, metrabs_tensorflow or heatmap2d'),
     LaunchArgument('model', '', 'weights of the pose estimator: a name, a file or a folder'),
     LaunchArgument('lifter', '', 'lifter network: videopose3d, ..., or none'),
     LaunchArgument('lifter_model', '', 'weights of the lifter: a name or a file'),

@@ -56,7 +56,10 @@ class PoseNodeConfig:
 
     estimator: str = field(
         default='metrabs_torch',
-        metadata={'help': "'metrabs_torch', or 'metrabs_tensorflow' for a SavedModel"},
+        metadata={
+            'help': "'metrabs_torch', 'metrabs_tensorflow' for a SavedModel, or 'heatmap2d' "
+            '(plain 2D; 3D by the lifter)'
+        },
     )
 
 
