@@ -76,6 +76,7 @@ class Heatmap2dTraining:
     sprites: str = field(default='runs/metrabs/sprites', metadata={'help': 'rendered people'})
     shards: int = field(default=24, metadata={'help': f'{SHARD} people each', 'range': (1, 1000)})
     batch: int = field(default=64, metadata={'range': (2, 4096)})
+    backbone: str = field(default='resnet-plain-s', metadata={'help': 'see metrabs/backbones'})
     workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
 
@@ -184,7 +185,8 @@ def train(config: Heatmap2dTraining, loop_config: LoopConfig) -> dict[str, dict[
     if config.measure:
         return evaluate(load_network(config.measure)[0], testing)
     people = WholePeople(prepare(config, 'train', config.shards), config.batch, loop_config.seed)
-    task = Heatmap2dTask(Heatmap2d(Heatmap2dConfig()), people, config.workers)
+    network = Heatmap2d(Heatmap2dConfig(backbone=config.backbone))
+    task = Heatmap2dTask(network, people, config.workers)
     loop = TrainingLoop(task, loop_config, config.folder)
 
     def measure(loop: TrainingLoop, most: int) -> dict[str, dict[str, float]]:

@@ -3,8 +3,10 @@
 He et al., "Deep residual learning for image recognition", CVPR 2016: two 3x3 convolutions with
 batch norm and a shortcut per block. Dense convolutions in channels-last bfloat16 are what matrix
 units of current processors do fastest, so these train and run faster there than mobile networks
-of equal accuracy. Stem 3x3 stride 2, then one stage per width; all but the first stage halve the
-resolution (stride 16 with four stages); for stride 32 the first one does, too.
+of equal accuracy. Stem, then one stage per width; all but the first stage halve the resolution.
+With the stem 3x3 stride 2 and four stages that is stride 16; for stride 32 the first stage halves,
+too. The smallest one has a stem 7x7 stride 4 and three stages: where float32 is all that a
+processor has, full resolution is what costs most.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from trpose_ros.metrabs.backbones import register_backbone
 from trpose_ros.metrabs.backbones.layers import ScaleImage
 from trpose_ros.metrabs.backbones.layers import ShiftedSubsample
 
-PRESETS = {
-    'resnet-plain-s': ((32, 64, 128, 256), 2),
-    'resnet-plain-m': ((48, 96, 192, 384), 2),
-    'resnet-plain-l': ((64, 128, 256, 512), 2),
+PRESETS = {  # widths, blocks of a stage, stride of the stem
+    'resnet-plain-xs': ((48, 96, 256), 2, 4),
+    'resnet-plain-s': ((32, 64, 128, 256), 2, 2),
+    'resnet-plain-m': ((48, 96, 192, 384), 2, 2),
+    'resnet-plain-l': ((64, 128, 256, 512), 2, 2),
 }
 
 
@@ -51,18 +54,24 @@ class BasicBlock(nn.Module):
 
 
 def plain_resnet(
-    widths: Sequence[int], blocks: int, stride: int, centered_stride: bool
+    widths: Sequence[int], blocks: int, stem_stride: int, stride: int, centered_stride: bool
 ) -> tuple[nn.Module, int]:
-    """Return a plain ResNet and its output channels; four widths give stride 16 or 32."""
-    if stride not in (2 ** len(widths), 2 ** (len(widths) + 1)):
+    """Return a plain ResNet and its output channels.
+
+    Raises ValueError for a ``stride`` that stem and stages (one per width) cannot have.
+    """
+    least = stem_stride * 2 ** (len(widths) - 1)
+    if stride not in (least, 2 * least):
         raise ValueError(
-            f'a plain ResNet with {len(widths)} stages has stride {2 ** len(widths)} or '
-            f'{2 ** (len(widths) + 1)}, got {stride}'
+            f'a plain ResNet with a stem of stride {stem_stride} and {len(widths)} stages has '
+            f'stride {least} or {2 * least}, got {stride}'
         )
-    strides = [2 if stride == 2 ** (len(widths) + 1) else 1] + [2] * (len(widths) - 1)
-    stem = nn.Sequential(
-        nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+    strides = [stride // least] + [2] * (len(widths) - 1)
+    # Odd and centred, so that samples lie where heatmaps.HeatmapGeometry expects them.
+    stem_conv = nn.Conv2d(
+        3, widths[0], 2 * stem_stride - 1, stem_stride, stem_stride - 1, bias=False
     )
+    stem = nn.Sequential(stem_conv, nn.BatchNorm2d(widths[0]), nn.ReLU())
     body = nn.Sequential(stem)
     inputs = widths[0]
     for i, (width, stage_stride) in enumerate(zip(widths, strides, strict=True)):
@@ -78,11 +87,11 @@ def plain_resnet(
 
 
 def _register(name: str) -> None:
-    widths, blocks = PRESETS[name]
+    widths, blocks, stem_stride = PRESETS[name]
 
     @register_backbone(name)
     def build(stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
-        return plain_resnet(widths, blocks, stride, centered_stride)
+        return plain_resnet(widths, blocks, stem_stride, stride, centered_stride)
 
 
 for _name in PRESETS:
