@@ -257,6 +257,23 @@ def test_skeletons_state_their_topology(name):
     assert message.root_index == skeleton.root_index
 
 
+@pytest.mark.parametrize('profile', ['random_box', 'moving_box', 'fixed_middle', 'near_crop'])
+def test_occlusion_reports_give_the_hidden_rectangles_back_exactly(profile):
+    from doubles import blank
+
+    from trpose_ros.occlusion import OcclusionConfig
+    from trpose_ros.occlusion import make_occluder
+
+    occluder = make_occluder(OcclusionConfig(profile))
+    for k in range(20):
+        occlusion = occluder.apply(blank(k * 33_333_333), np.array([249.3 + k, 101.7, 140.2, 261]))
+        message = conversions.occlusion_to_message(occlusion, 640, 480)
+        message = deserialize_message(serialize_message(message), OcclusionReport)
+        name, rectangles = conversions.occlusion_from_message(message)
+        assert name == profile
+        np.testing.assert_array_equal(rectangles, occlusion.rectangles_px)
+
+
 def test_occlusion_reports_stay_inside_the_image():
     from trpose_ros.cameras import camera_from_fov
     from trpose_ros.occlusion import Occlusion
@@ -268,7 +285,7 @@ def test_occlusion_reports_stay_inside_the_image():
     message = conversions.occlusion_to_message(occlusion, 64, 48)
     message = deserialize_message(serialize_message(message), OcclusionReport)
     regions = [(r.x_offset, r.y_offset, r.width, r.height) for r in message.hidden_regions]
-    assert regions == [(0, 10, 15, 10), (60, 40, 4, 8)]
+    assert regions == [(0, 11, 15, 10), (60, 40, 4, 8)]  # pixels have their centres inside
     assert (message.profile, message.seed, message.hidden_fraction) == (
         'moving_box',
         2**63 + 5,

@@ -113,8 +113,7 @@ def _cv_bridge() -> Any:
 
 
 def _through_cv_bridge(message: Image, unknown: UnknownEncodingError) -> np.ndarray:
-    bridge = _cv_bridge()
-    if bridge is None:
+    if (bridge := _cv_bridge()) is None:
         raise ImageError(f'{unknown}; for others install cv_bridge') from unknown
     try:
         return np.asarray(bridge.imgmsg_to_cv2(message, desired_encoding='rgb8'))
@@ -325,29 +324,30 @@ def skeleton_to_message(skeleton: Skeleton, stamp_ns: int, frame_id: str) -> wir
 
 
 def occlusion_to_message(occlusion: Occlusion, width: int, height: int) -> wire.OcclusionReport:
-    """Return what was hidden; rectangles are rounded to pixels and cut at the image border.
+    """Return what was hidden: the pixels whose centres lie in the rectangles and in the image.
 
     ``width`` and ``height`` are the size of the image that came in, px.
     """
-    rectangles = np.asarray(occlusion.rectangles_px, np.float64).reshape(-1, 4)
-    low = np.clip(np.rint(rectangles[:, :2]), 0, (width, height)).astype(int)
-    high = np.clip(np.rint(rectangles[:, :2] + rectangles[:, 2:]), 0, (width, height)).astype(int)
+    corners = np.array(occlusion.rectangles_px, np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    corners = np.clip(np.ceil(corners), 0, (width, height) * 2).astype(int)
     return wire.OcclusionReport(
         header=make_header(occlusion.frame.stamp_ns, occlusion.frame.frame_id),
         profile=occlusion.profile,
         seed=occlusion.seed,
         hidden_regions=[
             RegionOfInterest(x_offset=x, y_offset=y, width=right - x, height=bottom - y)
-            for (x, y), (right, bottom) in zip(low.tolist(), high.tolist(), strict=True)
+            for x, y, right, bottom in corners.tolist()
             if right > x and bottom > y
         ],
         hidden_fraction=float(occlusion.hidden_fraction),
     )
 
 
-def profile_of(message: wire.OcclusionReport) -> str:
-    """Return which condition was applied."""
-    return message.profile
+def occlusion_from_message(message: wire.OcclusionReport) -> tuple[str, np.ndarray]:
+    """Return the condition, and the hidden rectangles (R, 4) x y w h as the occluder made them."""
+    rows = [(r.x_offset - 0.5, r.y_offset - 0.5, r.width, r.height) for r in message.hidden_regions]
+    return message.profile, np.array(rows, np.float64).reshape(-1, 4)
 
 
 def diagnostics_to_message(

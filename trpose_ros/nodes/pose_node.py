@@ -130,7 +130,7 @@ class PoseNode(ImageNode):
 
     def _on_report(self, message: OcclusionReport) -> None:
         stamp_ns, _ = conversions.origin_of(message)
-        self._occlusions.add(stamp_ns, conversions.profile_of(message))
+        self._occlusions.add(stamp_ns, conversions.occlusion_from_message(message)[0])
 
     def work_on(self, frame: Frame, message: Any, received_ns: int) -> None:
         """Estimate and publish."""
