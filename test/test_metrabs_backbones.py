@@ -10,6 +10,7 @@ from trpose_ros.metrabs.backbones.layers import DropPath
 from trpose_ros.metrabs.backbones.layers import conv2d
 from trpose_ros.metrabs.backbones.layers import every_second
 from trpose_ros.metrabs.folding import fold_batch_norm
+from trpose_ros.metrabs.inference import prepare_backbone
 from trpose_ros.metrabs.packing import PackedConv2d
 from trpose_ros.metrabs.packing import can_pack
 from trpose_ros.metrabs.packing import pack_convolutions
@@ -77,6 +78,22 @@ def test_stochastic_depth_keeps_the_mean_and_does_nothing_in_inference():
     kept = drop.train()(ones)
     assert kept.mean() == pytest.approx(1.0, abs=0.05)
     assert kept.unique().tolist() == pytest.approx([0.0, 4 / 3])
+
+
+@pytest.mark.skipif(not can_pack(), reason='this PyTorch lacks the oneDNN operators')
+@pytest.mark.parametrize('name', SMALL)
+def test_a_packed_backbone_gives_the_numbers_of_the_plain_one(name):
+    """Blocks that do not list their layers in the order they run them keep their activations."""
+    torch.manual_seed(0)
+    module, _ = build_backbone(name, 32, True)
+    randomise(module)
+    image = torch.rand(1, 3, 128, 128)
+    with torch.inference_mode():
+        wanted = module(image)
+        packed = prepare_backbone(module, torch.device('cpu'), torch.float32)
+        found = packed(image.contiguous(memory_format=torch.channels_last))
+    assert any(isinstance(m, PackedConv2d) for m in packed.modules())
+    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
 @pytest.mark.skipif(not can_pack(), reason='this PyTorch lacks the oneDNN operators')

@@ -1,8 +1,8 @@
 """Running a crop network: device, number format, batches, and reconstruction of the poses.
 
-On a processor the backbone runs in channels-last layout, with batch norm folded and, where the
-processor multiplies it natively, in bfloat16 with weights laid out once (packing.py); the head,
-the softmax and the reconstruction always run in float32 and float64, because a heatmap's tails
+On a processor the backbone runs in channels-last layout, with batch norm folded, weights laid
+out once (packing.py) and, where the processor multiplies it natively, in bfloat16; the head, the
+softmax and the reconstruction always run in float32 and float64, because a heatmap's tails
 matter. On a GPU the same model runs in float16.
 """
 
@@ -67,7 +67,7 @@ def prepare_backbone(backbone: nn.Module, device: torch.device, dtype: torch.dty
     """Make a backbone ready for inference, in place, and return it."""
     fold_batch_norm(backbone.eval())
     backbone.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if device.type == 'cpu' and dtype == torch.bfloat16 and can_pack():
+    if device.type == 'cpu' and dtype in (torch.bfloat16, torch.float32) and can_pack():
         pack_convolutions(backbone)
     return backbone
 

@@ -50,14 +50,16 @@ def can_pack() -> bool:
 def pack_convolutions(module: nn.Module) -> None:
     """Replace, in place, all plain convolutions and the SiLUs right behind them.
 
-    Batch norms must have been folded (folding.py); convolutions of a derived class stay.
+    Batch norms must have been folded (folding.py); convolutions of a derived class stay. Only a
+    Sequential says which layer follows which: elsewhere activations stay where they are.
     """
     previous: PackedConv2d | None = None
+    in_order = isinstance(module, nn.Sequential)
     for name, child in list(module.named_children()):
         if type(child) is nn.Conv2d and child.padding_mode == 'zeros':
             previous = PackedConv2d(child)
             setattr(module, name, previous)
-        elif isinstance(child, nn.SiLU) and previous is not None:
+        elif isinstance(child, nn.SiLU) and previous is not None and in_order:
             previous.activation = 'swish'
             setattr(module, name, nn.Identity())
             previous = None
