@@ -256,13 +256,16 @@ class CaseRunner:
             clean = self._clean_means(case, lifter)
             joined = join(lifted, truth)
             for person in joined.persons:
-                row = _facts(case, lifter, self.config.track, person.person)
+                row = facts(
+                    case.clip.identity, case.condition, case.clip.fps, case.estimator, lifter
+                )
+                row['person'], row['track'] = person.person, self.config.track
                 row['reference'] = 'truth' if case.clip.truth else 'unoccluded run'
                 row |= measure(
-                    person, case.clip.fps, _hidden(person, seen), clean.get(person.person)
+                    person, case.clip.fps, hidden_of(person, seen), clean.get(person.person)
                 )
                 row['idf1'], row['id_switches'] = joined.identity.idf1, joined.identity.switches
-                row |= _times(seen.frame_ms, 'estimator') | _times(lift_ms, 'lifter')
+                row |= times_of(seen.frame_ms, 'estimator') | times_of(lift_ms, 'lifter')
                 row['look_ahead'] = _look_ahead(self._stages[lifter])
                 rows.append(row)
         return rows, cached
@@ -295,13 +298,7 @@ class CaseRunner:
     def _unoccluded(self, case: Case, lifter: str, lifted: dict[int, People]) -> dict[int, People]:
         """Return the clean run as the reference of a recording without ground truth."""
         clean = lifted if case.condition.profile == 'none' else self._clean(case, lifter)
-        alive = {
-            stamp: people.select(
-                (people.track_states != TrackState.LOST) & np.isfinite(people.joints_m).any((1, 2))
-            )
-            for stamp, people in clean.items()
-        }
-        return {stamp: people for stamp, people in alive.items() if len(people)}
+        return as_reference(clean)
 
     def _clean_means(self, case: Case, lifter: str) -> dict[int, np.ndarray]:
         """Return the mean clean error of each joint, by person."""
@@ -315,28 +312,42 @@ class CaseRunner:
         return self._means[key]
 
 
-def _facts(case: Case, lifter: str, track: str, person: int) -> dict[str, Any]:
-    dataset, subject, action, camera = case.clip.identity.split('|')
+def as_reference(clean: dict[int, People]) -> dict[int, People]:
+    """Return the people of an unoccluded run that can stand for the truth, by stamp."""
+    alive = {
+        stamp: people.select(
+            (people.track_states != TrackState.LOST) & np.isfinite(people.joints_m).any((1, 2))
+        )
+        for stamp, people in clean.items()
+    }
+    return {stamp: people for stamp, people in alive.items() if len(people)}
+
+
+def facts(
+    identity: str, condition: AnyCondition, fps: float, estimator: str, lifter: str
+) -> dict[str, Any]:
+    """Return the columns of a row that say what was measured."""
+    dataset, subject, action, camera = identity.split('|')
     return {
         'protocol': 'v1',
         'dataset': dataset,
         'subject': subject,
         'action': action,
         'camera': camera,
-        'person': person,
-        'estimator': case.estimator,
+        'person': 0,
+        'estimator': estimator,
         'lifter': lifter,
-        'track': track,
-        'condition': case.condition.name,
-        'severity': case.condition.label,
-        'severity_value': case.condition.value,
-        'main_severity': case.condition.is_main,
-        'k': case.condition.draw,
-        'fps': case.clip.fps,
+        'track': 'DET',
+        'condition': condition.name,
+        'severity': condition.label,
+        'severity_value': condition.value,
+        'main_severity': condition.is_main,
+        'k': condition.draw,
+        'fps': fps,
     }
 
 
-def _hidden(person: Joined, seen: EstimatorPass) -> np.ndarray:
+def hidden_of(person: Joined, seen: EstimatorPass) -> np.ndarray:
     """Return (T, J) bool: the true joint lies in a mask or outside the (cropped) image."""
     by_stamp = {people.stamp_ns: t for t, people in enumerate(seen.people)}
     hidden = np.zeros(person.true_m.shape[:2], bool)
@@ -353,7 +364,8 @@ def _hidden(person: Joined, seen: EstimatorPass) -> np.ndarray:
     return hidden
 
 
-def _times(milliseconds: np.ndarray, name: str) -> dict[str, float]:
+def times_of(milliseconds: np.ndarray, name: str) -> dict[str, float]:
+    """Return the columns of the times of a stage, ms."""
     if not milliseconds.size:
         return {f'{name}_p{p}_ms': float('nan') for p in (50, 95, 99)}
     return {f'{name}_p{p}_ms': float(np.percentile(milliseconds, p)) for p in (50, 95, 99)}

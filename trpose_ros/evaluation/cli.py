@@ -5,7 +5,6 @@ The function is mounted by the command line of the package; it imports what is h
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,59 +171,14 @@ def _report(
     rows: list[Row], run: EvaluationRun, config: EvaluationConfig, out: Path, console: Console
 ) -> None:
     """Print the tables and write them as Markdown and JSON."""
-    from trpose_ros.evaluation import published
-    from trpose_ros.evaluation.results import write_json
+    from trpose_ros.evaluation import results
 
     if not rows:
         console.print('[red]no case could be evaluated[/red]; see failed.json')
         return
-    tables = _tables(rows)
-    for table in tables:
+    for table in results.all_tables(rows):
         console.print(_rich(table))
-    frames = {(r['dataset'], r['subject'], r['action'], r['camera']): r['frames'] for r in rows}
-    rates = sorted({round(r['fps'], 2) for r in rows})
-    sources = {r['dataset'] for r in rows}
-    note = (
-        f'Protocol v1, track {config.track}; {len(frames)} clips, {sum(frames.values())} frames '
-        f'at {", ".join(map(str, rates))} Hz; data: {", ".join(sorted(sources))}.'
-    )
-    console.print(note)
-    text = [note, *(table.markdown() for table in tables), published.markdown()]
-    (out / 'tables.md').write_text('\n\n'.join(text) + '\n', encoding='utf-8')
-    write_json(
-        out / 'tables.json',
-        {'note': note, 'tables': [table.as_dict() for table in tables], 'failed': run.failed},
-    )
-
-
-def _tables(rows: list[Row]) -> list[Table]:
-    """Return all tables; errors of different data sets are never averaged."""
-    names = list(dict.fromkeys(r['dataset'] for r in rows))
-    if len(names) == 1:
-        return _tables_of(rows)
-    tables = []
-    for name in names:
-        for table in _tables_of([r for r in rows if r['dataset'] == name]):
-            tables.append(dataclasses.replace(table, title=f'{name}: {table.title}'))
-    return tables
-
-
-def _tables_of(rows: list[Row]) -> list[Table]:
-    from trpose_ros.evaluation import results
-
-    tables = [
-        results.study_table(rows, 'mpjpe_mm', 'MPJPE, mm, protocol v1'),
-        results.study_table(rows, 'p_mpjpe_mm', 'P-MPJPE, mm, protocol v1'),
-        results.headline_table(rows),
-        results.split_table(rows),
-        results.onset_table(rows),
-    ]
-    if len({r['look_ahead'] for r in rows}) > 2:
-        tables.append(results.look_ahead_table(rows))
-    for name in dict.fromkeys(r['condition'] for r in rows):
-        if len({r['severity'] for r in rows if r['condition'] == name}) > 1:
-            tables.append(results.severity_table(rows, name))
-    return tables
+    console.print(results.write_tables(out, rows, config.track, run.failed))
 
 
 def _rich(table: Table) -> RichTable:

@@ -7,6 +7,7 @@ then mean and standard deviation over k.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -204,6 +205,55 @@ def look_ahead_table(rows: list[Row], measure: str = 'mpjpe_mm') -> Table:
     return Table(
         f'{measure}, mean of the five, by frames of look-ahead', columns, tuple(keys), cells
     )
+
+
+def all_tables(rows: list[Row]) -> list[Table]:
+    """Return every table; errors of different data sets are never averaged."""
+    names = list(dict.fromkeys(r['dataset'] for r in rows))
+    if len(names) == 1:
+        return _tables_of(rows)
+    tables = []
+    for name in names:
+        for table in _tables_of([r for r in rows if r['dataset'] == name]):
+            tables.append(dataclasses.replace(table, title=f'{name}: {table.title}'))
+    return tables
+
+
+def _tables_of(rows: list[Row]) -> list[Table]:
+    tables = [
+        study_table(rows, 'mpjpe_mm', 'MPJPE, mm, protocol v1'),
+        study_table(rows, 'p_mpjpe_mm', 'P-MPJPE, mm, protocol v1'),
+        headline_table(rows),
+        split_table(rows),
+        onset_table(rows),
+    ]
+    if len({r['look_ahead'] for r in rows}) > 2:
+        tables.append(look_ahead_table(rows))
+    for name in dict.fromkeys(r['condition'] for r in rows):
+        if len({r['severity'] for r in rows if r['condition'] == name}) > 1:
+            tables.append(severity_table(rows, name))
+    return tables
+
+
+def write_tables(
+    folder: Path, rows: list[Row], track: str, failed: dict[str, str], notes: Iterable[str] = ()
+) -> str:
+    """Write tables.md and tables.json into a folder; return the sentence above the tables."""
+    from trpose_ros.evaluation import published
+
+    frames = {(r['dataset'], r['subject'], r['action'], r['camera']): r['frames'] for r in rows}
+    rates = sorted({round(r['fps'], 2) for r in rows})
+    note = (
+        f'Protocol v1, track {track}; {len(frames)} clips, {sum(frames.values())} frames at '
+        f'{", ".join(map(str, rates))} Hz; data: {", ".join(sorted({r["dataset"] for r in rows}))}.'
+    )
+    tables, notes = all_tables(rows), list(notes)
+    text = [note, *notes, *(table.markdown() for table in tables), published.markdown()]
+    page = '\n\n'.join(text) + '\n'
+    _replace(folder / 'tables.md', lambda temporary: Path(temporary).write_text(page, 'utf-8'))
+    content = {'note': note, 'tables': [table.as_dict() for table in tables], 'failed': failed}
+    write_json(folder / 'tables.json', content | ({'notes': notes} if notes else {}))
+    return note
 
 
 def _keys(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
