@@ -127,14 +127,16 @@ def test_parameters_are_locked_while_configured_and_live_ones_are_not(world):
 
 def test_nothing_is_received_while_not_active(world):
     node = world.start(OcclusionNode)
-    camera, infos = world.camera_publishers()
-    world.matched(camera, infos)
+    camera, _ = world.camera_publishers()
+    world.connected(node, 'image')
     node.trigger_deactivate()
     world.wait(lambda: camera.get_subscription_count() == 0)
-    node.trigger_activate()
-    world.matched(camera)
     camera.publish(image(START_NS))
+    node.trigger_activate()
+    world.connected(node, 'image')
+    camera.publish(image(START_NS + STEP_NS))
     world.wait(lambda: node.statistics.frames == 1)
+    assert node._stamps._watch._last_ns == START_NS + STEP_NS
 
 
 def resident_mb():
@@ -161,8 +163,7 @@ def test_fifty_cycles_do_not_grow(world, models, quick_collection):
         assert node.trigger_configure() == SUCCESS
         assert node.trigger_activate() == SUCCESS
         if cycle % 10 == 0:  # it also works in between
-            world.matched(camera)
-            world.wait(lambda: node.count_subscribers('pose_node/people') > 0)
+            world.connected(node, 'image', 'pose_node/people')
             camera.publish(image(START_NS + cycle * STEP_NS, 160, 120))
             world.wait(lambda: people)
             people.clear()

@@ -47,8 +47,7 @@ class Stream:
             CameraInfo, 'camera_info', qos_profile_sensor_data
         )
         self.node = world.start(LifterNode, camera_info_wait_s=0.0, **parameters)
-        world.matched(self.people, self.infos)
-        world.wait(lambda: self.node.count_subscribers('lifter_node/people') > 0)
+        world.connected(self.node, 'people', 'camera_info', 'lifter_node/people')
 
     def build(self, config):
         fusion = Fusion(config.fusion)
@@ -165,7 +164,7 @@ def test_an_exception_of_the_lifter_is_counted_and_the_next_frame_goes_on(world,
 def test_markers_are_added_and_deleted_by_name(world, monkeypatch):
     stream = Stream(world, monkeypatch, look_ahead=0)
     shown = world.listen('lifter_node/markers', MarkerArray)
-    world.wait(lambda: stream.node.count_subscribers('lifter_node/markers') > 0)
+    world.connected(stream.node, 'lifter_node/markers')
     stream.send(START_NS)
     world.wait(lambda: len(shown) == 1)
     added = {(m.ns, m.id): m for m in shown[0].markers}
@@ -186,8 +185,7 @@ def test_lifter_none_passes_people_through(world, monkeypatch):
     out = world.listen('lifter_node/people', PersonArray)
     publisher = world.tester.create_publisher(PersonArray, 'people', 10)
     node = world.start(LifterNode, lifter='none', camera_info_wait_s=0.0)
-    world.matched(publisher)
-    world.wait(lambda: node.count_subscribers('lifter_node/people') > 0)
+    world.connected(node, 'people', 'lifter_node/people')
     publisher.publish(conversions.people_to_message(tracked(START_NS)))
     world.wait(lambda: out)
     people = conversions.people_from_message(out[0])

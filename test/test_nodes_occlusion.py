@@ -36,12 +36,19 @@ class Stream:
         self.camera, self.infos = world.camera_publishers()
         self.people = world.tester.create_publisher(PersonArray, 'people', 10)
         self.node = world.start(OcclusionNode, camera_info_wait_s=0.0, **parameters)
-        world.matched(self.camera, self.infos)
+        world.connected(self.node, 'image', 'camera_info')
         if parameters.get('reference') != 'image':
-            world.matched(self.people)
-        for topic in ('image', 'report', 'camera_info'):
-            name = f'occlusion_node/{topic}'
-            world.wait(lambda name=name: self.node.count_subscribers(name) > 0)
+            world.connected(self.node, 'people')
+        world.connected(
+            self.node, 'occlusion_node/image', 'occlusion_node/report', 'occlusion_node/camera_info'
+        )
+
+    def send_people(self, people):
+        """Publish people and wait until the node has them."""
+        self.people.publish(conversions.people_to_message(people))
+        self.world.wait(
+            lambda: (newest := self.node._people.newest()) and newest[0] == people.stamp_ns
+        )
 
     def send(self, stamp_ns):
         count = len(self.images)
@@ -68,7 +75,7 @@ def test_without_a_condition_the_image_passes_untouched(world):
 def test_the_box_given_with_the_image_is_the_reference(world):
     stream = Stream(world, profile='fixed_lower', reference='given')
     people = make_people(START_NS, boxes_px=BOX[None])
-    stream.people.publish(conversions.people_to_message(people))
+    stream.send_people(people)
     got = stream.send(START_NS)
     occluder = make_occluder(OcclusionConfig('fixed_lower'))
     wanted = occluder.apply(blank(START_NS), BOX)
@@ -86,7 +93,7 @@ def test_a_crop_is_smaller_and_its_camera_fits(world):
     stream.infos.publish(conversions.camera_to_message(CAMERA, START_NS, 'optical'))
     world.wait(lambda: stream.node._cameras.book._newest is not None)
     people = make_people(START_NS, boxes_px=BOX[None])
-    stream.people.publish(conversions.people_to_message(people))
+    stream.send_people(people)
     got = stream.send(START_NS)
     world.wait(lambda: stream.cameras)
     camera = conversions.camera_from_message(stream.cameras[0])
@@ -102,8 +109,7 @@ def test_the_tracked_box_is_that_of_the_frames_before(world):
     people = make_people(
         START_NS, track_ids=np.array([4]), track_states=np.array([TrackState.TRACKED])
     )
-    stream.people.publish(conversions.people_to_message(people))
-    world.wait(lambda: stream.node._people.newest() is not None)
+    stream.send_people(people)
     anchored = stream.send(START_NS + STEP_NS)
     left = people.joints_px[0, :, 0].min()
     hidden = int((anchored[240, :, 0] == 0).sum())

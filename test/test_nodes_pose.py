@@ -80,8 +80,7 @@ class Stream:
         self.node = world.start(PoseNode, camera_info_wait_s=0.0, **parameters)
         if parameters.get('image_transport') == 'compressed':
             self.images = world.tester.create_publisher(CompressedImage, 'image/compressed', 5)
-        world.matched(self.images, self.infos)
-        world.wait(lambda: self.node.count_subscribers('pose_node/people') > 0)
+        world.connected(self.node, self.images.topic_name, 'camera_info', 'pose_node/people')
         self.next_ns = START_NS
 
     def send_info(self, camera=CAMERA, stamp_ns=None):
@@ -299,7 +298,7 @@ def test_a_subscriber_may_come_back(world, stage):
     again = []
     kind = type(stream.people[0])
     world.tester.create_subscription(kind, 'pose_node/people', again.append, 10)
-    world.wait(lambda: stream.node.count_subscribers('pose_node/people') > 0)
+    world.connected(stream.node, 'pose_node/people')
     stream.people = again
     assert len(stream.send()) == 1
 
@@ -315,6 +314,24 @@ def test_an_incompatible_publisher_is_named(world, stage):
     assert 'RELIABILITY' in text
     world.wait(lambda: '/pose_node' in world.diagnostics)
     world.wait(lambda: '/tester' in world.diagnostics['/pose_node'].message)
+    assert values_of(world.diagnostics['/pose_node'])['publishers of /image'] == '0'
+
+
+def test_diagnostics_say_who_is_connected(world, stage):
+    Stream(world)
+    wanted = {
+        'publishers of /image': '1',
+        'publishers of /camera_info': '1',
+        'publishers of /occlusion_report': '0',
+        'subscribers of /pose_node/people': '1',
+        'subscribers of /pose_node/image_annotated': '0',
+    }
+    world.wait(
+        lambda: (
+            '/pose_node' in world.diagnostics
+            and wanted.items() <= values_of(world.diagnostics['/pose_node']).items()
+        )
+    )
 
 
 def test_the_annotated_image_is_drawn_only_for_somebody(world, stage, monkeypatch):
@@ -326,7 +343,7 @@ def test_the_annotated_image_is_drawn_only_for_somebody(world, stage, monkeypatc
     stream.send()
     assert not drawn
     pictures = world.listen('pose_node/image_annotated', Image)
-    world.wait(lambda: stream.node.count_subscribers('pose_node/image_annotated') > 0)
+    world.connected(stream.node, 'pose_node/image_annotated')
     stream.send()
     world.wait(lambda: pictures)
     stamp_ns, _ = conversions.origin_of(pictures[0])
@@ -337,7 +354,7 @@ def test_the_annotated_image_is_drawn_only_for_somebody(world, stage, monkeypatc
 def test_the_occlusion_of_the_image_is_named(world, stage):
     stream = Stream(world)
     reports = world.tester.create_publisher(OcclusionReport, 'occlusion_report', 10)
-    world.matched(reports)
+    world.connected(stream.node, 'occlusion_report')
     header = conversions.make_header(START_NS, 'optical')
     reports.publish(OcclusionReport(header=header, profile='fixed_left'))
     world.wait(lambda: stream.node._occlusions.newest() is not None)

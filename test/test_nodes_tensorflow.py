@@ -40,8 +40,7 @@ def test_the_live_node_runs_a_saved_model_with_its_own_detector(tmp_path):
             boxes='model',
             camera_info_wait_s=0.0,
         )
-        world.matched(images, infos)
-        world.wait(lambda: node.count_subscribers('pose_node/people') > 0)
+        world.connected(node, 'image', 'camera_info', 'pose_node/people')
         for k in range(3):
             stamp = START_NS + k * STEP_NS
             infos.publish(conversions.camera_to_message(camera, stamp, 'optical'))

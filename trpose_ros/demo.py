@@ -58,6 +58,31 @@ _RECORDED = (
 )
 
 
+# Who must have found whom before the first image is sent: nothing is lost from then on.
+_CONNECTIONS = {
+    '/occlusion_node': {
+        'publishers of /camera/image': 1,
+        'publishers of /camera/camera_info': 1,
+        'publishers of /reference': 1,
+        'subscribers of /occlusion_node/image': 2,
+        'subscribers of /occlusion_node/camera_info': 2,
+        'subscribers of /occlusion_node/report': 2,
+    },
+    '/pose_node': {
+        'publishers of /occlusion_node/image': 1,
+        'publishers of /occlusion_node/camera_info': 1,
+        'publishers of /occlusion_node/report': 1,
+        'subscribers of /pose_node/people': 2,
+    },
+    '/lifter_node': {
+        'publishers of /pose_node/people': 1,
+        'publishers of /occlusion_node/camera_info': 1,
+        'subscribers of /lifter_node/people': 2,
+        'subscribers of /lifter_node/markers': 1,
+    },
+}
+
+
 class DemoError(RuntimeError):
     """The demonstration cannot go on; the message says why."""
 
@@ -173,22 +198,15 @@ def _play(
         _start_nodes(nodes, out, recording, parameters)
         with console.status(f'starting five nodes in ROS domain {domain}'):
             conductor = Conductor(domain)
-            with_topics = {
-                '/camera/image': 1,
-                '/reference': 1,
-                '/occlusion_node/image': 2,
-                '/pose_node/people': 2,
-                '/lifter_node/people': 1,
-            }
+            conductor.watch('/lifter_node/people')
             ready = conductor.wait(
-                lambda: all(conductor.subscribers(t) >= n for t, n in with_topics.items()),
+                lambda: not conductor.unconnected(_CONNECTIONS),
                 _START_S,
                 lambda: _check_started(nodes),
             )
         with conductor, progress:
             if not ready:
-                raise DemoError(_who_is_missing(conductor, nodes, with_topics, out))
-            conductor.watch('/lifter_node/people')
+                raise DemoError(_who_is_missing(conductor, nodes, out))
             for condition in conditions:
                 name = 'clean' if condition == 'none' else condition
                 task = progress.add_task(name, total=total)
@@ -238,14 +256,15 @@ def _check_started(nodes: NodeProcesses) -> None:
             raise DemoError('\n'.join(f'{name}: {line}' for line in lines[-3:]))
 
 
-def _who_is_missing(
-    conductor: Conductor, nodes: NodeProcesses, wanted: dict[str, int], out: Path
-) -> str:
-    missing = [t for t, n in wanted.items() if conductor.subscribers(t) < n]
+def _who_is_missing(conductor: Conductor, nodes: NodeProcesses, out: Path) -> str:
     words = [f'{name}: {line}' for name, lines in nodes.complaints().items() for line in lines[-2:]]
-    return (
-        f'after {_START_S:.0f} s nobody listens to {", ".join(missing)}; logs are in '
-        f'{out / "log"}\n' + '\n'.join(words)
+    return '\n'.join(
+        [
+            f'after {_START_S:.0f} s the nodes have not found each other; logs are in '
+            f'{out / "log"}',
+            *conductor.unconnected(_CONNECTIONS),
+            *words,
+        ]
     )
 
 

@@ -8,7 +8,6 @@ newest one of the image's size holds. Without any, a field of view is assumed, a
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 
 from trpose_ros.cameras import camera_from_fov
@@ -22,9 +21,9 @@ class CameraBook:
     """Remembers cameras by stamp. Thread-safe: one thread adds, another one asks."""
 
     def __init__(self, fov_deg: float, first_wait_s: float) -> None:
-        """Assume ``fov_deg`` where nothing fits; wait ``first_wait_s`` for the first camera."""
+        """Assume ``fov_deg`` where nothing fits; the first image waits ``first_wait_s`` for it."""
         self.fov_deg = fov_deg
-        self._deadline_s = None if first_wait_s <= 0 else time.monotonic() + first_wait_s
+        self._first_wait_s = first_wait_s
         self._condition = threading.Condition()
         self._by_stamp: OrderedDict[int, Camera] = OrderedDict()
         self._newest: Camera | None = None
@@ -50,10 +49,9 @@ class CameraBook:
     def find(self, stamp_ns: int, width: int, height: int) -> tuple[Camera, str]:
         """Return the camera of an image, and why it is assumed ('' when it is not)."""
         with self._condition:
-            if self._newest is None and self._deadline_s is not None:
-                left_s = self._deadline_s - time.monotonic()
-                self._condition.wait_for(lambda: self._newest or self._closed, max(left_s, 0.0))
-                self._deadline_s = None
+            if self._newest is None and self._first_wait_s > 0:
+                self._condition.wait_for(lambda: self._newest or self._closed, self._first_wait_s)
+                self._first_wait_s = 0.0
             if self._newest is None:
                 return self._assumed(width, height, 'no camera_info was received')
             if self._in_step:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
@@ -37,6 +39,8 @@ class Conductor:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._setters: dict[str, AsyncParameterClient] = {}
+        self._diagnostics: dict[str, dict[str, str]] = {}  # by node
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self.arrived = 0  # results since ``count`` was called
         self.last_stamp_ns = 0
         self._arrived_s = time.monotonic()
@@ -59,9 +63,36 @@ class Conductor:
             tick()
         return True
 
+    def unconnected(self, wanted: Mapping[str, Mapping[str, int]]) -> list[str]:
+        """Return which connections nodes still miss, by what they say of themselves.
+
+        Publisher and subscription match each for itself, some 0.1 s apart: what a publisher sends
+        in between is lost. So it is not enough to ask the graph, or one side.
+
+        Args:
+            wanted: by node (full name), by the name of a connection in its diagnostics, such as
+                'publishers of /image': least number.
+
+        """
+        missing = []
+        for node, connections in wanted.items():
+            said = self._diagnostics.get(node)
+            if said is None:
+                missing.append(f'{node}: says nothing')
+                continue
+            for name, least in connections.items():
+                count = int(said.get(name, 0))
+                if count < least:
+                    missing.append(f'{node}: {count} {name}, not {least}')
+        return missing
+
     def subscribers(self, topic: str) -> int:
-        """Return how many subscribe to a topic."""
+        """Return how many subscribe to a topic, as far as the graph knows."""
         return self._node.count_subscribers(topic)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self._diagnostics[status.name] = {entry.key: entry.value for entry in status.values}
 
     def watch(self, topic: str) -> None:
         """Count the PersonArrays of a topic from now on."""

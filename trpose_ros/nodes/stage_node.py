@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -82,7 +83,7 @@ DIAGNOSTICS = Topic(
     '/diagnostics',
     DiagnosticArray,
     'out',
-    'rate, latency, drops, errors; each second',
+    'rate, latency, drops, errors, who is connected; each second',
     depth=10,
 )
 
@@ -115,6 +116,7 @@ class StageNode(LifecycleNode):
         self._logged_s: dict[str, float] = {}  # when a text was last logged
         self._subscriptions_by_topic: dict[str, Subscription] = {}
         self._publishers_by_topic: dict[str, Publisher] = {}
+        self._topics_lock = threading.Lock()  # they may be destroyed while diagnostics look
         self._guard_transitions()
         self.parameters = NodeParameters(
             self,
@@ -159,7 +161,9 @@ class StageNode(LifecycleNode):
         try:
             for topic in self.TOPICS:
                 if topic.direction == 'out':
-                    self._publishers_by_topic[topic.name] = self._create_publisher(topic)
+                    publisher = self._create_publisher(topic)
+                    with self._topics_lock:
+                        self._publishers_by_topic[topic.name] = publisher
             self.load()
         except Exception as error:  # whatever loading a model may raise
             self.report(f'configure failed: {_words(error)}', error)
@@ -210,17 +214,19 @@ class StageNode(LifecycleNode):
 
     def _stop(self, timeout_s: float | None = None) -> bool:
         self._active = False
-        for subscription in self._subscriptions_by_topic.values():
-            self.destroy_subscription(subscription)
-        self._subscriptions_by_topic.clear()
+        with self._topics_lock:
+            for subscription in self._subscriptions_by_topic.values():
+                self.destroy_subscription(subscription)
+            self._subscriptions_by_topic.clear()
         return self.halt(timeout_s)
 
     def _free(self, collect: bool = True) -> None:
         self._loaded = False
         self.unload()
-        for publisher in self._publishers_by_topic.values():
-            self.destroy_publisher(publisher)
-        self._publishers_by_topic.clear()
+        with self._topics_lock:
+            for publisher in self._publishers_by_topic.values():
+                self.destroy_publisher(publisher)
+            self._publishers_by_topic.clear()
         if collect:  # not at the end of the process, which shall be quick
             gc.collect()
         if 'torch' in sys.modules:
@@ -264,7 +270,7 @@ class StageNode(LifecycleNode):
         """Subscribe to a topic of TOPICS until the node is deactivated."""
         name = name or topic.name
         resolved = self.resolve_topic_name(name)
-        self._subscriptions_by_topic[topic.name] = self.create_subscription(
+        subscription = self.create_subscription(
             topic.type,
             name,
             callback,
@@ -274,6 +280,8 @@ class StageNode(LifecycleNode):
             ),
             qos_overriding_options=QoSOverridingOptions(policy_kinds=_POLICIES),
         )
+        with self._topics_lock:
+            self._subscriptions_by_topic[topic.name] = subscription
 
     def _create_publisher(self, topic: Topic) -> Publisher:
         options = None
@@ -282,6 +290,26 @@ class StageNode(LifecycleNode):
         return self.create_publisher(
             topic.type, topic.name, topic.profile(), qos_overriding_options=options
         )
+
+    def connections(self) -> dict[str, str]:
+        """Return how many publish what this node takes, and take what it publishes, by topic.
+
+        Only those count whose quality of service fits and that this node has matched already.
+        Nobody at an input often means a topic name that was not remapped.
+        """
+        found = {}
+        with self._topics_lock:
+            for subscription in self._subscriptions_by_topic.values():
+                name = subscription.topic_name
+                if hasattr(subscription, 'get_publisher_count'):
+                    count = subscription.get_publisher_count()
+                else:  # Humble knows only who is there, whether it fits or not
+                    count = self.count_publishers(name)
+                found[f'publishers of {name}'] = str(count)
+            for publisher in self._publishers_by_topic.values():
+                count = publisher.get_subscription_count()
+                found[f'subscribers of {publisher.topic_name}'] = str(count)
+        return found
 
     def _incompatible(self, topic: str, event: Any) -> None:
         """Name the publishers whose quality of service does not fit, instead of silence."""
@@ -334,7 +362,7 @@ class StageNode(LifecycleNode):
                 self.get_fully_qualified_name(),
                 level,
                 message,
-                {**statistics.values(), **self.facts()},
+                {**statistics.values(), **self.facts(), **self.connections()},
             )
         )
 
