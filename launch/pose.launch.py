@@ -23,6 +23,17 @@ from trpose_ros.nodes.launch_arguments import ARGUMENTS
 from trpose_ros.nodes.launch_arguments import PRESETS
 from trpose_ros.resources import resource
 
+# Arguments that are parameters of the nodes, where they are given.
+_PASSED_ON = (
+    'image_transport',
+    'estimator',
+    'model',
+    'boxes',
+    'lifter',
+    'lifter_model',
+    'device',
+)
+
 
 def generate_launch_description():
     """Return the description; ``--show-args`` lists the arguments."""
@@ -48,7 +59,7 @@ def _start(context):
         'use_sim_time': given['use_sim_time'].lower() == 'true',
         'autostart': given['autostart'].lower() == 'true',
     }
-    for name in ('image_transport', 'estimator', 'model', 'lifter', 'lifter_model', 'device'):
+    for name in _PASSED_ON:
         if given[name]:
             shared[name] = given[name]
     if given['look_ahead']:
@@ -81,6 +92,7 @@ def _start(context):
         ('camera_info', info),
         ('occlusion_report', 'occlusion_node/report'),
         ('people', 'pose_node/people'),
+        ('boxes', given['boxes_topic']),
     ]
     composed = given['composed'].lower() == 'true'
     for executable in ('composed',) if composed else ('pose_node', 'lifter_node'):

@@ -18,11 +18,9 @@ from dataclasses import field
 from time import perf_counter
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import Protocol
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
 from trpose_ros.fusion import Fusion
 from trpose_ros.fusion import FusionConfig
 from trpose_ros.lift_stage import LiftStage
@@ -30,16 +28,16 @@ from trpose_ros.lift_stage import LiftStageConfig
 from trpose_ros.people import Frame
 from trpose_ros.people import People
 from trpose_ros.people import TrackState
-from trpose_ros.people import with_visibility
+from trpose_ros.pose_stage import PoseStage
+from trpose_ros.pose_stage import PoseStageConfig
+from trpose_ros.pose_stage import body_box
 
 if TYPE_CHECKING:
-    from trpose_ros.estimators import Estimator
+    from trpose_ros.estimators.boxes import BoxSource
     from trpose_ros.occlusion import Occluder
     from trpose_ros.occlusion import Occlusion
-    from trpose_ros.tracking import Tracker
 
 __all__ = [
-    'BoxSource',
     'FusionConfig',
     'LiftStage',
     'LiftStageConfig',
@@ -48,172 +46,11 @@ __all__ = [
     'PipelineConfig',
     'PoseStage',
     'PoseStageConfig',
+    'body_box',
     'build_lift_stage',
     'build_pipeline',
     'build_pose_stage',
 ]
-
-
-class BoxSource(Protocol):
-    """Finds people where none are tracked yet."""
-
-    def boxes(self, frame: Frame) -> np.ndarray:
-        """Return (N, 5) boxes: x, y (upper left), width, height in px, score."""
-        ...
-
-
-@dataclass(frozen=True)
-class PoseStageConfig:
-    """Where the boxes of people come from."""
-
-    boxes: str = field(
-        default='detector',
-        metadata={
-            'help': "source of boxes for people not tracked yet: 'detector', 'image', or 'model': "
-            "a SavedModel's own detector"
-        },
-    )
-    detect_every_s: float = field(
-        default=0.5,
-        metadata={
-            'help': 'look for new people this often while others are tracked, s; '
-            'while nobody is tracked every frame is searched',
-            'range': (0.0, 3600.0),
-        },
-    )
-    max_people: int = field(
-        default=4,
-        metadata={'help': 'at most this many people are estimated per frame', 'range': (1, 64)},
-    )
-    overlap: float = field(
-        default=0.5,
-        metadata={
-            'help': 'a found box is a tracked person when their intersection covers this share of '
-            'the smaller box',
-            'range': (0.0, 1.0),
-        },
-    )
-
-    def __post_init__(self) -> None:
-        """Validate the ranges."""
-        check_fields(self)
-
-
-class PoseStage:
-    """Frame to tracked people: boxes, estimator, tracker.
-
-    Boxes of tracked people come from the tracker, which re-projects their last 3D skeleton: a box
-    does not shrink to the visible part of a body. New people come from ``box_source``, asked when
-    nobody is tracked and every ``detect_every_s`` of stamps. A box that is the whole image says
-    nothing about where a person is, so the estimator runs twice: the box of the second run is
-    that of the joints of the first.
-    """
-
-    def __init__(
-        self,
-        *,
-        estimator: Estimator,
-        box_source: BoxSource,
-        tracker: Tracker,
-        config: PoseStageConfig | None = None,
-        clock: Callable[[], float] | None = perf_counter,
-    ) -> None:
-        """Take the parts; ``clock`` (s) measures inference, None leaves the times unknown."""
-        self.estimator = estimator
-        self.config = config or PoseStageConfig()
-        self._box_source = box_source
-        self._tracker = tracker
-        self._clock = clock
-        self._last_ns: int | None = None
-        self._searched_ns: int | None = None
-
-    def reset(self) -> None:
-        """Forget everybody."""
-        self._tracker.reset()
-        self._last_ns = None
-        self._searched_ns = None
-
-    def close(self) -> None:
-        """Free what the estimator holds."""
-        self.estimator.close()
-
-    def process(self, frame: Frame) -> People:
-        """Return everybody in the frame, with track ids.
-
-        Stamps may repeat; a stamp before the last one resets the stage first. Exceptions of the
-        estimator reach the caller, and the next frame goes on with the tracks as they were.
-        """
-        if self._last_ns is not None and frame.stamp_ns < self._last_ns:
-            self.reset()
-        self._last_ns = frame.stamp_ns
-        begin = self._now()
-        boxes = self._boxes(frame)
-        middle = self._now()
-        people = self.estimator.estimate(frame, boxes)
-        end = self._now()
-        people = self._tracker.update(with_visibility(people), frame.camera)
-        return people.replace(
-            provenance=dataclasses.replace(
-                people.provenance,
-                estimator=self.estimator.name,
-                weights_id=self.estimator.weights_id,
-                intrinsics_assumed=frame.camera.assumed,
-                preprocess_ms=(middle - begin) * 1e3,
-                inference_ms=(end - middle) * 1e3,
-            )
-        )
-
-    def _now(self) -> float:
-        return float('nan') if self._clock is None else self._clock()
-
-    def _boxes(self, frame: Frame) -> np.ndarray:
-        """Boxes of tracked people, then of new ones, (N, 4) float32."""
-        _, tracked = self._tracker.predict_boxes(frame.camera, frame.stamp_ns)
-        tracked = np.asarray(tracked, np.float32).reshape(-1, 4)[: self.config.max_people]
-        if not self._search_due(frame.stamp_ns, len(tracked)):
-            return tracked
-        self._searched_ns = frame.stamp_ns
-        found = np.asarray(self._box_source.boxes(frame), np.float32).reshape(-1, 5)
-        found = found[np.argsort(-found[:, 4], kind='stable')]
-        new = [box for box in found[:, :4] if not self._is_tracked(box, tracked)]
-        new = new[: self.config.max_people - len(tracked)]
-        boxes = [self._refined(frame, box) for box in new]
-        return np.concatenate([tracked, np.array(boxes, np.float32).reshape(-1, 4)])
-
-    def _search_due(self, stamp_ns: int, tracked: int) -> bool:
-        if tracked == 0 or self._searched_ns is None:
-            return True
-        waited_s = (stamp_ns - self._searched_ns) * 1e-9
-        return tracked < self.config.max_people and waited_s >= self.config.detect_every_s
-
-    def _is_tracked(self, box: np.ndarray, tracked: np.ndarray) -> bool:
-        """Whether the box covers a tracked person: intersection over the smaller area."""
-        if len(tracked) == 0:
-            return False
-        low = np.maximum(box[:2], tracked[:, :2])
-        high = np.minimum(box[:2] + box[2:], tracked[:, :2] + tracked[:, 2:])
-        shared = np.clip(high - low, 0, None).prod(axis=1)
-        smaller = np.minimum(box[2:].prod(), tracked[:, 2:].prod(axis=1))
-        return bool((shared > self.config.overlap * np.maximum(smaller, 1e-6)).any())
-
-    def _refined(self, frame: Frame, box: np.ndarray) -> np.ndarray:
-        """Return the box around the joints found in a box that is the whole image."""
-        if box[2] < 0.98 * frame.camera.width or box[3] < 0.98 * frame.camera.height:
-            return box
-        people = self.estimator.estimate(frame, box[None])
-        if len(people) == 0:
-            return box
-        return body_box(people.joints_px[0], box)
-
-
-def body_box(joints_px: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    """Box (4,) around (J, 2) joints with 10 % air on each side; ``fallback`` without joints."""
-    joints = joints_px[np.isfinite(joints_px).all(axis=1)]
-    if len(joints) < 2:
-        return fallback
-    low, high = joints.min(axis=0), joints.max(axis=0)
-    air = 0.1 * np.maximum((high - low).max(), 1.0)
-    return np.concatenate([low - air, high - low + 2 * air]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -335,18 +172,26 @@ class PipelineConfig:
 
 
 def build_pose_stage(
-    config: PipelineConfig, *, clock: Callable[[], float] | None = perf_counter
+    config: PipelineConfig,
+    *,
+    box_source: BoxSource | None = None,
+    clock: Callable[[], float] | None = perf_counter,
 ) -> PoseStage:
-    """Load the estimator and make the pose stage."""
+    """Load the estimator and make the pose stage; ``box_source`` replaces that of the config.
+
+    Raises ValueError for boxes that nobody can give here.
+    """
     from trpose_ros.estimators import create_estimator
     from trpose_ros.estimators.boxes import create_box_source
     from trpose_ros.tracking import Tracker
 
+    if config.pose.boxes == 'topic' and box_source is None:
+        raise ValueError("boxes 'topic' come over ROS, to pose_node alone: use 'detector' here")
     estimator = create_estimator(config.estimator_name, config.estimator)
-    source: Any = estimator
-    if config.pose.boxes != 'model':
+    source: Any = box_source or estimator
+    if box_source is None and config.pose.boxes != 'model':
         source = create_box_source(config.pose.boxes)
-    elif not hasattr(estimator, 'boxes'):
+    elif box_source is None and not hasattr(estimator, 'boxes'):
         raise ValueError(
             f"boxes 'model' asks estimator {config.estimator_name!r} to find people, which it "
             "cannot: use 'detector', or 'metrabs_tensorflow'"

@@ -33,6 +33,8 @@ ARGUMENTS = (
     LaunchArgument('image_transport', '', 'raw, or compressed for IMAGE_TOPIC/compressed'),
     LaunchArgument('estimator', '', 'metrabs_torch, metrabs_tensorflow or heatmap2d'),
     LaunchArgument('model', '', 'weights of the pose estimator: a name, a file or a folder'),
+    LaunchArgument('boxes', '', 'who finds people: detector, topic, model or image'),
+    LaunchArgument('boxes_topic', 'boxes', 'boxes of people, when boxes is topic'),
     LaunchArgument('lifter', '', 'lifter network: videopose3d, ..., or none'),
     LaunchArgument('lifter_model', '', 'weights of the lifter: a name or a file'),
     LaunchArgument('device', '', 'auto, cpu, cuda or cuda:N'),

@@ -17,6 +17,9 @@ from trpose_ros.msg import OcclusionReport
 from trpose_ros.msg import PersonArray
 from trpose_ros.msg import SkeletonInfo
 from trpose_ros.nodes import conversions
+from trpose_ros.nodes.box_topic import BOXES
+from trpose_ros.nodes.box_topic import BoxListener
+from trpose_ros.nodes.box_topic import BoxTopicConfig
 from trpose_ros.nodes.image_node import CAMERA_INFO
 from trpose_ros.nodes.image_node import COMPRESSED
 from trpose_ros.nodes.image_node import IMAGE
@@ -71,14 +74,16 @@ class PoseNode(ImageNode):
         Group(EstimatorConfig),
         Group(ImageConfig),
         Group(PoseStageConfig, omit=('detect_every_s', 'max_people', 'overlap')),
+        Group(BoxTopicConfig),
         Group(PoseStageConfig, omit=('boxes',), live=True),
         Group(TrackerConfig, prefix='tracker.'),
     )
-    TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, REPORT, PEOPLE, ANNOTATED, SKELETON)
+    TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, BOXES, REPORT, PEOPLE, ANNOTATED, SKELETON)
 
     def __init__(self, name: str = 'pose_node', **options: Any) -> None:
         super().__init__(name, **options)
         self._stage: PoseStage | None = None
+        self._boxes: BoxListener | None = None
         self._occlusions: StampBook[str] = StampBook()
 
     def load(self) -> None:
@@ -89,7 +94,11 @@ class PoseNode(ImageNode):
             pose=self.parameters[PoseStageConfig],
             tracker=self.parameters[TrackerConfig],
         )
-        self._stage = build_pose_stage(config)
+        if config.pose.boxes == 'topic':
+            self._boxes = BoxListener(self, self.parameters[BoxTopicConfig])
+            self._stage = build_pose_stage(config, box_source=self._boxes.source)
+        else:
+            self._stage = build_pose_stage(config)
         estimator = self._stage.estimator
         self.get_logger().info(
             f'{estimator.name} {estimator.weights_id}, skeleton {estimator.skeleton}, licence of '
@@ -104,7 +113,7 @@ class PoseNode(ImageNode):
         """Free the models."""
         if self._stage is not None:
             self._stage.close()
-            self._stage = None
+        self._stage = self._boxes = None
 
     def start(self) -> None:
         """Begin without tracks."""
@@ -112,6 +121,8 @@ class PoseNode(ImageNode):
         self._stage.reset()
         self._occlusions = StampBook()
         self.subscribe(REPORT, self._on_report)
+        if self._boxes is not None:
+            self._boxes.start()
         super().start()
 
     def apply(self, config: type, value: Any) -> None:
@@ -126,6 +137,8 @@ class PoseNode(ImageNode):
             facts['weights'] = self._stage.estimator.weights_id
             skipped = getattr(self._stage.estimator, 'skipped', {})
             facts.update({f'skipped {name}': str(n) for name, n in sorted(skipped.items())})
+        if self._boxes is not None:
+            facts.update(self._boxes.facts())
         return facts
 
     def _on_report(self, message: OcclusionReport) -> None:

@@ -1,0 +1,168 @@
+"""Boxes of people from a topic: what other detectors say becomes a box source of the pose stage.
+
+``PersonArray`` is our own message; ``vision_msgs/Detection2DArray`` is what most detector nodes
+publish, understood where that package is installed. The stamp in the header must be that of the
+image in which the people were found. This file knows the fields of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+
+from trpose_ros.configuration import check_fields
+from trpose_ros.estimators.boxes import BoxesByStamp
+from trpose_ros.estimators.boxes import StampedBoxes
+from trpose_ros.msg import PersonArray
+from trpose_ros.nodes.conversions import origin_of
+from trpose_ros.nodes.stage_node import StageNode
+from trpose_ros.nodes.stage_node import Topic
+from trpose_ros.people import TrackState
+
+BOXES = Topic(
+    'boxes',
+    PersonArray,
+    'in',
+    'boxes of people, stamped like their image; vision_msgs/Detection2DArray by `boxes_type`',
+    'best effort',
+    depth=10,
+    when="boxes is 'topic'",
+)
+
+
+@dataclass(frozen=True)
+class BoxTopicConfig:
+    """How boxes of people come in when ``boxes`` is 'topic'."""
+
+    boxes_type: str = field(
+        default='PersonArray',
+        metadata={
+            'help': "message of the topic `boxes` when boxes is 'topic'",
+            'choices': ('PersonArray', 'Detection2DArray'),
+        },
+    )
+    boxes_max_age_s: float = field(
+        default=0.5,
+        metadata={
+            'help': 'stamps of boxes and image may differ by this; older boxes are not used, s',
+            'range': (0.0, 60.0),
+        },
+    )
+    boxes_classes: str = field(
+        default='person',
+        metadata={
+            'help': 'class_id of people in a Detection2DArray, several with commas; empty: all'
+        },
+    )
+    boxes_min_score: float = field(
+        default=0.3,
+        metadata={'help': 'boxes with a lower score are left out', 'range': (0.0, 1.0)},
+    )
+
+    def __post_init__(self) -> None:
+        """Validate the ranges."""
+        check_fields(self)
+
+
+def message_type(name: str) -> type:
+    """Return the class of a ``boxes_type``.
+
+    Raises ValueError with the remedy where its package is not installed.
+    """
+    if name == 'PersonArray':
+        return PersonArray
+    try:
+        from vision_msgs.msg import Detection2DArray
+    except ImportError as error:
+        raise ValueError(
+            f'boxes_type {name!r} needs the package vision_msgs, which is not installed: '
+            "apt install ros-$ROS_DISTRO-vision-msgs, or let boxes_type be 'PersonArray'"
+        ) from error
+    return Detection2DArray
+
+
+def boxes_from_people(message: PersonArray) -> StampedBoxes:
+    """Return the boxes of people who were seen in the image; predicted ones are left out."""
+    unseen = (TrackState.SEARCHING, TrackState.LOST)
+    rows = [[*p.bbox, p.score] for p in message.persons if p.track_state not in unseen]
+    size = (message.image_width, message.image_height)
+    return StampedBoxes(origin_of(message)[0], _array(rows), size)
+
+
+def boxes_from_detections(message: Any, classes: Collection[str]) -> tuple[StampedBoxes, set[str]]:
+    """Return the boxes of people in a Detection2DArray, and the classes that were left out.
+
+    A detection counts by its hypothesis of the highest score among ``classes`` (all, if empty);
+    one without hypotheses has no class, and counts without a score. A turned box becomes the
+    upright one around it.
+    """
+    rows, others = [], set()
+    for detection in message.detections:
+        named = [(r.hypothesis.score, r.hypothesis.class_id) for r in detection.results]
+        fitting = [score for score, kind in named if not classes or kind in classes]
+        if named and not fitting:
+            others |= {kind for _, kind in named}
+            continue
+        box, centre = detection.bbox, detection.bbox.center
+        cosine, sine = abs(np.cos(centre.theta)), abs(np.sin(centre.theta))
+        width = cosine * box.size_x + sine * box.size_y
+        height = sine * box.size_x + cosine * box.size_y
+        x, y = centre.position.x - width / 2, centre.position.y - height / 2
+        rows.append([x, y, width, height, max(fitting, default=np.nan)])
+    return StampedBoxes(origin_of(message)[0], _array(rows)), others
+
+
+def _array(rows: list) -> np.ndarray:
+    return np.array(rows, np.float32).reshape(-1, 5)
+
+
+class BoxListener:
+    """Subscribes to boxes, keeps them for the pose stage, and says when they are of no use."""
+
+    def __init__(self, node: StageNode, config: BoxTopicConfig) -> None:
+        """Make the box source; raises ValueError where the type of message is not installed."""
+        self._node, self._config = node, config
+        self._type = message_type(config.boxes_type)
+        names = config.boxes_classes.split(',')
+        self._classes = frozenset(name.strip() for name in names if name.strip())
+        self.source = BoxesByStamp(config.boxes_max_age_s)
+
+    def start(self) -> None:
+        """Subscribe; called when the node is activated."""
+        self.source.clear()
+        topic = Topic(BOXES.name, self._type, 'in', BOXES.help, BOXES.quality, BOXES.depth)
+        self._node.subscribe(topic, self._on_boxes)
+
+    def facts(self) -> dict[str, str]:
+        """Return what became of the messages."""
+        return {f'boxes {name}': str(count) for name, count in self.source.counts.items()}
+
+    def _on_boxes(self, message: Any) -> None:
+        others: set[str] = set()
+        if isinstance(message, PersonArray):
+            found = boxes_from_people(message)
+        else:
+            found, others = boxes_from_detections(message, self._classes)
+        if found.stamp_ns == 0:
+            self._node.warn('boxes', _NO_STAMP)
+            return
+        if others and len(found.rows) == 0:
+            self._node.warn(
+                'boxes',
+                f'boxes are of the classes {sorted(others)} alone, people would be '
+                f'{sorted(self._classes)}: set boxes_classes if a detector names them otherwise',
+            )
+        else:
+            self._node.statistics.clear_warning('boxes')
+        sure = ~(found.rows[:, 4] < self._config.boxes_min_score)  # those without a score stay
+        self.source.add(StampedBoxes(found.stamp_ns, found.rows[sure], found.size))
+
+
+_NO_STAMP = (
+    'boxes have stamp zero, so nobody can tell which image they are of: let the detector copy the '
+    'header of its image'
+)

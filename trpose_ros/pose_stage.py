@@ -1,0 +1,205 @@
+"""PoseStage: one frame becomes tracked people.
+
+Boxes of tracked people come from the tracker, which re-projects their last 3D skeleton: a box
+does not shrink to the visible part of a body. A box source finds the others. One that has to look
+at the image is asked when nobody is tracked and every ``detect_every_s`` of stamps; one that is
+told about people (``told``: boxes from a topic) is asked in every frame, which costs nothing, and
+its boxes may be those of an image a little older: whoever was tracked there is no new person.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trpose_ros.configuration import check_fields
+from trpose_ros.people import Frame
+from trpose_ros.people import People
+from trpose_ros.people import TrackState
+from trpose_ros.people import with_visibility
+
+if TYPE_CHECKING:
+    from trpose_ros.estimators import Estimator
+    from trpose_ros.estimators.boxes import BoxSource
+    from trpose_ros.tracking import Tracker
+
+_FRAMES_KEPT = 128  # whose tracked boxes are remembered, for boxes that come late
+
+
+@dataclass(frozen=True)
+class PoseStageConfig:
+    """Where the boxes of people come from."""
+
+    boxes: str = field(
+        default='detector',
+        metadata={
+            'help': "source of boxes for people not tracked yet: 'detector', 'topic': another "
+            "node's, 'model': a SavedModel's own detector, or 'image': all of it, as a last resort"
+        },
+    )
+    detect_every_s: float = field(
+        default=0.5,
+        metadata={
+            'help': 'look for new people this often while others are tracked, s; '
+            "while nobody is tracked every frame is searched; boxes 'topic' are taken as they come",
+            'range': (0.0, 3600.0),
+        },
+    )
+    max_people: int = field(
+        default=4,
+        metadata={'help': 'at most this many people are estimated per frame', 'range': (1, 64)},
+    )
+    overlap: float = field(
+        default=0.5,
+        metadata={
+            'help': 'a found box is a tracked person when their intersection covers this share of '
+            'the smaller box',
+            'range': (0.0, 1.0),
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Validate the ranges."""
+        check_fields(self)
+
+
+class PoseStage:
+    """Frame to tracked people: boxes, estimator, tracker.
+
+    A box that is the whole image says nothing about where a person is, so the estimator runs
+    twice: the box of the second run is that of the joints of the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        estimator: Estimator,
+        box_source: BoxSource,
+        tracker: Tracker,
+        config: PoseStageConfig | None = None,
+        clock: Callable[[], float] | None = perf_counter,
+    ) -> None:
+        """Take the parts; ``clock`` (s) measures inference, None leaves the times unknown."""
+        self.estimator = estimator
+        self.config = config or PoseStageConfig()
+        self._box_source = box_source
+        self._tracker = tracker
+        self._clock = clock
+        self._last_ns: int | None = None
+        self._searched_ns: int | None = None
+        self._tracked: deque[tuple[int, np.ndarray]] = deque(maxlen=_FRAMES_KEPT)
+
+    def reset(self) -> None:
+        """Forget everybody."""
+        self._tracker.reset()
+        self._last_ns = None
+        self._searched_ns = None
+        self._tracked.clear()
+
+    def close(self) -> None:
+        """Free what the estimator holds."""
+        self.estimator.close()
+
+    def process(self, frame: Frame) -> People:
+        """Return everybody in the frame, with track ids.
+
+        Stamps may repeat; a stamp before the last one resets the stage first. Exceptions of the
+        estimator reach the caller, and the next frame goes on with the tracks as they were.
+        """
+        if self._last_ns is not None and frame.stamp_ns < self._last_ns:
+            self.reset()
+        self._last_ns = frame.stamp_ns
+        begin = self._now()
+        boxes = self._boxes(frame)
+        middle = self._now()
+        people = self.estimator.estimate(frame, boxes)
+        end = self._now()
+        people = self._tracker.update(with_visibility(people), frame.camera)
+        self._remember(people)
+        return people.replace(
+            provenance=dataclasses.replace(
+                people.provenance,
+                estimator=self.estimator.name,
+                weights_id=self.estimator.weights_id,
+                intrinsics_assumed=frame.camera.assumed,
+                preprocess_ms=(middle - begin) * 1e3,
+                inference_ms=(end - middle) * 1e3,
+            )
+        )
+
+    def _now(self) -> float:
+        return float('nan') if self._clock is None else self._clock()
+
+    def _boxes(self, frame: Frame) -> np.ndarray:
+        """Boxes of tracked people, then of new ones, (N, 4) float32."""
+        _, tracked = self._tracker.predict_boxes(frame.camera, frame.stamp_ns)
+        tracked = np.asarray(tracked, np.float32).reshape(-1, 4)[: self.config.max_people]
+        if not self._search_due(frame.stamp_ns, len(tracked)):
+            return tracked
+        self._searched_ns = frame.stamp_ns
+        found = np.asarray(self._box_source.boxes(frame), np.float32).reshape(-1, 5)
+        found = found[np.argsort(-found[:, 4], kind='stable')]
+        known = np.concatenate([tracked, self._tracked_at(frame.stamp_ns)])
+        new = [box for box in found[:, :4] if not self._is_tracked(box, known)]
+        new = new[: self.config.max_people - len(tracked)]
+        boxes = [self._refined(frame, box) for box in new]
+        return np.concatenate([tracked, np.array(boxes, np.float32).reshape(-1, 4)])
+
+    def _search_due(self, stamp_ns: int, tracked: int) -> bool:
+        if tracked == 0 or self._searched_ns is None:
+            return True
+        told = getattr(self._box_source, 'told', False)
+        waited_s = (stamp_ns - self._searched_ns) * 1e-9
+        due = told or waited_s >= self.config.detect_every_s
+        return tracked < self.config.max_people and due
+
+    def _remember(self, people: People) -> None:
+        """Keep the boxes around the bodies tracked in a frame, for boxes that come late."""
+        if getattr(self._box_source, 'told', False):
+            seen = people.track_states != TrackState.LOST
+            boxes = zip(people.joints_px[seen], people.boxes_px[seen], strict=True)
+            rows = [body_box(joints_px, box) for joints_px, box in boxes]
+            self._tracked.append((people.stamp_ns, np.array(rows, np.float32).reshape(-1, 4)))
+
+    def _tracked_at(self, now_ns: int) -> np.ndarray:
+        """Return the boxes (N, 4) tracked in the frame that the box source's last answer is of."""
+        stamp_ns = getattr(self._box_source, 'answer_ns', now_ns)
+        if stamp_ns == now_ns or not self._tracked:
+            return np.zeros((0, 4), np.float32)
+        return min(self._tracked, key=lambda entry: abs(entry[0] - stamp_ns))[1]
+
+    def _is_tracked(self, box: np.ndarray, tracked: np.ndarray) -> bool:
+        """Whether the box covers a tracked person: intersection over the smaller area."""
+        if len(tracked) == 0:
+            return False
+        low = np.maximum(box[:2], tracked[:, :2])
+        high = np.minimum(box[:2] + box[2:], tracked[:, :2] + tracked[:, 2:])
+        shared = np.clip(high - low, 0, None).prod(axis=1)
+        smaller = np.minimum(box[2:].prod(), tracked[:, 2:].prod(axis=1))
+        return bool((shared > self.config.overlap * np.maximum(smaller, 1e-6)).any())
+
+    def _refined(self, frame: Frame, box: np.ndarray) -> np.ndarray:
+        """Return the box around the joints found in a box that is the whole image."""
+        if box[2] < 0.98 * frame.camera.width or box[3] < 0.98 * frame.camera.height:
+            return box
+        people = self.estimator.estimate(frame, box[None])
+        if len(people) == 0:
+            return box
+        return body_box(people.joints_px[0], box)
+
+
+def body_box(joints_px: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+    """Box (4,) around (J, 2) joints with 10 % air on each side; ``fallback`` without joints."""
+    joints = joints_px[np.isfinite(joints_px).all(axis=1)]
+    if len(joints) < 2:
+        return fallback
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    air = 0.1 * np.maximum((high - low).max(), 1.0)
+    return np.concatenate([low - air, high - low + 2 * air]).astype(np.float32)
