@@ -16,13 +16,13 @@ from trpose_ros.estimators.heatmap2d import Heatmap2dConfig
 from trpose_ros.estimators.heatmap2d import decode
 from trpose_ros.estimators.heatmap2d import load_network
 from trpose_ros.training.cells import plane_target
+from trpose_ros.training.distributed import Share
 from trpose_ros.training.heatmap2d import _WHOLE
 from trpose_ros.training.heatmap2d import Heatmap2dTask
 from trpose_ros.training.heatmap2d import Heatmap2dTraining
 from trpose_ros.training.heatmap2d import WholePeople
 from trpose_ros.training.heatmap2d import evaluate
 from trpose_ros.training.heatmap2d import export
-from trpose_ros.training.images import Share
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 

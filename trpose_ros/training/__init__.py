@@ -11,6 +11,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 
+
+class TrainingError(RuntimeError):
+    """A run ended too early; the message says why, and what is left of it."""
+
+
 Trainer = Callable[[list[str] | None], None]
 TRAINERS: dict[str, Trainer] = {}
 

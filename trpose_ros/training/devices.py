@@ -7,17 +7,23 @@ import torch
 from trpose_ros.metrabs.inference import cpu_has_bfloat16
 from trpose_ros.metrabs.inference import pick_device
 
-__all__ = ['autocast', 'pick_device']
+__all__ = ['autocast', 'pick_device', 'uses_bfloat16']
+
+
+def uses_bfloat16(device: torch.device | str, precision: str = 'auto') -> bool:
+    """Say whether features are computed in bfloat16.
+
+    'auto' is bfloat16 where the device multiplies it itself; elsewhere it would be emulated and
+    slow, and everything stays in float32.
+    """
+    if precision != 'auto':
+        return precision == 'bfloat16'
+    if torch.device(device).type == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return cpu_has_bfloat16()
 
 
 def autocast(device: torch.device | str, precision: str = 'auto') -> torch.autocast:
-    """Return the context in which a network's features are computed.
-
-    'auto' is bfloat16 where the device multiplies it natively; elsewhere it would be emulated and
-    slow, and everything stays in float32.
-    """
-    device = torch.device(device)
-    if precision == 'auto':
-        has = torch.cuda.is_bf16_supported() if device.type == 'cuda' else cpu_has_bfloat16()
-        precision = 'bfloat16' if has else 'float32'
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16')
+    """Return the context in which a network's features are computed."""
+    enabled = uses_bfloat16(device, precision)
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)

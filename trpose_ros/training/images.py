@@ -27,6 +27,8 @@ from trpose_ros.data.sprites import SHARD
 from trpose_ros.data.sprites import SpriteSource
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.data.sprites import write_shard
+from trpose_ros.training.distributed import Share
+from trpose_ros.training.distributed import first_alone
 
 CREDIT = (
     'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '
@@ -54,18 +56,6 @@ def collect(crops: Sequence[Crop]) -> Batch:
         torch.from_numpy(np.stack([crop.joints_m for crop in crops])),
         torch.from_numpy(np.stack([crop.joints_px for crop in crops])),
     )
-
-
-@dataclass(frozen=True)
-class Share:
-    """The part of every batch that one of several processes takes."""
-
-    rank: int = 0
-    ranks: int = 1
-
-    def items(self, count: int) -> range:
-        """Return the numbers of this process's items of a batch of ``count``."""
-        return range(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
 
 
 class CropBatches(torch.utils.data.Dataset, ABC):
@@ -113,13 +103,18 @@ def held_out_batches(
 def open_sprites(folder: str | Path, split: str, shards: int) -> SpriteStore:
     """Render what is missing of the first ``shards`` shards of a split and open them."""
     folder = Path(folder)
+    with first_alone():
+        _render_missing(folder, split, shards)
+    return SpriteStore(folder, split)
+
+
+def _render_missing(folder: Path, split: str, shards: int) -> None:
     missing = [k for k in range(shards) if not (folder / split / f'{k:05d}.npz').exists()]
     source = SpriteSource(split) if missing else None
     for number in missing:
         assert source is not None
         write_shard(folder, split, 0, number, source)
         print(f'rendered {split} people {(number + 1) * SHARD}', flush=True)
-    return SpriteStore(folder, split)
 
 
 def half_precision(model: nn.Module) -> dict[str, np.ndarray]:

@@ -3,18 +3,21 @@
 A task gives a network, batches by step number and a loss; the loop does the rest. Because batch
 ``k`` depends on the seed and on ``k`` alone, and a checkpoint holds everything else, a run that was
 interrupted ends with the same numbers as one that was not. A step with a non-finite loss or
-gradient is left out and counted; many in a row end the run.
+gradient is left out and counted; many of them end the run.
+
+Started by torchrun, several processes share every batch (distributed.py).
 """
 
 from __future__ import annotations
 
 import copy
-import csv
+import dataclasses
 import math
 import os
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -24,8 +27,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from trpose_ros.configuration import check_fields
+from trpose_ros.training import TrainingError
+from trpose_ros.training import distributed
+from trpose_ros.training.devices import pick_device
+from trpose_ros.training.devices import uses_bfloat16
+from trpose_ros.training.logbook import Logbook
 
 _MOST_BAD_STEPS = 50
 
@@ -80,6 +89,18 @@ class LoopConfig:
     checkpoint_minutes: float = field(default=5.0, metadata={'range': (0.0, 1000.0)})
     log_every: int = field(default=50, metadata={'range': (1, 1_000_000)})
     seed: int = 0
+    device: str = field(
+        default='auto',
+        metadata={'help': "'auto' (CUDA when there is one), 'cpu', 'cuda', 'cuda:N'"},
+    )
+    precision: str = field(
+        default='auto',
+        metadata={
+            'help': 'of image networks; auto = bfloat16 where the device multiplies it itself',
+            'choices': ('auto', 'float32', 'bfloat16'),
+        },
+    )
+    tensorboard: bool = field(default=True, metadata={'help': 'log for it, where it is installed'})
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -87,7 +108,12 @@ class LoopConfig:
 
 
 class Task(Protocol):
-    """What is trained."""
+    """What is trained.
+
+    A task that composes its batches item by item may have an attribute ``share``; it is told there
+    which part of each batch it shall make. The batches of others are cut into parts. Batches are
+    moved to the device of the network.
+    """
 
     model: nn.Module
 
@@ -100,43 +126,138 @@ class Task(Protocol):
         ...
 
 
+class _Losses(nn.Module):
+    """The loss of a task as a module: DistributedDataParallel averages gradients of modules."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.model = task.model
+        self._task = task
+
+    def forward(self, batch: Any, step: int) -> dict[str, Tensor]:
+        return self._task.loss(batch, step)
+
+
 class TrainingLoop:
     """Runs a task, with its state in a folder."""
 
-    def __init__(self, task: Task, config: LoopConfig, folder: str | Path) -> None:
-        """Continue from ``folder`` when it holds a checkpoint, else start afresh."""
+    def __init__(
+        self,
+        task: Task,
+        config: LoopConfig,
+        folder: str | Path,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """Continue from ``folder`` when it holds a checkpoint, else start afresh.
+
+        ``facts``: what else belongs into run.json, such as the configuration of the task.
+        """
         self.task, self.config = task, config
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.device = distributed.local_device(pick_device(config.device))
+        self._share = distributed.share()
+        task.model.to(self.device)
         self.average = copy.deepcopy(task.model).requires_grad_(False)
         self.optimizer = _optimizer(task.model, config)
         self.step, self.seconds, self.bad_steps = 0, 0.0, 0
+        self._sums: dict[str, float] = {}  # of losses since the last line of the log
+        self._logged = 0  # the step of that line
+        if self._share.ranks > 1:  # dropout must not be the same in all of them
+            torch.manual_seed(config.seed * 1_000_003 + self._share.rank)
         if self._checkpoint.exists():
             self._load()
+        self._losses: nn.Module = _Losses(task)
+        self._shared = hasattr(task, 'share')
+        if self._shared:
+            task.share = self._share  # type: ignore[attr-defined]
+        if self._share.ranks > 1:
+            self._losses = DistributedDataParallel(self._losses)
+        silent = self._share.rank > 0
+        self.log = Logbook(self.folder, self.step, config.tensorboard, silent)
+        self.log.record(self._facts() | (facts or {}))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self._share.rank == 0
 
     def run(self, report: Callable[[TrainingLoop], object] | None = None) -> nn.Module:
-        """Train to the end and return the averaged network; ``report`` follows checkpoints."""
+        """Train to the end and return the averaged network; ``report`` follows checkpoints.
+
+        The averaged network is on the processor, in evaluation of ``report`` too; ``report`` is
+        called in the first process only.
+
+        Raises:
+            TrainingError: a checkpoint cannot be written, or a process that makes batches died.
+            FloatingPointError: too many steps without a finite loss.
+
+        """
         began, saved = time.monotonic() - self.seconds, time.monotonic()
-        sums: dict[str, float] = {}
-        logged = self.step
-        for batch in self.task.batches(self.step, self.config.steps):
-            if self.progress >= 1:
-                break
-            for name, value in self._train(batch).items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.step += 1
-            self.seconds = time.monotonic() - began
-            if self.step % self.config.log_every == 0:
-                count = self.step - logged
-                self._log({name: value / count for name, value in sums.items()})
-                sums, logged = {}, self.step
-            if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
-                self.save()
-                if report is not None:
-                    report(self)
-                saved = time.monotonic()
-        self.save()
+        with self.log:
+            for batch in self._batches():
+                if self.progress >= 1:
+                    break
+                for name, value in self._train(batch).items():
+                    self._sums[name] = self._sums.get(name, 0.0) + value
+                self.step += 1
+                late = time.monotonic() - saved > 60 * self.config.checkpoint_minutes
+                self.seconds, due = distributed.from_first([time.monotonic() - began, late])
+                self.log.follow(self.step, self.seconds, self.progress)
+                if self.step % self.config.log_every == 0:
+                    self._log()
+                if due:
+                    self.save()
+                    self._report(report)
+                    saved = time.monotonic()
+            self.save()
+        self.average.to('cpu')
         return self.average
+
+    def _log(self) -> None:
+        count = self.step - self._logged
+        means = {name: value / count for name, value in self._sums.items()}
+        self.log.log(self.step, self.seconds, self.progress, means)
+        self._sums, self._logged = {}, self.step
+
+    def _report(self, report: Callable[[TrainingLoop], object] | None) -> None:
+        if report is not None and self.is_first:
+            self.average.to('cpu')
+            report(self)
+            self.average.to(self.device)
+        distributed.wait()
+
+    def _batches(self) -> Iterator[Any]:
+        """Yield this process's part of the batches, on the device of the network."""
+        source = iter(self.task.batches(self.step, self.config.steps))
+        while True:
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if 'DataLoader worker' not in str(error):
+                    raise
+                raise TrainingError(
+                    f'a process that makes batches died before step {self.step} ({error}). Out of '
+                    'memory? Take fewer --workers. The same command goes on from the last '
+                    f'checkpoint in {self.folder}'
+                ) from error
+            if not self._shared:
+                batch = distributed.part_of(batch, self._share)
+            if self.device.type != 'cpu':
+                batch = distributed.map_tensors(batch, lambda t: t.to(self.device))
+            yield batch
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            'loop': dataclasses.asdict(self.config),
+            'first_step': self.step,
+            'torch': torch.__version__,
+            'device': str(self.device),
+            'bfloat16': uses_bfloat16(self.device, self.config.precision),
+            'processes': self._share.ranks,
+        }
 
     @property
     def progress(self) -> float:
@@ -152,11 +273,12 @@ class TrainingLoop:
         for group in self.optimizer.param_groups:
             group['lr'] = rate
         model.train()
-        losses = self.task.loss(batch, self.step)
+        losses = self._losses(batch, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses['total'].backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        if not torch.isfinite(losses['total'] + norm):
+        means = distributed.means(losses)
+        if not math.isfinite(means['total'] + float(norm)):
             self.bad_steps += 1
             if self.bad_steps > _MOST_BAD_STEPS:
                 raise FloatingPointError(
@@ -166,9 +288,7 @@ class TrainingLoop:
             return {}
         self.optimizer.step()
         self._follow()
-        return {name: float(value.detach()) for name, value in losses.items()} | {
-            'learning_rate': rate
-        }
+        return means | {'learning_rate': rate}
 
     def _rate(self) -> float:
         config = self.config
@@ -191,47 +311,60 @@ class TrainingLoop:
             else:
                 mean.copy_(now)
 
-    def _log(self, means: dict[str, float]) -> None:
-        path = self.folder / 'log.csv'
-        row = {'step': self.step, 'seconds': round(self.seconds, 1)}
-        row |= {name: round(value, 6) for name, value in means.items()}
-        fresh = not path.exists()
-        with open(path, 'a', newline='', encoding='utf-8') as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-        left = self.seconds * (1 - self.progress) / max(self.progress, 1e-6)
-        text = ' '.join(f'{name} {value:.4g}' for name, value in means.items())
-        print(f'step {self.step}: {text}; {left / 60:.0f} min to go', flush=True)
-
     @property
     def _checkpoint(self) -> Path:
         return self.folder / 'checkpoint.pt'
 
     def save(self) -> None:
-        """Write the checkpoint (to a temporary name, then renamed)."""
+        """Write the checkpoint (to a temporary name, then renamed).
+
+        Raises TrainingError when it cannot be written; the one before stays as it is.
+        """
+        random = [torch.stack(distributed.gathered(torch.get_rng_state()))]
+        if self.device.type == 'cuda':
+            random.append(torch.cuda.get_rng_state(self.device))
+        if not self.is_first:
+            return
         state = {
             'step': self.step,
             'seconds': self.seconds,
             'bad_steps': self.bad_steps,
+            'sums': self._sums,
+            'logged': self._logged,
             'model': self.task.model.state_dict(),
             'average': self.average.state_dict(),
             'optimizer': self.optimizer.state_dict(),
-            'random': torch.get_rng_state(),
+            'random': random,
         }
         partial = self._checkpoint.with_suffix('.part')
-        torch.save(state, partial)
-        os.replace(partial, self._checkpoint)
+        try:
+            with partial.open('wb') as stream:
+                torch.save(state, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, self._checkpoint)
+        except (OSError, RuntimeError) as error:
+            left = 'the one before is kept' if self._checkpoint.exists() else 'there is none before'
+            raise TrainingError(
+                f'the checkpoint of step {self.step} cannot be written to {self._checkpoint} '
+                f'({error}); {left}. Free some space and give the same command again'
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _load(self) -> None:
-        state = torch.load(self._checkpoint, weights_only=True)
+        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
         self.step, self.seconds = state['step'], state['seconds']
         self.bad_steps = state['bad_steps']
+        self._sums, self._logged = state['sums'], state['logged']
         self.task.model.load_state_dict(state['model'])
         self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
-        torch.set_rng_state(state['random'])
+        ranks = state['random'][0].cpu()
+        if len(ranks) == self._share.ranks:  # with another number of processes the draws differ
+            torch.set_rng_state(ranks[self._share.rank].clone())  # a view crashes it
+        if len(state['random']) > 1 and self.device.type == 'cuda':
+            torch.cuda.set_rng_state(state['random'][1].cpu(), self.device)
 
 
 def _optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
