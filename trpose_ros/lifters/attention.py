@@ -102,12 +102,16 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, wanted: Wanted = None) -> Tensor:
         """Mix (B, N, C); ``wanted`` tokens only, which attend to all."""
         if wanted is None:
-            q, k, v = self.qkv(x).chunk(3, dim=2)
-            return self.drop(self.proj(attend(q, k, v, self.heads)))
+            return self.mix(self.qkv(x))
         maps = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
         query, key, value = maps
         q = linear(pick(x, wanted), *query)
         return self.proj(attend_wanted(q, x, x, key, value, self.heads))
+
+    def mix(self, qkv: Tensor) -> Tensor:
+        """Mix by given queries, keys and values, (B, N, 3 C) to (B, N, C)."""
+        q, k, v = qkv.chunk(3, dim=2)
+        return self.drop(self.proj(attend(q, k, v, self.heads)))
 
 
 class Mlp(nn.Module):
@@ -143,7 +147,11 @@ class PreNormBlock(nn.Module):
         self.mlp = Mlp(channels, hidden, dropout)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, wanted: Wanted = None) -> Tensor:
-        """Map (B, N, C) to (B, N, C), or to the wanted tokens only."""
-        x = pick(x, wanted) + self.drop_path(self.attn(self.norm1(x), wanted))
+    def forward(self, x: Tensor, wanted: Wanted = None, qkv: Tensor | None = None) -> Tensor:
+        """Map (B, N, C) to (B, N, C), or to the wanted tokens only.
+
+        A stream that has kept queries, keys and values of all tokens gives them in ``qkv``.
+        """
+        mixed = self.attn(self.norm1(x), wanted) if qkv is None else self.attn.mix(qkv)
+        x = pick(x, wanted) + self.drop_path(mixed)
         return x + self.drop_path(self.mlp(self.norm2(x)))

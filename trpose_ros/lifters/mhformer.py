@@ -10,6 +10,7 @@ self-attention refine the hypotheses one by one (SHR), a last block of cross att
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from trpose_ros.lifters.attention import pick
 from trpose_ros.lifters.precision import Linear
 
 _JOINTS = 17
-_BRANCHES = (1, 2, 3)
+BRANCHES = (1, 2, 3)
 _FRAME_HEADS = 9  # of the encoders whose features are frames
 _NORMED_UP_TO = 27  # frames; longer windows are embedded without batch norm
 _HEADS = 8
@@ -62,11 +63,11 @@ class MHFormer(nn.Module):
         super().__init__()
         self.config = config
         frames, c = config.frames, config.channels
-        for k in _BRANCHES:
+        for k in BRANCHES:
             self.add_module(f'norm_{k}', nn.LayerNorm(frames, eps=1e-5))
-        for k in _BRANCHES:
+        for k in BRANCHES:
             self.add_module(f'Transformer_encoder_{k}', _FrameEncoder(frames))
-        for k in _BRANCHES:
+        for k in BRANCHES:
             self.add_module(f'embedding_{k}', _embedding(frames, c))
         self.Transformer_hypothesis = _Hypotheses(config)
         self.regression = nn.Sequential(
@@ -90,17 +91,35 @@ class MHFormer(nn.Module):
                 f'this MHFormer takes (B, {self.config.frames}, {_JOINTS}, 2), got '
                 f'{tuple(joints.shape)}'
             )
+        return self.refine(self.place(self.generate(joints)), wanted)
+
+    def generate(self, joints: Tensor) -> list[Tensor]:
+        """Return three hypotheses (B, 34, frames) of joints (B, frames, 17, 2)."""
         x = joints.flatten(2).transpose(1, 2)  # (B, 34, F)
         hypotheses = []
-        for k in _BRANCHES:
+        for k in BRANCHES:
             encoder = self.get_submodule(f'Transformer_encoder_{k}')
             x = x + encoder(self.get_submodule(f'norm_{k}')(x))
             hypotheses.append(x)
-        for i, k in enumerate(_BRANCHES):
-            embedded = self.get_submodule(f'embedding_{k}')(hypotheses[i])
-            hypotheses[i] = embedded.transpose(1, 2)  # (B, F, C)
-        h = self.Transformer_hypothesis(hypotheses, wanted)
-        return self.regression(h.transpose(1, 2)).transpose(1, 2).unflatten(2, (_JOINTS, 3))
+        return hypotheses
+
+    def place(self, hypotheses: list[Tensor]) -> list[Tensor]:
+        """Embed the frames of three hypotheses and add their positions: three (B, frames, C)."""
+        return self.Transformer_hypothesis.place(
+            [
+                self.get_submodule(f'embedding_{k}')(x).transpose(1, 2)
+                for k, x in zip(BRANCHES, hypotheses, strict=True)
+            ]
+        )
+
+    def refine(self, h: list[Tensor], wanted: Wanted, qkv: list[Tensor] | None = None) -> Tensor:
+        """Map three placed hypotheses (B, frames, C) to (B, wanted frames, 17, 3).
+
+        ``qkv``, three (B, frames, 3 C), are queries, keys and values of the first block of
+        self-attention, where they are known.
+        """
+        x = self.Transformer_hypothesis(h, wanted, qkv)
+        return self.regression(x.transpose(1, 2)).transpose(1, 2).unflatten(2, (_JOINTS, 3))
 
 
 def _embedding(frames: int, channels: int) -> nn.Module:
@@ -156,20 +175,24 @@ class _Refining(nn.Module):
     def __init__(self, config: MHFormerConfig, drop_path: float) -> None:
         super().__init__()
         c = config.channels
-        for k in _BRANCHES:
+        for k in BRANCHES:
             self.add_module(f'norm1_{k}', nn.LayerNorm(c, eps=1e-6))
-        for k in _BRANCHES:
+        for k in BRANCHES:
             self.add_module(f'attn_{k}', SelfAttention(c, _HEADS, _DROPOUT))
         self.norm2 = nn.LayerNorm(3 * c, eps=1e-6)
         self.mlp = Mlp(3 * c, config.hidden, _DROPOUT)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, h: list[Tensor]) -> list[Tensor]:
-        """Map three (B, F, C) to three (B, F, C)."""
+    def forward(self, h: list[Tensor], qkv: list[Tensor] | None = None) -> list[Tensor]:
+        """Map three (B, F, C) to three (B, F, C); ``qkv``: see ``MHFormer.refine``."""
         h = list(h)
-        for i, k in enumerate(_BRANCHES):
-            normed = self.get_submodule(f'norm1_{k}')(h[i])
-            h[i] = h[i] + self.drop_path(self.get_submodule(f'attn_{k}')(normed))
+        for i, k in enumerate(BRANCHES):
+            attention: Any = self.get_submodule(f'attn_{k}')
+            if qkv is None:
+                mixed = attention(self.get_submodule(f'norm1_{k}')(h[i]))
+            else:
+                mixed = attention.mix(qkv[i])
+            h[i] = h[i] + self.drop_path(mixed)
         joined = torch.cat(h, dim=2)
         joined = joined + self.drop_path(self.mlp(self.norm2(joined)))
         return list(joined.chunk(3, dim=2))
@@ -184,10 +207,10 @@ class _Crossing(nn.Module):
     def __init__(self, config: MHFormerConfig, drop_path: float) -> None:
         super().__init__()
         c = config.channels
-        for k in _BRANCHES:
+        for k in BRANCHES:
             for part in (1, 2, 3):
                 self.add_module(f'norm3_{k}{part}', nn.LayerNorm(c, eps=1e-6))
-        for k in _BRANCHES:
+        for k in BRANCHES:
             self.add_module(f'attn_{k}', _CrossAttention(c))
         self.norm2 = nn.LayerNorm(3 * c, eps=1e-6)
         self.mlp = Mlp(3 * c, config.hidden, _DROPOUT)
@@ -215,7 +238,7 @@ class _Hypotheses(nn.Module):
 
     def __init__(self, config: MHFormerConfig) -> None:
         super().__init__()
-        for k in _BRANCHES:
+        for k in BRANCHES:
             embedding = nn.Parameter(torch.zeros(1, config.frames, config.channels))
             self.register_parameter(f'pos_embed_{k}', embedding)
         self.drop = nn.Dropout(_DROPOUT)
@@ -224,12 +247,15 @@ class _Hypotheses(nn.Module):
         self.CHI_blocks = nn.ModuleList([_Crossing(config, rates[-1])])
         self.norm = nn.LayerNorm(3 * config.channels, eps=1e-6)
 
-    def forward(self, h: list[Tensor], wanted: Wanted) -> Tensor:
-        """Map three (B, F, C) to (B, wanted frames, 3 C)."""
-        h = [
+    def place(self, h: list[Tensor]) -> list[Tensor]:
+        """Add the positions to three (B, F, C)."""
+        return [
             self.drop(x + self.get_parameter(f'pos_embed_{k}'))
-            for k, x in zip(_BRANCHES, h, strict=True)
+            for k, x in zip(BRANCHES, h, strict=True)
         ]
-        for block in self.SHR_blocks:
-            h = block(h)
+
+    def forward(self, h: list[Tensor], wanted: Wanted, qkv: list[Tensor] | None = None) -> Tensor:
+        """Map three placed (B, F, C) to (B, wanted frames, 3 C)."""
+        for i, block in enumerate(self.SHR_blocks):
+            h = block(h, qkv if i == 0 else None)
         return self.norm(self.CHI_blocks[0](h, wanted))

@@ -91,16 +91,27 @@ class MixSTE(nn.Module):
 
         With ``wanted`` the last temporal block and the head compute those frames only.
         """
-        batch = len(x)
+        return self.lift_placed(self.placed(x.transpose(1, 2)), wanted)
+
+    def placed(self, x: Tensor) -> Tensor:
+        """Add the positions of their frames to tokens (B, 17, frames, C): (B J, frames, C)."""
+        return x.flatten(0, 1) + self.Temporal_pos_embed
+
+    def lift_placed(self, x: Tensor, wanted: Wanted = None, qkv: Tensor | None = None) -> Tensor:
+        """Map placed windows (B J, frames, C) to (B, wanted frames, 17, 3).
+
+        ``qkv`` (B J, frames, 3 C) are the first temporal block's queries, keys and values, where
+        they are known; that block must not be the last.
+        """
+        batch = len(x) // _JOINTS
         # Temporal blocks see (B J, F, C), spatial ones (B F, J, C).
-        x = x.transpose(1, 2).flatten(0, 1) + self.Temporal_pos_embed
         for i in range(self.config.depth):
             if i > 0:
                 x = x.unflatten(0, (batch, _JOINTS)).transpose(1, 2).flatten(0, 1)
                 x = self._spatial(i, x)
                 x = x.unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 1)
-            last = i == self.config.depth - 1
-            x = self.Temporal_norm(self.TTEblocks[i](x, wanted if last else None))
+            only = wanted if i == self.config.depth - 1 else None
+            x = self.Temporal_norm(self.TTEblocks[i](x, only, qkv if i == 0 else None))
         return self.head(x).unflatten(0, (batch, _JOINTS)).transpose(1, 2)
 
     def _spatial(self, index: int, x: Tensor) -> Tensor:

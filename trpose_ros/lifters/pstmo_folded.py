@@ -2,9 +2,10 @@
 
 Everything that is fixed after training is folded ahead of time: batch norms into the maps beside
 them, the gains and offsets of the layer norms into the maps behind them, three maps for queries,
-keys and values into one. Convolutions become matrix products; the strided one gathers the three
-tokens that each of its outputs sees and leaves out those that none sees. The training head is
-dropped. In double precision the result equals ``PSTMO`` to rounding.
+keys and values into one, and the first layer's are kept with the frame (normed_sum.py).
+Convolutions become matrix products; the strided one gathers the three tokens that each of its
+outputs sees and leaves out those that none sees. The training head is dropped. In double precision
+the result equals ``PSTMO`` to rounding.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from trpose_ros.lifters.attention import Map
 from trpose_ros.lifters.attention import attend
+from trpose_ros.lifters.normed_sum import NormedSumMap
 from trpose_ros.lifters.precision import HALF
 from trpose_ros.lifters.precision import linear
 from trpose_ros.lifters.pstmo import PSTMO
@@ -24,10 +26,16 @@ from trpose_ros.lifters.pstmo import PSTMO
 _HEADS = 8
 
 
+def joined(maps: list[Any]) -> Map:
+    """Return maps of the same input as one."""
+    weight = torch.cat([one.weight.flatten(1) for one in maps])
+    return weight, torch.cat([one.bias for one in maps])
+
+
 def behind_norm(norm: Any, maps: list[Any]) -> Map:
     """Join maps that follow a layer norm, with its gain and offset folded in."""
-    weight = torch.cat([one.weight.flatten(1) for one in maps])
-    bias = torch.cat([one.bias for one in maps]) + weight @ norm.b_2
+    weight, bias = joined(maps)
+    bias = bias + weight @ norm.b_2
     return (weight * norm.a_2).contiguous(), bias
 
 
@@ -44,8 +52,13 @@ def with_batch_norm(conv: Any, norm: Any, before: bool = False) -> Map:
 def normalised(x: Tensor) -> Tensor:
     """Return the last axis with mean 0, by its unbiased standard deviation plus 1e-6."""
     centred = x - x.mean(dim=-1, keepdim=True)
-    deviation = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-    return centred / (deviation * (x.shape[-1] - 1) ** -0.5 + 1e-6)
+    return centred / spread(centred)
+
+
+def spread(centred: Tensor) -> Tensor:
+    """Return the unbiased standard deviation of (..., C) with mean 0, plus 1e-6: (..., 1)."""
+    length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    return length * (centred.shape[-1] - 1) ** -0.5 + 1e-6
 
 
 class _FoldedLayer:
@@ -66,8 +79,10 @@ class _FoldedLayer:
                 weight, bias = getattr(self, name)
                 setattr(self, name, (weight.to(HALF), bias))
 
-    def __call__(self, x: Tensor) -> Tensor:
-        q, k, v = linear(normalised(x), *self._qkv).chunk(3, dim=2)
+    def __call__(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
+        if qkv is None:
+            qkv = linear(normalised(x), *self._qkv)
+        q, k, v = qkv.chunk(3, dim=2)
         x = x + linear(attend(q, k, v, _HEADS), *self._mix)
         if not self.stride:
             return x + linear(F.relu(linear(normalised(x), *self._in)), *self._out)
@@ -102,6 +117,16 @@ class FoldedPSTMO:
         self._leave: Map = (encoder.fc_2.weight[:, :, 0].contiguous(), encoder.fc_2.bias)
         self.positions = model.Transformer.pos_embedding
         layers: Any = model.Transformer.model.layers
+        first = layers[0].sublayer[0].norm
+        weight, bias = joined(list(layers[0].self_attn.linears[:3]))
+        self._first = NormedSumMap(
+            weight,
+            bias,
+            gain=first.a_2,
+            offset=first.b_2,
+            positions=self.positions[0],
+            dtype=HALF if half else None,
+        )
         self._vanilla = [_FoldedLayer(one, half=half) for one in layers]
         reduce: Any = model.Transformer_reduce
         self._strided = [
@@ -115,18 +140,22 @@ class FoldedPSTMO:
         self._head = with_batch_norm(head[1], head[0], before=True)
 
     def embed(self, joints: Tensor) -> Tensor:
-        """Map each frame by itself, (B, T, 17, 2) to (B, T, C)."""
+        """Map each frame by itself, (B, T, 17, 2) to (B, T, 4 C)."""
         x = F.leaky_relu(linear(joints.flatten(2), *self._enter), 0.2)
         y = x
         for one in self._wide:
             y = F.leaky_relu(linear(y, *one), 0.2)
-        return linear(x + y, *self._leave)
+        x = linear(x + y, *self._leave)
+        return torch.cat([x, self._first.share(x)], dim=2)
 
     def lift(self, x: Tensor) -> Tensor:
-        """Map embedded windows (B, frames, C) to (B, 1, 17, 3)."""
+        """Map embedded windows (B, frames, 4 C) to (B, 1, 17, 3)."""
+        channels = self.positions.shape[2]
+        x, shares = x.split([channels, 3 * channels], dim=2)
         x = x + self.positions
-        for layer in self._vanilla:
-            x = layer(x)
+        qkv = self._first(shares, spread(x - x.mean(dim=2, keepdim=True)).reciprocal())
+        for i, layer in enumerate(self._vanilla):
+            x = layer(x, qkv if i == 0 else None)
         for i, layer in enumerate(self._strided):
             if i < len(self._strided_positions):
                 x = x + self._strided_positions[i][:, : x.shape[1]]

@@ -5,7 +5,8 @@ of them, so a shift by one frame changes everything behind: the window has to be
 each result. What can be saved exactly is saved:
 
 * whatever depends on one frame alone is computed once and kept: P-STMO's per-frame encoder,
-  MixSTE's embedding with its first spatial block;
+  MixSTE's embedding with its first spatial block, and what the frame contributes to the queries,
+  keys and values of the first block over time (normed_sum.py);
 * the last block and the head compute the frames that are asked for and no others; training heads
   are left out;
 * with a hop of h frames the sequence-to-sequence networks run once per h frames for the poses of
@@ -26,7 +27,10 @@ import torch
 from torch import Tensor
 
 from trpose_ros.lifters.mhformer import MHFormer
+from trpose_ros.lifters.mhformer_folded import FoldedMHFormer
+from trpose_ros.lifters.mhformer_folded import can_fold
 from trpose_ros.lifters.mixste import MixSTE
+from trpose_ros.lifters.mixste_folded import FoldedMixSTE
 from trpose_ros.lifters.pstmo import PSTMO
 from trpose_ros.lifters.pstmo_folded import FoldedPSTMO
 
@@ -133,9 +137,10 @@ def mixste_core(model: MixSTE, look_ahead: int | None = None) -> WindowCore:
     frames = model.config.frames
     ahead = 0 if look_ahead is None else look_ahead
     check_look_ahead(ahead, frames - 1, f'{frames}-frame MixSTE')
+    folded = FoldedMixSTE(model) if model.config.depth > 1 else model
     return WindowCore(
-        model.embed,
-        model.lift,
+        folded.embed,
+        folded.lift,
         offsets=sequence_offsets(frames),
         output=frames - 1 - ahead,
         look_ahead=ahead,
@@ -151,7 +156,7 @@ def mhformer_core(model: MHFormer, look_ahead: int | None = None) -> WindowCore:
     check_look_ahead(ahead, frames - 1, f'{frames}-frame MHFormer')
     return WindowCore(
         lambda joints: joints,
-        model,
+        FoldedMHFormer(model) if can_fold(model) else model,
         offsets=sequence_offsets(frames),
         output=frames - 1 - ahead,
         look_ahead=ahead,
