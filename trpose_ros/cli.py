@@ -84,8 +84,15 @@ def replay(
     bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
     max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
     identity: Annotated[
-        str, typer.Option(help="'dataset|subject|action|camera': part of the occlusion's seed")
-    ] = 'live|none|none|none',
+        str,
+        typer.Option(
+            help="'dataset|subject|action|camera': part of the occlusion's seed; by default "
+            'that of the recording'
+        ),
+    ] = '',
+    report: Annotated[
+        bool, typer.Option('--report', help='replay without occlusion, too; write tables, report')
+    ] = False,
 ) -> None:
     """Process every frame of a recording or video; write bag, video and metrics."""
     with _Friendly():
@@ -93,13 +100,26 @@ def replay(
         from trpose_ros.replay import replay as run_replay
         from trpose_ros.sources import open_source
 
-        config = _pipeline_config(locals())
-        opened = open_source(source, _source_options(locals()))
+        config, where = _pipeline_config(locals()), _source_options(locals())
+        opened = open_source(source, where)
+        identity = identity or opened.identity
         options = ReplayOptions(bag=bag, video=video, max_frames=max_frames, identity=identity)
         bar = _Bar(f'replay of {opened.name}')
         with bar:
-            result = run_replay(opened, out, config, options, progress=bar.update)
+            if report:
+                from trpose_ros.replay_report import replay_and_report
+
+                opened.close()
+                result, rows = replay_and_report(
+                    source, out, config, options, where, progress=bar.update
+                )
+            else:
+                result = run_replay(opened, out, config, options, progress=bar.update)
         _report_replay(result, out)
+        if report:
+            from trpose_ros.evaluation.passes import summary
+
+            typer.echo('\n'.join(summary(rows)))
         if result.frames == 0:
             raise typer.Exit(1)
 
@@ -177,17 +197,9 @@ def parity(
 def train(context: typer.Context) -> None:
     """Train a network: NAME OPTIONS; without a name, list what can be trained."""
     with _Friendly():
-        from trpose_ros.training import load_trainers
+        from trpose_ros.training.run import run as run_trainer
 
-        trainers = load_trainers()
-        if not context.args or context.args[0].startswith('-'):
-            typer.echo('Usage: trpose train NAME [OPTIONS]; NAME --help shows the options')
-            typer.echo(f'names: {", ".join(sorted(trainers))}')
-            return
-        name, *arguments = context.args
-        if name not in trainers:
-            raise ValueError(f'unknown network {name!r}; known are {", ".join(sorted(trainers))}')
-        trainers[name](arguments)
+        run_trainer(context.args)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
@@ -255,7 +267,8 @@ def _expected(error: Exception) -> bool:
     from trpose_ros.weights import WeightsError
 
     kinds = (ValueError, OSError, BagError, SourceError, VideoError, WeightsError)
-    return isinstance(error, kinds) or type(error).__name__ == 'DemoError'
+    others = ('DemoError', 'TrainingError', 'FloatingPointError')
+    return isinstance(error, kinds) or type(error).__name__ in others
 
 
 def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:

@@ -21,6 +21,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from trpose_ros.bag_messages import MessageMaker
 from trpose_ros.bags import BagWriter
 from trpose_ros.figures import Figure
@@ -56,11 +58,15 @@ class ReplayOptions:
     video: bool = True
     max_frames: int = 0  # 0: all
     identity: str = 'live|none|none|none'  # part of the seed of the occlusions
+    keep: bool = False  # also keep results without truth, and what was hidden
 
 
 @dataclass
 class ReplayResult:
-    """What came out of a replay; people by stamp (ns), kept where there is a truth to compare."""
+    """What came out of a replay; people by stamp (ns), kept where there is a truth to compare.
+
+    With ``ReplayOptions.keep`` all are kept, and ``hidden_px`` (R, 4) for each frame.
+    """
 
     frames: int = 0
     skipped: int = 0  # frames that made a stage fail
@@ -70,6 +76,7 @@ class ReplayResult:
     people: dict[int, People] = field(default_factory=dict)
     lifted: dict[int, People] = field(default_factory=dict)
     truth: dict[int, People] = field(default_factory=dict)
+    hidden_px: dict[int, np.ndarray] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     stage_s: dict[str, float] = field(default_factory=dict)  # seconds spent, by stage
 
@@ -163,6 +170,8 @@ def _process(
         result.frames += 1
         if entry.truth is not None:
             result.truth[entry.frame.stamp_ns] = entry.truth
+        if options.keep:
+            result.hidden_px[entry.frame.stamp_ns] = np.zeros((0, 4))
         begin = perf_counter()
         try:
             outcome = pipeline.process(entry.frame, entry.reference_box_px)
@@ -175,26 +184,30 @@ def _process(
         finally:
             spent['pipeline'] += perf_counter() - begin
         begin = perf_counter()
+        if options.keep and outcome.occlusion is not None:
+            result.hidden_px[entry.frame.stamp_ns] = outcome.occlusion.rectangles_px
         result.frames_with_people += len(outcome.people) > 0
-        if entry.truth is not None:
+        if entry.truth is not None or options.keep:
             result.people[outcome.people.stamp_ns] = outcome.people
         writers.add(entry, outcome)
-        _keep(result, writers, outcome.lifted)
+        _keep(result, writers, outcome.lifted, options.keep)
         spent['write'] += perf_counter() - begin
         if progress is not None:
             progress(result.frames, source.total)
     begin = perf_counter()
-    _keep(result, writers, tuple(pipeline.flush()))
+    _keep(result, writers, tuple(pipeline.flush()), options.keep)
     spent['write'] += perf_counter() - begin
     if result.frames == 0:
         result.problems.append('no image could be read')
 
 
-def _keep(result: ReplayResult, writers: _Writers, lifted: tuple[People, ...]) -> None:
+def _keep(
+    result: ReplayResult, writers: _Writers, lifted: tuple[People, ...], everything: bool
+) -> None:
     for people in lifted:
         result.skeletons += len(people)
         result.provenance = people.provenance
-        if people.stamp_ns in result.truth:
+        if everything or people.stamp_ns in result.truth:
             result.lifted[people.stamp_ns] = people
         writers.add_lifted(people)
 

@@ -44,6 +44,7 @@ class Source(Protocol):
     """A stream of frames; a context manager."""
 
     name: str
+    identity: str  # 'dataset|subject|action|camera': part of the seed of occlusions
     total: int  # frames to come, 0 unknown
     rate_hz: float  # 0 unknown
     problems: list[str]
@@ -86,6 +87,7 @@ class VideoSource:
 
     def __init__(self, path: str | Path, options: SourceOptions) -> None:
         self.name = Path(path).name
+        self.identity = _identity('video', path, 'none')
         self.problems: list[str] = []
         self._video = VideoReader(path)
         self._fov_deg = options.fov_deg
@@ -114,6 +116,7 @@ class BagSource:
         self._bag = BagReader(path)
         try:
             self.image_topic = _image_topic(self._bag.topics, options.image_topic)
+            self.identity = _identity('bag', path, self.image_topic)
             self.info_topic = _info_topic(
                 self._bag.topics, self.image_topic, options.camera_info_topic
             )
@@ -134,8 +137,13 @@ class BagSource:
         self._bag.close()
 
     def frames(self) -> Iterator[SourceFrame]:
-        """Yield the frames in the order of recording."""
+        """Yield the frames in the order of recording.
+
+        A frame without ground truth has the reference box of the last one before it that has, the
+        first frames that of the first.
+        """
         camera = self._first_camera
+        box = next(iter(self.reference_boxes.values()), None)
         wanted = [self.image_topic] + ([self.info_topic] if self.info_topic else [])
         bad = 0
         for entry in self._bag.messages(wanted):
@@ -156,7 +164,8 @@ class BagSource:
             frame = Frame(
                 image, stamp_ns, self._fitting(camera, image), entry.message.header.frame_id
             )
-            yield SourceFrame(frame, self.truth.get(stamp_ns), self.reference_boxes.get(stamp_ns))
+            box = self.reference_boxes.get(stamp_ns, box)
+            yield SourceFrame(frame, self.truth.get(stamp_ns), box)
         if bad > 1:
             self.problems.append(f'{self.image_topic}: {bad} images in all cannot be decoded')
 
@@ -223,6 +232,10 @@ def reference_boxes_by_stamp(truth: dict[int, People]) -> dict[int, np.ndarray]:
     boxes = reference_boxes(np.stack([truth[s].joints_px[0] for s in stamps]))
     boxes = boxes.astype(np.float32)  # as a message carries them: live and replay agree exactly
     return dict(zip(stamps, boxes, strict=True))
+
+
+def _identity(dataset: str, path: str | Path, action: str) -> str:
+    return '|'.join(word.replace('|', '_') for word in (dataset, Path(path).stem, action, '0'))
 
 
 def _image_topic(topics: dict[str, str], wanted: str | None) -> str:

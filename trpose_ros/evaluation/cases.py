@@ -12,6 +12,8 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -27,19 +29,24 @@ from trpose_ros.evaluation.conditions import SkeletonCondition
 from trpose_ros.evaluation.estimation import TRACKS
 from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.estimation import cached_pass
-from trpose_ros.evaluation.join import Joined
 from trpose_ros.evaluation.join import join
 from trpose_ros.evaluation.measures import joint_means
 from trpose_ros.evaluation.measures import measure
+from trpose_ros.evaluation.rows import as_reference
+from trpose_ros.evaluation.rows import facts
+from trpose_ros.evaluation.rows import hidden_of
+from trpose_ros.evaluation.rows import look_ahead_of
+from trpose_ros.evaluation.rows import times_of
+from trpose_ros.evaluation.scenes import Scene
+from trpose_ros.evaluation.showcase import is_shown
+from trpose_ros.evaluation.showcase import scene_of
 from trpose_ros.evaluation.truth_source import TRUTH_2D
 from trpose_ros.evaluation.truth_source import presentation_of
 from trpose_ros.evaluation.truth_source import truth_pass
 from trpose_ros.fusion import Fusion
 from trpose_ros.fusion import FusionConfig
 from trpose_ros.lift_stage import LiftStage
-from trpose_ros.occlusion import joints_in
 from trpose_ros.people import People
-from trpose_ros.people import TrackState
 from trpose_ros.pipeline import PipelineConfig
 from trpose_ros.pipeline import PoseStageConfig
 
@@ -105,6 +112,9 @@ class EvaluationConfig:
     boxes: str = 'detector'
     threads: int = 0
     cache: Path | None = None  # folder of estimator passes; None keeps none
+    # lifters of one estimator, where they are not those of all
+    pairs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shown_clip: str = ''  # identity of the clip whose scenes are kept for the report
     # further ones by name, beside those that the registries know
     factories: dict[str, Callable[[], Estimator]] = field(default_factory=dict)
     stages: dict[str, Callable[[], LiftStage]] = field(default_factory=dict)
@@ -118,9 +128,14 @@ class EvaluationConfig:
         for name in self.estimators:
             if name.partition(':')[0] == TRUTH_2D:
                 presentation_of(name)
-        for text in self.lifters:
-            if text not in self.stages:
-                LifterSpec.parse(text)
+        for name in self.estimators:
+            for text in self.lifters_of(name):
+                if text not in self.stages:
+                    LifterSpec.parse(text)
+
+    def lifters_of(self, estimator: str) -> tuple[str, ...]:
+        """Return the lifters that work on an estimator's 2D."""
+        return self.pairs.get(estimator, self.lifters)
 
     def lift_stage(self, text: str) -> LiftStage:
         """Make a fresh lift stage."""
@@ -183,6 +198,7 @@ class Outcome:
     seconds: float
     cached: bool = False
     error: str = ''
+    scene: Scene | None = None  # of the clip that is shown in the report
 
 
 class CaseRunner:
@@ -208,8 +224,8 @@ class CaseRunner:
         begin, error = time.perf_counter(), ''
         for _ in range(_ATTEMPTS):
             try:
-                rows, cached = self.run(case)
-                return Outcome(rows, time.perf_counter() - begin, cached)
+                done = self.run(case)
+                return dataclasses.replace(done, seconds=time.perf_counter() - begin)
             except Exception as problem:
                 # whatever a model or a file does, the other cases are worth having
                 error = f'{type(problem).__name__}: {problem}'
@@ -244,31 +260,37 @@ class CaseRunner:
         assert self._estimator is not None
         return getattr(self._estimator[1], 'metric_3d', True)
 
-    def run(self, case: Case) -> tuple[list[dict[str, Any]], bool]:
-        """Return the rows of a case, and whether the estimator pass came from the cache."""
+    def run(self, case: Case) -> Outcome:
+        """Return the rows of a case; whatever goes wrong is raised."""
         seen, cached = self._pass(case)
-        rows = []
-        for lifter in self.config.lifters:
+        rows, first = [], {}
+        for lifter in self.config.lifters_of(case.estimator):
             if lifter == 'none' and not self._is_metric(case):
                 continue  # 2D alone is no skeleton
             lifted, lift_ms = self._lift(lifter, seen)
             truth = case.clip.truth or self._unoccluded(case, lifter, lifted)
             clean = self._clean_means(case, lifter)
             joined = join(lifted, truth)
+            times = times_of(seen.frame_ms, 'estimator') | times_of(lift_ms, 'lifter')
             for person in joined.persons:
                 row = facts(
                     case.clip.identity, case.condition, case.clip.fps, case.estimator, lifter
                 )
                 row['person'], row['track'] = person.person, self.config.track
                 row['reference'] = 'truth' if case.clip.truth else 'unoccluded run'
-                row |= measure(
-                    person, case.clip.fps, hidden_of(person, seen), clean.get(person.person)
-                )
+                hidden = hidden_of(person, seen)
+                row |= measure(person, case.clip.fps, hidden, clean.get(person.person))
                 row['idf1'], row['id_switches'] = joined.identity.idf1, joined.identity.switches
-                row |= times_of(seen.frame_ms, 'estimator') | times_of(lift_ms, 'lifter')
-                row['look_ahead'] = _look_ahead(self._stages[lifter])
+                row |= times
+                row['look_ahead'] = look_ahead_of(self._stages[lifter])
                 rows.append(row)
-        return rows, cached
+                first.setdefault(lifter, (person, hidden))
+        scene = None
+        if case.clip.identity == self.config.shown_clip and is_shown(case.condition):
+            assert isinstance(case.condition, Condition)
+            images = case.estimator.partition(':')[0] != TRUTH_2D
+            scene = scene_of(case.clip, case.condition, case.estimator, seen, first, images)
+        return Outcome(rows, 0.0, cached, scene=scene)
 
     def _lift(self, lifter: str, seen: EstimatorPass) -> tuple[dict[int, People], np.ndarray]:
         """Return the final people by stamp, and the time of each frame, ms."""
@@ -310,66 +332,3 @@ class CaseRunner:
             persons = join(clean, case.clip.truth).persons
             self._means[key] = {person.person: joint_means(person) for person in persons}
         return self._means[key]
-
-
-def as_reference(clean: dict[int, People]) -> dict[int, People]:
-    """Return the people of an unoccluded run that can stand for the truth, by stamp."""
-    alive = {
-        stamp: people.select(
-            (people.track_states != TrackState.LOST) & np.isfinite(people.joints_m).any((1, 2))
-        )
-        for stamp, people in clean.items()
-    }
-    return {stamp: people for stamp, people in alive.items() if len(people)}
-
-
-def facts(
-    identity: str, condition: AnyCondition, fps: float, estimator: str, lifter: str
-) -> dict[str, Any]:
-    """Return the columns of a row that say what was measured."""
-    dataset, subject, action, camera = identity.split('|')
-    return {
-        'protocol': 'v1',
-        'dataset': dataset,
-        'subject': subject,
-        'action': action,
-        'camera': camera,
-        'person': 0,
-        'estimator': estimator,
-        'lifter': lifter,
-        'track': 'DET',
-        'condition': condition.name,
-        'severity': condition.label,
-        'severity_value': condition.value,
-        'main_severity': condition.is_main,
-        'k': condition.draw,
-        'fps': fps,
-    }
-
-
-def hidden_of(person: Joined, seen: EstimatorPass) -> np.ndarray:
-    """Return (T, J) bool: the true joint lies in a mask or outside the (cropped) image."""
-    by_stamp = {people.stamp_ns: t for t, people in enumerate(seen.people)}
-    hidden = np.zeros(person.true_m.shape[:2], bool)
-    if seen.hidden is not None:
-        for row, stamp in enumerate(person.stamps_ns.tolist()):
-            hidden[row] = seen.hidden.get(stamp, False)
-        return hidden
-    for row, stamp in enumerate(person.stamps_ns.tolist()):
-        t = by_stamp.get(stamp)
-        if t is not None:
-            width, height = seen.sizes[t].tolist()
-            hidden[row] = joints_in(person.true_px[row], seen.rectangles_px[t], width, height)
-    hidden[~np.isfinite(person.true_m).all(-1)] = False
-    return hidden
-
-
-def times_of(milliseconds: np.ndarray, name: str) -> dict[str, float]:
-    """Return the columns of the times of a stage, ms."""
-    if not milliseconds.size:
-        return {f'{name}_p{p}_ms': float('nan') for p in (50, 95, 99)}
-    return {f'{name}_p{p}_ms': float(np.percentile(milliseconds, p)) for p in (50, 95, 99)}
-
-
-def _look_ahead(stage: LiftStage) -> int:
-    return 0 if stage.lifter is None else int(stage.lifter.look_ahead)

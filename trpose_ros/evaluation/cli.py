@@ -80,6 +80,7 @@ def evaluate(
     settings. Results: results.parquet (one row per sequence and condition), tables.md,
     tables.json and failed.json in --out.
     """
+    from trpose_ros.bags import BagError
     from trpose_ros.evaluation import results
     from trpose_ros.evaluation.cases import EvaluationConfig
     from trpose_ros.evaluation.cases import LifterSpec
@@ -87,6 +88,7 @@ def evaluate(
     from trpose_ros.evaluation.estimation import cache_folder
     from trpose_ros.evaluation.runner import EvaluationRun
     from trpose_ros.evaluation.spread import load_ray
+    from trpose_ros.sources import SourceError
 
     console = Console()
     try:
@@ -111,7 +113,7 @@ def evaluate(
         needs = f"{error.name} is missing: pip install 'trpose_ros[train,evaluate]'"
         _say(console, 'error', needs, 'red')
         raise typer.Exit(2) from error
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError, BagError, SourceError) as error:
         _say(console, 'error', str(error), 'red')
         raise typer.Exit(2) from error
     begin = time.perf_counter()

@@ -147,11 +147,12 @@ def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> Evalu
     source = BagSource(path, options)
     try:
         source.problems.clear()
-        stamps = [entry.frame.stamp_ns for entry in source.frames()]
-        problems = tuple(source.problems)
-        truth, boxes, topic = source.truth, source.reference_boxes, source.image_topic
+        given = [(entry.frame.stamp_ns, entry.reference_box_px) for entry in source.frames()]
+        problems = source.problems.copy()
+        truth, topic = source.truth, source.image_topic
     finally:
         source.close()
+    stamps = [stamp for stamp, _ in given]
     if not stamps:
         raise DataError(f'{path}: no image of {topic} can be read; {"; ".join(problems)}')
     periods = np.diff(stamps)
@@ -159,6 +160,9 @@ def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> Evalu
     fps = float(1e9 / np.median(periods)) if periods.size else 30.0
     seen = set(stamps)
     truth = {s: to_skeleton(p, SKELETON) for s, p in truth.items() if s in seen and len(p)}
+    truth = {s: p for s, p in truth.items() if np.isfinite(p.joints_m).all(-1).any()}
+    if source.truth_topic and len(truth) < len(seen):
+        problems.append(truth_note(source.truth_topic, len(truth), len(seen)))
 
     def frames() -> Iterator[Frame]:
         again = BagSource(path, options)
@@ -169,15 +173,22 @@ def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> Evalu
             again.close()
 
     return EvaluationClip(
-        identity=f'bag|{path.stem.replace("|", "_")}|{topic.replace("|", "_")}|0',
+        identity=source.identity,
         fps=fps,
         truth=truth,
-        boxes_px=boxes,
+        boxes_px={stamp: box for stamp, box in given if box is not None},
         open_frames=frames,
         describe=lambda: _file_digest(path),
         start_ns=min(stamps),
-        problems=problems,
+        problems=tuple(problems),
     )
+
+
+def truth_note(topic: str, measured: int, images: int) -> str:
+    """Return in words that only some images of a recording have ground truth."""
+    if measured:
+        return f'{topic}: ground truth for {measured} of {images} images; only these are measured'
+    return f'{topic}: no ground truth with joints that can be measured, for none of {images} images'
 
 
 def _file_digest(path: Path) -> bytes:

@@ -22,6 +22,7 @@ from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.cases import Outcome
 from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import AnyCondition
+from trpose_ros.evaluation.scenes import save_scene
 
 
 class SettingsError(ValueError):
@@ -88,6 +89,8 @@ class EvaluationRun:
                     self.failed[case.title] = outcome.error
                 else:
                     self.failed.pop(case.title, None)
+                    if outcome.scene is not None:
+                        save_scene(self.folder, case.key, outcome.scene)
                     results.write_rows(self._file(case), outcome.rows)
                 yield Progress(done, total, case, outcome.seconds, outcome.cached, outcome.error)
         finally:
@@ -120,11 +123,17 @@ class EvaluationRun:
         finally:
             runner.close()
 
+    def _lifters(self) -> list[str] | dict[str, list[str]]:
+        """Return the lifters, by estimator where they differ."""
+        if not self.config.pairs:
+            return list(self.config.lifters)
+        return {name: list(self.config.lifters_of(name)) for name in self.config.estimators}
+
     def _check_settings(self, clips: list[EvaluationClip]) -> None:
         settings = {
             'clips': {clip.identity: clip.fingerprint for clip in clips},
             'estimators': list(self.config.estimators),
-            'lifters': list(self.config.lifters),
+            'lifters': self._lifters(),
             'conditions': [
                 f'{c.name} {c.label} {c.draw}' for c in _clean_first(self.config.conditions)
             ],
