@@ -31,6 +31,7 @@ class Conductor:
     def __init__(self, domain_id: int, name: str = 'conductor') -> None:
         self._context = rclpy.Context()
         rclpy.init(
+            args=[],  # not those of the process, which may be a node's
             context=self._context,
             domain_id=domain_id,
             signal_handler_options=SignalHandlerOptions.NO,
