@@ -240,7 +240,7 @@ def test_evaluation_measures_the_lifter_behind_a_2d_estimator(track):
         stages={'fake': lambda: LiftStage(lifter=FakeLifter(look_ahead=0))},
     )
     runner = CaseRunner(config)
-    rows, _ = runner.run(Case(clip(), Condition('none'), 'flat'))
+    rows = runner.run(Case(clip(), Condition('none'), 'flat')).rows
     (row,) = rows  # 2D alone is no skeleton: no row without a lifter
     assert row['lifter'] == 'fake'
     assert row['coverage_percent'] == 100

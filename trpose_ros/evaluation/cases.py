@@ -12,8 +12,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path

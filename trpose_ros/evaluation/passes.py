@@ -16,10 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from trpose_ros.evaluation import results
-from trpose_ros.evaluation.cases import as_reference
-from trpose_ros.evaluation.cases import facts
-from trpose_ros.evaluation.cases import hidden_joints_of
-from trpose_ros.evaluation.cases import times_of
 from trpose_ros.evaluation.clips import SKELETON
 from trpose_ros.evaluation.clips import truth_note
 from trpose_ros.evaluation.conditions import Condition
@@ -30,6 +26,10 @@ from trpose_ros.evaluation.metrics import frame_errors
 from trpose_ros.evaluation.metrics import joint_errors
 from trpose_ros.evaluation.metrics import procrustes
 from trpose_ros.evaluation.results import Row
+from trpose_ros.evaluation.rows import as_reference
+from trpose_ros.evaluation.rows import facts
+from trpose_ros.evaluation.rows import hidden_joints_of
+from trpose_ros.evaluation.rows import times_of
 from trpose_ros.lift_stage import to_skeleton
 from trpose_ros.people import People
 
