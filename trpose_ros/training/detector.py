@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -37,13 +36,15 @@ from trpose_ros.estimators.detector import load_network
 from trpose_ros.estimators.detector import overlaps
 from trpose_ros.training import register_trainer
 from trpose_ros.training.cli import read_options
-from trpose_ros.training.devices import autocast
+from trpose_ros.training.distributed import Share
+from trpose_ros.training.distributed import is_first
 from trpose_ros.training.images import CREDIT
-from trpose_ros.training.images import ahead
+from trpose_ros.training.images import ImageTask
 from trpose_ros.training.images import half_precision
 from trpose_ros.training.images import open_sprites
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.pictures import box_sheet
 
 _CARD = """
 Finds people, also close and cut-off ones; a box surrounds what is visible.
@@ -121,33 +122,29 @@ class SceneBatches(torch.utils.data.Dataset):
 
     def __init__(self, composer: SceneComposer, batch: int, seed: int) -> None:
         self.composer, self.batch, self.seed = composer, batch, seed
+        self.share = Share()
 
     def __getitem__(self, step: int) -> Batch:
-        """Compose the batch of a step."""
+        """Compose this process's share of the batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         size = FORMATS[int(rng.integers(len(FORMATS)))]
-        scenes = [self.composer.scene(rng, size) for _ in range(self.batch)]
+        rngs = [
+            np.random.default_rng([self.seed, step, item]) for item in self.share.items(self.batch)
+        ]
+        scenes = [self.composer.scene(rng, size) for rng in rngs]
         rows = [targets(s.boxes_px, s.faint_px, size[1], size[0]) for s in scenes]
         images = np.stack([scene.image for scene in scenes]).transpose(0, 3, 1, 2)
         columns = [torch.stack(column) for column in zip(*rows, strict=True)]
         return Batch(torch.from_numpy(np.ascontiguousarray(images)), *columns)
 
 
-class DetectorTask:
+class DetectorTask(ImageTask):
     """The network, its batches and its loss."""
-
-    def __init__(self, model: DetectorNetwork, data: SceneBatches, workers: int) -> None:
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.data, self.workers = data, workers
-
-    def batches(self, first_step: int, last_step: int) -> Iterable[Batch]:
-        """Yield batches composed by worker processes ahead of time."""
-        return ahead(self.data, first_step, last_step, self.workers)
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses of a batch."""
-        images = batch.images.contiguous(memory_format=torch.channels_last).float() / 255
-        with autocast(images.device):
+        images = self.prepared(batch.images)
+        with self.autocast(images):
             logits, sides = self.model(images)
         people = (batch.heat == 1).sum().clamp(min=1)
         centre = focal_loss(logits, batch.heat, batch.ignored) / people
@@ -267,6 +264,14 @@ def matched(table: np.ndarray, least: float = 0.5) -> np.ndarray:
     return ~free
 
 
+def sheet(model: DetectorNetwork, composer: SceneComposer, scenes: int = 12) -> np.ndarray:
+    """Return a picture of held-out scenes with true and found boxes."""
+    detector = PersonDetector(network=model)
+    made = [composer.scene(np.random.default_rng([91, n]), (320, 240)) for n in range(scenes)]
+    found = [detector.find(scene.image) for scene in made]
+    return box_sheet([s.image for s in made], [s.boxes_px for s in made], found)
+
+
 def export(
     model: DetectorNetwork, config: DetectorTraining, loop: LoopConfig, results: dict, facts: dict
 ) -> weights.WeightsFile:
@@ -301,8 +306,11 @@ def train(config: DetectorTraining, loop_config: LoopConfig) -> dict[str, float]
         network = load_network(config.measure)
         return evaluate(network, testing) | evaluate_clips(network)
     data = SceneBatches(prepare(config, 'train', config.shards), config.batch, loop_config.seed)
-    task = DetectorTask(DetectorNetwork(DetectorConfig()), data, config.workers)
-    loop = TrainingLoop(task, loop_config, config.folder)
+    task = DetectorTask(
+        DetectorNetwork(DetectorConfig()), data, config.workers, loop_config.precision
+    )
+    facts = {'task': dataclasses.asdict(config)}
+    loop = TrainingLoop(task, loop_config, config.folder, facts)
 
     def measure(loop: TrainingLoop, scenes: int) -> dict[str, float]:
         results = evaluate(loop.average, testing, scenes)  # type: ignore[arg-type]
@@ -310,10 +318,12 @@ def train(config: DetectorTraining, loop_config: LoopConfig) -> dict[str, float]
             results |= evaluate_clips(loop.average)  # type: ignore[arg-type]
         facts = {'steps_done': loop.step, 'minutes_done': round(loop.seconds / 60, 1)}
         export(loop.average, config, loop_config, results, facts)  # type: ignore[arg-type]
+        loop.log.picture('held_out', sheet(loop.average, testing), loop.step)  # type: ignore
+        loop.log.say(f'step {loop.step}: {json.dumps(results)}')
         return results
 
-    loop.run(lambda loop: print(f'step {loop.step}: {measure(loop, 100)}', flush=True))
-    return measure(loop, 600)
+    loop.run(lambda loop: measure(loop, 100))
+    return measure(loop, 600) if loop.is_first else {}
 
 
 @register_trainer('detector')
@@ -322,7 +332,9 @@ def main(arguments: list[str] | None = None) -> None:
     description = (__doc__ or '').splitlines()[0]
     (config, loop), threads = read_options(description, (DetectorTraining, LoopConfig), arguments)
     torch.set_num_threads(threads)
-    print(f'{config.measure or config.out}: {json.dumps(train(config, loop))}')
+    results = train(config, loop)
+    if is_first():
+        print(f'{config.measure or config.out}: {json.dumps(results)}')
 
 
 if __name__ == '__main__':

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch import nn
 
 from trpose_ros import weights
 from trpose_ros.configuration import check_fields
@@ -34,16 +34,17 @@ from trpose_ros.estimators.heatmap2d import load_network
 from trpose_ros.training import register_trainer
 from trpose_ros.training.cells import plane_cross_entropy
 from trpose_ros.training.cli import read_options
-from trpose_ros.training.devices import autocast
+from trpose_ros.training.distributed import is_first
 from trpose_ros.training.images import CREDIT
 from trpose_ros.training.images import Batch
 from trpose_ros.training.images import CropBatches
-from trpose_ros.training.images import ahead
+from trpose_ros.training.images import ImageTask
 from trpose_ros.training.images import half_precision
 from trpose_ros.training.images import held_out_batches
 from trpose_ros.training.images import open_sprites
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.pictures import pose_sheet
 
 _CARD = """
 One person per crop; 17 joints of Human3.6M in pixels, never outside the crop or the image; no
@@ -102,22 +103,14 @@ class WholePeople(CropBatches):
         return crop
 
 
-class Heatmap2dTask:
+class Heatmap2dTask(ImageTask):
     """The network, its batches and its loss."""
-
-    def __init__(self, model: Heatmap2d, data: WholePeople, workers: int) -> None:
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.data, self.workers = data, workers
-
-    def batches(self, first_step: int, last_step: int) -> Iterable[Batch]:
-        """Yield batches composed by worker processes ahead of time."""
-        return ahead(self.data, first_step, last_step, self.workers)
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses of a batch."""
         geometry = self.model.config.geometry
-        images = batch.images.contiguous(memory_format=torch.channels_last).float() / 255
-        with autocast(images.device):
+        images = self.prepared(batch.images)
+        with self.autocast(images):
             features = self.model.backbone(images)
         logits = self.model.head(features.float())
         joints, _ = decode(logits, geometry)
@@ -136,7 +129,7 @@ def evaluate(
         distances, sizes = [], []
         for batch in held_out_batches(composer, condition, most, seed):
             with torch.no_grad():
-                joints, _ = decode(model(batch.images.float() / 255), model.config.geometry)
+                joints = predict(model, batch)
             distances.append((joints - batch.joints_px).norm(dim=-1))
             extent = batch.joints_px.amax(dim=1) - batch.joints_px.amin(dim=1)
             sizes.append(extent.amax(dim=-1))
@@ -148,6 +141,11 @@ def evaluate(
             'pck': round(100 * float((distance < _PCK * size[:, None]).float().mean()), 1),
         }
     return results
+
+
+def predict(model: nn.Module, batch: Batch) -> Tensor:
+    """Return joints (B, J, 2) in crop px."""
+    return decode(model(batch.images.float() / 255), model.config.geometry)[0]  # type: ignore
 
 
 def export(
@@ -186,18 +184,21 @@ def train(config: Heatmap2dTraining, loop_config: LoopConfig) -> dict[str, dict[
         return evaluate(load_network(config.measure)[0], testing)
     people = WholePeople(prepare(config, 'train', config.shards), config.batch, loop_config.seed)
     network = Heatmap2d(Heatmap2dConfig(backbone=config.backbone))
-    task = Heatmap2dTask(network, people, config.workers)
-    loop = TrainingLoop(task, loop_config, config.folder)
+    task = Heatmap2dTask(network, people, config.workers, loop_config.precision)
+    facts = {'task': dataclasses.asdict(config)}
+    loop = TrainingLoop(task, loop_config, config.folder, facts)
 
     def measure(loop: TrainingLoop, most: int) -> dict[str, dict[str, float]]:
         results = evaluate(loop.average, testing, most)  # type: ignore[arg-type]
         facts = {'steps_done': loop.step, 'minutes_done': round(loop.seconds / 60, 1)}
         export(loop.average, config, loop_config, results, facts)  # type: ignore[arg-type]
-        print(f'step {loop.step}: {json.dumps(results)}', flush=True)
+        sheet = pose_sheet(testing, lambda batch: predict(loop.average, batch))
+        loop.log.picture('held_out', sheet, loop.step)
+        loop.log.say(f'step {loop.step}: {json.dumps(results)}')
         return results
 
     loop.run(lambda loop: measure(loop, 256))
-    return measure(loop, 1008)
+    return measure(loop, 1008) if loop.is_first else {}
 
 
 @register_trainer('heatmap2d')
@@ -206,7 +207,9 @@ def main(arguments: list[str] | None = None) -> None:
     description = (__doc__ or '').splitlines()[0]
     (config, loop), threads = read_options(description, (Heatmap2dTraining, LoopConfig), arguments)
     torch.set_num_threads(threads)
-    print(f'{config.measure or config.out}: {json.dumps(train(config, loop))}')
+    results = train(config, loop)
+    if is_first():
+        print(f'{config.measure or config.out}: {json.dumps(results)}')
 
 
 if __name__ == '__main__':

@@ -27,6 +27,7 @@ from trpose_ros.data.sprites import SHARD
 from trpose_ros.data.sprites import SpriteSource
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.data.sprites import write_shard
+from trpose_ros.training.devices import autocast
 from trpose_ros.training.distributed import Share
 from trpose_ros.training.distributed import first_alone
 
@@ -76,17 +77,40 @@ class CropBatches(torch.utils.data.Dataset, ABC):
         return collect([self.crop(step, rng) for rng in rngs])
 
 
-def ahead(
-    data: torch.utils.data.Dataset, first_step: int, last_step: int, workers: int
-) -> Iterable[Any]:
-    """Return the batches of steps in order, made by worker processes ahead of time."""
-    return torch.utils.data.DataLoader(
-        data,
-        batch_size=None,
-        sampler=range(first_step, last_step),
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
+class ImageTask:
+    """What the tasks of networks that look at images share: layout, number format, batches."""
+
+    def __init__(self, model: nn.Module, data: Any, workers: int, precision: str = 'auto') -> None:
+        """Take a network and its data: ``data[step]`` is the part ``data.share`` of a batch."""
+        self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.data, self.workers, self.precision = data, workers, precision
+
+    @property
+    def share(self) -> Share:
+        """Which part of the batches this process makes."""
+        return self.data.share
+
+    @share.setter
+    def share(self, value: Share) -> None:
+        self.data.share = value
+
+    def batches(self, first_step: int, last_step: int) -> Iterable[Any]:
+        """Return the batches of steps in order, made by worker processes ahead of time."""
+        return torch.utils.data.DataLoader(
+            self.data,
+            batch_size=None,
+            sampler=range(first_step, last_step),
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+        )
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, H, W) uint8 as a network takes them: 0..1, channels last."""
+        return images.contiguous(memory_format=torch.channels_last).float() / 255
+
+    def autocast(self, images: Tensor) -> torch.autocast:
+        """Return the context for what is computed in the chosen number format."""
+        return autocast(images.device, self.precision)
 
 
 def held_out_batches(

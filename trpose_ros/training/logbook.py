@@ -75,6 +75,7 @@ class Logbook:
             self._bar = None
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
 
     def follow(self, step: int, seconds: float, progress: float) -> None:
         """Move the bar."""

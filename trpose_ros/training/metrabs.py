@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch import nn
 
 from trpose_ros import weights
 from trpose_ros.configuration import check_fields
@@ -35,6 +35,7 @@ from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.heatmaps import decode
 from trpose_ros.metrabs.loss import LossConfig
 from trpose_ros.metrabs.loss import loss_3d
+from trpose_ros.metrabs.loss import project_mm
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.metrabs.reconstruction import in_view_mask
@@ -44,16 +45,17 @@ from trpose_ros.training.cells import hats
 from trpose_ros.training.cells import plane_cross_entropy
 from trpose_ros.training.cells import plane_target
 from trpose_ros.training.cli import read_options
-from trpose_ros.training.devices import autocast
+from trpose_ros.training.distributed import is_first
 from trpose_ros.training.images import CREDIT
 from trpose_ros.training.images import Batch
 from trpose_ros.training.images import CropBatches
-from trpose_ros.training.images import ahead
+from trpose_ros.training.images import ImageTask
 from trpose_ros.training.images import half_precision
 from trpose_ros.training.images import held_out_batches
 from trpose_ros.training.images import open_sprites
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.pictures import pose_sheet
 
 _CARD = """
 One person per crop; 17 joints of Human3.6M in metres in the camera's frame, also outside the crop.
@@ -86,6 +88,7 @@ class MetrabsTraining:
     shards: int = field(
         default=24, metadata={'help': f'rendered before, {SHARD} people each', 'range': (1, 1000)}
     )
+    backbone: str = field(default='resnet-plain-s', metadata={'help': 'see metrabs/backbones'})
     easy_steps: int = field(
         default=600,
         metadata={
@@ -120,30 +123,24 @@ class MetrabsBatches(CropBatches):
         return (self.easy if easy else self.composer).training_crop(index, rng)
 
 
-class MetrabsTask:
+class MetrabsTask(ImageTask):
     """The network, its batches and its loss."""
 
-    def __init__(self, model: Metrabs, data: MetrabsBatches, workers: int) -> None:
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.data, self.workers = data, workers
-        self.loss_config = LossConfig(absolute_from_step=800)
-
-    def batches(self, first_step: int, last_step: int) -> Iterable[Batch]:
-        """Yield batches composed by worker processes ahead of time."""
-        return ahead(self.data, first_step, last_step, self.workers)
+    loss_config = LossConfig(absolute_from_step=800)
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses in metres, see metrabs/loss.py."""
         geometry = self.model.config.geometry
-        images = batch.images.contiguous(memory_format=torch.channels_last).float() / 255
-        with autocast(images.device):
+        images = self.prepared(batch.images)
+        with self.autocast(images):
             features = self.model.backbone(images)
         logits = self.model.heatmap_heads(features.float())
         coords2d, relative = decode(logits, geometry)
+        mix = torch.rand(len(coords2d), device=coords2d.device)
         poses = reconstruct(
-            coords2d, relative, batch.intrinsics, geometry, weak=step < _WEAK_STEPS
+            coords2d, relative, batch.intrinsics, geometry, mix=mix, weak=step < _WEAK_STEPS
         ).abs_mm
-        valid = torch.ones(poses.shape[:2], dtype=torch.bool)
+        valid = torch.ones(poses.shape[:2], dtype=torch.bool, device=poses.device)
         losses = loss_3d(
             poses,
             1000 * batch.joints_m,
@@ -212,8 +209,7 @@ def evaluate(model: Metrabs, composer: Composer, most: int = 1008, seed: int = 5
             pose, truth = output.abs_mm, 1000 * batch.joints_m
             difference = (pose - pose[:, :1]) - (truth - truth[:, :1])
             errors.append(difference.norm(dim=-1).mean(dim=1))
-            seen = pose[..., :2] / pose[..., 2:].clamp(min=1.0)
-            seen = seen * batch.intrinsics[:, None, 0, :1] + batch.intrinsics[:, None, :2, 2]
+            seen = project_mm(pose, batch.intrinsics)
             pixels.append((seen - batch.joints_px).norm(dim=-1).mean(dim=1))
         error = torch.cat(errors)
         results[condition] = {
@@ -222,6 +218,12 @@ def evaluate(model: Metrabs, composer: Composer, most: int = 1008, seed: int = 5
             'px': round(float(torch.cat(pixels).mean()), 2),
         }
     return results
+
+
+def predict(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the projections (B, J, 2) of the estimated joints, crop px."""
+    output = model(batch.images.float() / 255, batch.intrinsics)
+    return project_mm(output.abs_mm, batch.intrinsics)
 
 
 def export(
@@ -265,18 +267,26 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
     if config.measure:
         return evaluate(load_network(config.measure).model.float(), testing)
     data = MetrabsBatches(prepare(config, 'train', config.shards), config, loop_config.seed)
-    task = MetrabsTask(Metrabs(MetrabsConfig()), data, config.workers)
-    loop = TrainingLoop(task, loop_config, config.folder)
+    task = MetrabsTask(
+        Metrabs(MetrabsConfig(backbone=config.backbone)),
+        data,
+        config.workers,
+        loop_config.precision,
+    )
+    facts = {'task': dataclasses.asdict(config)}
+    loop = TrainingLoop(task, loop_config, config.folder, facts)
 
     def measure(loop: TrainingLoop, most: int) -> dict:
         results = evaluate(loop.average, testing, most)  # type: ignore[arg-type]
         facts = {'steps_done': loop.step, 'minutes_done': round(loop.seconds / 60, 1)}
         export(loop.average, config, loop_config, results, facts)  # type: ignore[arg-type]
-        print(f'step {loop.step}: {json.dumps(results)}', flush=True)
+        sheet = pose_sheet(testing, lambda batch: predict(loop.average, batch))
+        loop.log.picture('held_out', sheet, loop.step)
+        loop.log.say(f'step {loop.step}: {json.dumps(results)}')
         return results
 
     loop.run(lambda loop: measure(loop, 256))
-    return measure(loop, 1008)
+    return measure(loop, 1008) if loop.is_first else {}
 
 
 @register_trainer('metrabs')
@@ -285,7 +295,9 @@ def main(arguments: list[str] | None = None) -> None:
     description = (__doc__ or '').splitlines()[0]
     (config, loop), threads = read_options(description, (MetrabsTraining, LoopConfig), arguments)
     torch.set_num_threads(threads)
-    print(f'{config.measure or config.out}: {json.dumps(train(config, loop))}')
+    results = train(config, loop)
+    if is_first():
+        print(f'{config.measure or config.out}: {json.dumps(results)}')
 
 
 if __name__ == '__main__':
