@@ -2,10 +2,12 @@
 
 import contextlib
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
+from doubles import make_people
 from launch_standin import find_executable
 from live import collect_people
 from live import image
@@ -13,6 +15,11 @@ from live import live
 from processes import NodeProcess
 from random_weights import save_metrabs
 from random_weights import save_videopose3d
+from visualization_msgs.msg import MarkerArray
+
+from trpose_ros.msg import PersonArray
+from trpose_ros.nodes import conversions
+from trpose_ros.people import TrackState
 
 
 @pytest.fixture
@@ -77,6 +84,27 @@ def test_sigint_during_inference_ends_cleanly(world, start, weights_folder):
     assert process.interrupt() == 0, process.text
     assert 'Traceback' not in process.text
     assert 'ERROR' not in process.text
+
+
+def test_sigint_with_markers_on_display_ends_cleanly(world, start, weights_folder):
+    shown = world.listen('lifter_node/markers', MarkerArray)
+    process = start(
+        'lifter_node',
+        'autostart:=true',
+        'camera_info_wait_s:=0.0',
+        'look_ahead:=0',
+        f'lifter_model:={weights_folder}/lifter.safetensors',
+    )
+    people = world.tester.create_publisher(PersonArray, 'people', 10)
+    process.wait_for('configured in')
+    track = {'track_ids': np.array([1]), 'track_states': np.array([TrackState.TRACKED])}
+
+    def publish(stamp_ns):
+        people.publish(conversions.people_to_message(make_people(stamp_ns, **track)))
+
+    world.publish_until(lambda: shown, publish)
+    assert process.interrupt() == 0, process.text
+    assert 'Traceback' not in process.text
 
 
 def test_both_nodes_in_one_process(world, start, weights_folder):

@@ -221,10 +221,15 @@ class LifterNode(StageNode):
 
     def _clear_markers(self, stamp_ns: int, frame_id: str) -> None:
         gone = self._markers.clear()
-        if gone and MARKERS.name in self._publishers_by_topic:
-            self.publisher(MARKERS.name).publish(
-                conversions.markers_to_message([], gone, stamp_ns, frame_id, 0.0)
-            )
+        if not gone or MARKERS.name not in self._publishers_by_topic:
+            return
+        message = conversions.markers_to_message([], gone, stamp_ns, frame_id, 0.0)
+        try:
+            self.publisher(MARKERS.name).publish(message)
+        except RuntimeError:  # RCLError
+            if self.context.ok():
+                raise
+            # Ctrl-C has ended the context already: the markers' lifetime deletes them.
 
     def _announce(self, skeleton: str) -> None:
         if skeleton != self._skeleton:

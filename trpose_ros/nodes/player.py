@@ -1,8 +1,8 @@
 """player: plays a recording or a video as a camera would: images and camera_info in real time.
 
-Ground truth of a recording goes out too, and with it the box that the truncation protocol
-measures by, so that an occlusion_node can be told to use it (``reference: given``). Images are
-sent raw, whatever the recording holds.
+Ground truth of a recording goes out too, and the box that the truncation protocol measures by,
+so that an occlusion_node can be told to use it (``reference: given``). Images are sent raw,
+whatever the recording holds. With ``clock`` the time of the recording goes out as /clock.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.task import Future
+from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -25,6 +31,7 @@ from std_srvs.srv import Trigger
 from trpose_ros.bags import BagError
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes import conversions
+from trpose_ros.people import People
 from trpose_ros.sources import SourceError
 from trpose_ros.sources import SourceFrame
 from trpose_ros.sources import SourceOptions
@@ -32,6 +39,7 @@ from trpose_ros.sources import open_source
 from trpose_ros.video import VideoError
 
 _LONGEST_GAP_S = 5.0  # between two frames; longer ones are not waited for
+_TICK_S = 0.2  # between two times of a recording that is not playing
 _PARAMETERS: tuple[tuple[str, Any, str], ...] = (
     ('source', '', 'bag, video or /dev/video0 to play'),
     ('rate', 1.0, 'speed: 1.0 as recorded'),
@@ -43,6 +51,7 @@ _PARAMETERS: tuple[tuple[str, Any, str], ...] = (
         0.0,
         'above 0: wait so long for the people of an image on `results` before the next one, s',
     ),
+    ('clock', False, 'publish the stamp of each image as /clock before it'),
     ('loop', False, 'start again at the end, stamps jump back'),
     ('image_topic', '', 'image topic of the bag, where there are several'),
 )
@@ -65,12 +74,16 @@ class Player(Node):
             raise ValueError(f'rate must lie in 0.001..1000, got {given["rate"]}')
         if not 0 <= given['lockstep_s'] <= 3600:
             raise ValueError(f'lockstep_s must lie in 0..3600, got {given["lockstep_s"]}')
-        if given['lockstep_s'] and given['start'] == 'service':
-            raise ValueError("lockstep_s goes with start: 'subscribers' only")
         self.given = given
         self._answered_ns: int | None = None
+        self._clock_ns = 0
+        self._asked: list[tuple[Trigger.Response, Future]] = []
         self._options = SourceOptions(image_topic=given['image_topic'] or None)
-        open_source(given['source'], self._options).close()
+        source = open_source(given['source'], self._options)
+        if given['clock']:
+            first = next(source.frames(), None)
+            self._clock_ns = 0 if first is None else first.frame.stamp_ns
+        source.close()
         quality = QoSProfile(depth=10)  # reliable; who wants best effort gets it
         self._images = self.create_publisher(Image, 'image', quality)
         self._infos = self.create_publisher(CameraInfo, 'camera_info', quality)
@@ -78,18 +91,47 @@ class Player(Node):
         self._boxes = self.create_publisher(PersonArray, 'reference', quality)
         if given['lockstep_s']:
             self.create_subscription(PersonArray, 'results', self._on_results, quality)
+        self._clocks = self.create_publisher(ClockMessage, '/clock', quality)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', quality)
         if given['start'] == 'service':
             self.create_service(Trigger, '~/play', self._on_play)
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self.create_timer(_TICK_S, self._tick, clock=steady)
 
-    def _on_play(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    async def _on_play(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Play once; the answer comes at the end."""
-        try:
-            count = self.play()
-        except (BagError, SourceError, VideoError, ValueError) as error:
-            response.success, response.message = False, str(error)
-            return response
-        response.success, response.message = True, f'{count} images'
+        end = Future()
+        self._asked.append((response, end))
+        await end
         return response
+
+    def serve(self) -> None:
+        """Spin, and play when asked to; not from the callback, so that playing may spin, too."""
+        while rclpy.ok():
+            rclpy.spin_once(self, timeout_sec=_TICK_S)
+            while self._asked:
+                response, end = self._asked.pop(0)
+                try:
+                    count, problems = self.play()
+                    response.success = True
+                    response.message = '; '.join([f'{count} images', *problems])
+                except (BagError, SourceError, VideoError, ValueError) as error:
+                    response.success, response.message = False, str(error)
+                end.set_result(None)
+
+    def _tick(self) -> None:
+        """Repeat the time, and say who listens."""
+        if self.given['clock']:
+            self._clocks.publish(ClockMessage(clock=conversions.ns_to_stamp(self._clock_ns)))
+        listeners = {
+            f'subscribers of {publisher.topic_name}': str(publisher.get_subscription_count())
+            for publisher in (self._images, self._infos, self._truths, self._boxes, self._clocks)
+        }
+        self._diagnostics.publish(
+            conversions.diagnostics_to_message(
+                time.time_ns(), self.get_fully_qualified_name(), 'OK', 'waiting', listeners
+            )
+        )
 
     def wait_for_subscribers(self) -> None:
         """Wait until enough listen; says once whom it waits for."""
@@ -101,8 +143,8 @@ class Player(Node):
                 self.get_logger().info(f'waiting for {wanted} subscribers of {topic}')
             time.sleep(0.05)
 
-    def play(self) -> int:
-        """Publish everything once; return the number of images."""
+    def play(self) -> tuple[int, list[str]]:
+        """Publish everything once; return the number of images, and what could not be read."""
         source = open_source(self.given['source'], self._options)
         count = late = unanswered = 0
         try:
@@ -138,7 +180,7 @@ class Player(Node):
             self.get_logger().warning(f'{late} of {count} images were sent more than 0.1 s late')
         if unanswered:
             self.get_logger().warning(f'{unanswered} of {count} images had no answer in time')
-        return count
+        return count, source.problems
 
     def _on_results(self, message: PersonArray) -> None:
         self._answered_ns, _ = conversions.origin_of(message)
@@ -164,17 +206,35 @@ class Player(Node):
         if self.given['stamps'] == 'now':
             stamp_ns = self.get_clock().now().nanoseconds
         image = conversions.image_to_message(frame.image, stamp_ns, frame_id)
+        if self.given['clock']:
+            self._clock_ns = stamp_ns
+            self._clocks.publish(ClockMessage(clock=conversions.ns_to_stamp(stamp_ns)))
         if entry.truth is not None:
             truth = entry.truth.replace(stamp_ns=stamp_ns)
             self._truths.publish(conversions.people_to_message(truth))
-            if entry.reference_box_px is not None:
-                first = truth.select([0]).replace(boxes_px=entry.reference_box_px[None])
-                self._boxes.publish(conversions.people_to_message(first))
+        if entry.reference_box_px is not None:
+            somebody = _somebody(entry, stamp_ns)
+            self._boxes.publish(conversions.people_to_message(somebody))
         if not frame.camera.assumed:
             info = conversions.camera_to_message(frame.camera, stamp_ns, frame_id)
             self._infos.publish(info)
         self._images.publish(image)
         return stamp_ns
+
+
+def _somebody(entry: SourceFrame, stamp_ns: int) -> People:
+    """Return a person of whom nothing but the reference box is known."""
+    assert entry.reference_box_px is not None
+    frame = entry.frame
+    return People.build(
+        stamp_ns=stamp_ns,
+        frame_id=frame.frame_id,
+        skeleton='h36m_17',
+        width=frame.camera.width,
+        height=frame.camera.height,
+        joints_px=np.full((1, 17, 2), np.nan, np.float32),
+        boxes_px=entry.reference_box_px[None],
+    )
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -183,10 +243,10 @@ def main(args: Sequence[str] | None = None) -> int:
         rclpy.init(args=None if args is None else list(args))
         player = Player()
         if player.given['start'] == 'service':
-            rclpy.spin(player)
+            player.serve()
             return 0
         while rclpy.ok():
-            player.get_logger().info(f'{player.play()} images played')
+            player.get_logger().info(f'{player.play()[0]} images played')
             if not player.given['loop']:
                 break
         time.sleep(0.2)  # what was published last is on its way
@@ -195,6 +255,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except (BagError, SourceError, VideoError, ValueError, OSError, ParameterException) as error:
         print(f'player: {error}', file=sys.stderr, flush=True)
         return 1
+    except RuntimeError:  # RCLError: told to end while publishing
+        if rclpy.ok():
+            raise
     finally:
         rclpy.try_shutdown()
     return 0

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import rclpy
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException
@@ -62,6 +64,9 @@ def run(classes: Sequence[Callable[[], StageNode]], args: Sequence[str] | None =
     ) as error:
         get_logger('trpose_ros').fatal(f'cannot start: {error}')
         return 1
+    except RuntimeError:  # RCLError: a callback published while the end had begun
+        if rclpy.ok():
+            raise
     finally:
         # From here on the end is under way: a second Ctrl-C must not tear it apart.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -91,4 +96,5 @@ def _start_soon(nodes: Sequence[StageNode]) -> None:
         for node in nodes:
             node.autostart()
 
-    timer = nodes[0].create_timer(0.0, start)
+    # Not the time of the nodes, which may be simulated and stand still.
+    timer = nodes[0].create_timer(0.0, start, clock=Clock(clock_type=ClockType.STEADY_TIME))
