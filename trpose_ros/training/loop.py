@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -194,7 +196,7 @@ class TrainingLoop:
 
         """
         began, saved = time.monotonic() - self.seconds, time.monotonic()
-        with self.log:
+        with self.log, _deaths_named(self.folder):
             for batch in self._batches():
                 if self.progress >= 1:
                     break
@@ -235,14 +237,6 @@ class TrainingLoop:
                 batch = next(source)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if 'DataLoader worker' not in str(error):
-                    raise
-                raise TrainingError(
-                    f'a process that makes batches died before step {self.step} ({error}). Out of '
-                    'memory? Take fewer --workers. The same command goes on from the last '
-                    f'checkpoint in {self.folder}'
-                ) from error
             if not self._shared:
                 batch = distributed.part_of(batch, self._share)
             if self.device.type != 'cpu':
@@ -365,6 +359,22 @@ class TrainingLoop:
             torch.set_rng_state(ranks[self._share.rank].clone())  # a view crashes it
         if len(state['random']) > 1 and self.device.type == 'cuda':
             torch.cuda.set_rng_state(state['random'][1].cpu(), self.device)
+
+
+@contextmanager
+def _deaths_named(folder: Path) -> Iterator[None]:
+    """Turn what PyTorch raises when a process that makes batches dies into a TrainingError."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
+            raise
+        with suppress(RuntimeError):  # raised by the signal of the death, which may come later
+            time.sleep(1.0)
+        raise TrainingError(
+            f'a process that makes batches died ({error}). Out of memory? Take fewer --workers. '
+            f'The same command goes on from the last checkpoint in {folder}'
+        ) from error
 
 
 def _optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
