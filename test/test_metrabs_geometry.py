@@ -182,8 +182,9 @@ def test_way_back_undoes_rotation_and_mirroring():
     np.testing.assert_allclose(back, np.broadcast_to(truth, back.shape), atol=1e-12)
 
 
+@pytest.mark.parametrize('linear', [False, True])
 @pytest.mark.parametrize('lens', ['pinhole', 'distorted'])
-def test_both_warps_draw_the_same_smooth_image(lens):
+def test_both_warps_draw_the_same_smooth_image(lens, linear):
     """A smooth picture, so that only the geometry can differ."""
     y, x = np.mgrid[:480, :640]
     image = np.stack([x / 640, y / 480, (x + y) / 1120], axis=-1)
@@ -193,9 +194,11 @@ def test_both_warps_draw_the_same_smooth_image(lens):
         camera = Camera(640, 480, camera.matrix, np.array([-0.2, 0.05, 0, 0, 0]))
     view = box_views(np.array([[200.0, 100, 200, 300]]), camera, 128)
     views = crop_views(view, camera, 128, augmentation_table(1))
-    gammas = np.array([1.0])
-    fast = warps_cpu.render(image, camera, views, gammas)[0, 0].astype(float) / 255
-    exact = warps.render(warps.pyramid(image), camera, views, gammas)[0, 0].permute(1, 2, 0)
+    gammas = np.array([0.8])
+    fast = warps_cpu.render(image, camera, views, gammas, linear)[0, 0].astype(float)
+    fast = fast if linear else fast / 255
+    levels = warps.pyramid(image, linear=linear)
+    exact = warps.render(levels, camera, views, gammas, linear=linear)[0, 0].permute(1, 2, 0)
     assert np.abs(fast - exact.numpy()).max() < 0.02
 
 

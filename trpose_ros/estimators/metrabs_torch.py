@@ -96,7 +96,7 @@ class MetrabsTorch:
             network.model, device, dtype, config.batch_size, config.compatible
         )
         prepared = time.perf_counter()
-        self._warm_up()
+        self._runner.warm_up(len(self._table))
         done = time.perf_counter()
         _LOG.info(
             'MeTRAbs %s on %s (%s): read %.2f s, prepared %.2f s, warmed up %.2f s; '
@@ -187,7 +187,8 @@ class MetrabsTorch:
         gammas, side = self._table.gamma, views.side
         exact = self._config.compatible or self._config.antialias > 1
         if self._runner.device.type == 'cuda' or exact:
-            levels = warps.pyramid(frame.image, self._runner.device)
+            linear = self._network.linear_light or self._config.compatible
+            levels = warps.pyramid(frame.image, self._runner.device, linear)
             crops = warps.render(
                 levels,
                 frame.camera,
@@ -195,6 +196,7 @@ class MetrabsTorch:
                 gammas,
                 self._config.antialias,
                 self._config.compatible,
+                linear,
             )
             return crops.reshape(-1, 3, side, side)
         drawn = warps_cpu.render(
@@ -266,16 +268,6 @@ class MetrabsTorch:
                 **extra,
             )
         )
-
-    def _warm_up(self) -> None:
-        """Run the sizes that will be used, so that the first frame is not slower."""
-        assert self._runner is not None
-        side = self._geometry.proc_side
-        camera = np.array([[2.0 * side, 0, side / 2], [0, 2.0 * side, side / 2], [0, 0, 1]])
-        count = len(self._table)
-        crops = torch.zeros((count, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-        for _ in range(2):
-            self._runner.run(crops, np.broadcast_to(camera, (count, 3, 3)), count)
 
 
 def _chosen_skeleton(network: LoadedNetwork, wanted: str) -> str:

@@ -3,7 +3,12 @@
 On a processor the backbone runs in channels-last layout, with batch norm folded, weights laid
 out once (packing.py) and, where the processor multiplies it natively, in bfloat16; the head, the
 softmax and the reconstruction always run in float32 and float64, because a heatmap's tails
-matter. On a GPU the same model runs in float16.
+matter.
+
+On a GPU the same model runs in float16. Crops are made there (warps.py) and stay there until the
+poses are known, which come back in one transfer. New batch sizes make a GPU choose its kernels
+anew, so that batches are filled up to a few sizes (``bucket_of``), which are warmed up at the
+start.
 """
 
 from __future__ import annotations
@@ -63,6 +68,16 @@ def cpu_has_bfloat16() -> bool:
     )
 
 
+def bucket_of(count: int, batch_size: int) -> int:
+    """Return the size that a batch of ``count`` crops is filled up to: a power of two, or whole."""
+    return min(1 << max(count - 1, 0).bit_length(), batch_size)
+
+
+def buckets(batch_size: int) -> list[int]:
+    """Return all sizes of bucket_of, in order."""
+    return sorted({bucket_of(count, batch_size) for count in range(1, batch_size + 1)})
+
+
 def prepare_backbone(backbone: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Make a backbone ready for inference, in place, and return it."""
     fold_batch_norm(backbone.eval())
@@ -82,16 +97,30 @@ class CropRunner:
         dtype: torch.dtype,
         batch_size: int = 64,
         compatible: bool = False,
+        fill_up: bool | None = None,
     ) -> None:
-        """Take a copy of ``model``; batches larger than ``batch_size`` crops are split."""
+        """Take a copy of ``model``; batches larger than ``batch_size`` crops are split.
+
+        ``fill_up`` to the sizes of ``buckets``; None: on a GPU alone.
+        """
         self.config = model.config
         self.device = device
         self.dtype = dtype
         self._batch_size = batch_size
         self._compatible = compatible
+        self._fill_up = device.type == 'cuda' if fill_up is None else fill_up
         model = copy.deepcopy(model).eval().requires_grad_(False)
         self._backbone = prepare_backbone(model.backbone, device, dtype)
         self._head = model.heatmap_heads.to(device=device, dtype=torch.float32)
+
+    def warm_up(self, variants: int = 1) -> None:
+        """Run every size of batch that will be run, twice: one person's, or all buckets."""
+        side = self.config.proc_side
+        camera = np.array([[2.0 * side, 0, side / 2], [0, 2.0 * side, side / 2], [0, 0, 1]])
+        for count in buckets(self._batch_size) if self._fill_up else [variants]:
+            crops = torch.zeros((count, side, side, 3), dtype=torch.uint8, device=self.device)
+            for _ in range(2):
+                self.run(crops.permute(0, 3, 1, 2), np.broadcast_to(camera, (count, 3, 3)), count)
 
     @torch.inference_mode()
     def run(self, crops: Tensor, intrinsics: np.ndarray, parts: int = 1) -> CropPoses:
@@ -117,23 +146,32 @@ class CropRunner:
             for g in groups
         ]
         order = torch.cat(groups).argsort()
-        joined = [torch.cat(column)[order].cpu().numpy() for column in zip(*results, strict=True)]
+        poses, in_view, solvable = (
+            torch.cat(column)[order] for column in zip(*results, strict=True)
+        )
+        joints = [coords2d, poses, in_view[..., None], spread_px[..., None], spread_mm[..., None]]
+        joints.append(solvable[:, None, None].expand(-1, coords2d.shape[1], 1))
+        packed = torch.cat([part.float() for part in joints], dim=-1).cpu().numpy()  # one transfer
         return CropPoses(
-            coords2d=coords2d.cpu().numpy(),
-            abs_mm=joined[0],
-            in_view=joined[1],
-            solvable=joined[2],
-            spread_px=spread_px.cpu().numpy(),
-            spread_mm=spread_mm.cpu().numpy(),
+            coords2d=packed[..., :2],
+            abs_mm=packed[..., 2:5],
+            in_view=packed[..., 5] > 0,
+            spread_px=packed[..., 6],
+            spread_mm=packed[..., 7],
+            solvable=packed[:, 0, 8] > 0,
         )
 
     def _heads(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        count = len(crops)
         scale = 1 / 255 if crops.dtype == torch.uint8 else 1.0
         crops = crops.to(self.device, non_blocking=True).to(
             dtype=self.dtype, memory_format=torch.channels_last
         )
+        if self._fill_up and count:
+            missing = bucket_of(count, self._batch_size) - count
+            crops = torch.cat([crops, crops[-1:].expand(missing, -1, -1, -1)])
         features = self._backbone(crops * scale if scale != 1.0 else crops)
-        logits = self._head(features.float())
+        logits = self._head(features[:count].float())
         coords2d, relative, spread = decode_with_spread(logits, self.config.geometry)
         return coords2d, relative, spread.px, spread.mm
 

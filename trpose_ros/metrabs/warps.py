@@ -26,9 +26,23 @@ _LEVELS = 3
 _GRID_STEP = 4  # crop px between exactly computed positions
 
 
-def pyramid(image: np.ndarray, device: torch.device | str = 'cpu') -> list[Tensor]:
-    """Return the linear-light pyramid of an (H, W, 3) uint8 image: tensors (1, 3, h, w)."""
-    levels = [linear_light(torch.from_numpy(np.ascontiguousarray(image)).to(device))]
+def upload(array: np.ndarray, device: torch.device | str) -> Tensor:
+    """Return an array on a device; to a GPU without waiting, through pinned memory."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if torch.device(device).type != 'cuda':
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def pyramid(
+    image: np.ndarray, device: torch.device | str = 'cpu', linear: bool = True
+) -> list[Tensor]:
+    """Return the pyramid of an (H, W, 3) uint8 image: tensors (1, 3, h, w), 0..1.
+
+    In linear light, or with ``linear`` False of the pixel values as they are.
+    """
+    pixels = upload(image, device)
+    levels = [linear_light(pixels) if linear else pixels.permute(2, 0, 1)[None].float() / 255]
     while len(levels) < _LEVELS and min(levels[-1].shape[-2:]) >= 2:
         levels.append(F.avg_pool2d(levels[-1], 2))
     return levels
@@ -47,10 +61,12 @@ def render(
     gammas: np.ndarray,
     antialias: int = 1,
     compatible: bool = False,
+    linear: bool = True,
 ) -> Tensor:
     """Return crops (A, N, 3, S, S) float32 in 0..1.
 
-    ``levels`` from pyramid(), ``gammas`` (A,) of the variants. ``compatible`` computes all
+    ``levels`` from pyramid() with the same ``linear``, ``gammas`` (A,) of the variants.
+    ``compatible`` computes all
     positions exactly and repeats the original outside the valid range of a distortion. All crops
     of one pyramid level are one resampling call.
     """
@@ -75,11 +91,13 @@ def render(
         flat = grid.reshape(1, -1, side, 2)
         drawn = F.grid_sample(levels[level], flat, 'bilinear', 'zeros', align_corners=True)
         drawn = drawn.reshape(3, len(members), side, side).transpose(0, 1)
-        crops[torch.from_numpy(members).to(crops.device)] = drawn
+        crops[upload(members, crops.device)] = drawn
     if antialias > 1:
         crops = F.avg_pool2d(crops, antialias)
-    exponent = torch.from_numpy(np.repeat(gammas, people) / DISPLAY_GAMMA).to(crops)
-    crops = crops.clamp(min=0) ** exponent[:, None, None, None]
+    exponent = np.repeat(gammas, people) / (DISPLAY_GAMMA if linear else 1.0)
+    if (exponent != 1.0).any():
+        power = upload(exponent.astype(np.float32), crops.device)
+        crops = crops.clamp(min=0) ** power[:, None, None, None]
     return crops.reshape(variants, people, 3, views.side, views.side)
 
 
@@ -121,7 +139,7 @@ def _sampling_grid(
     )
     position = (position * shrink + shift) * to_unit - 1.0
     position = np.nan_to_num(position, nan=-9.0, posinf=9.0, neginf=-9.0).clip(-1e6, 1e6)
-    where = torch.from_numpy(position.astype(np.float32)).to(image.device)
+    where = upload(position.astype(np.float32), image.device)
     if step == 1:
         return where
     fine = (len(axis) - 1) * step + 1
@@ -135,7 +153,7 @@ def _through_homography(
     homography: np.ndarray, side: int, device: torch.device, compatible: bool
 ) -> Tensor:
     """Apply (K, 3, 3) to all crop pixels; rays behind the camera look outside the image."""
-    matrix = torch.from_numpy(homography).to(device, torch.float32)
+    matrix = upload(homography.astype(np.float32), device)
     axis = torch.arange(side, dtype=torch.float32, device=device)
     y, x = axis[:, None, None], axis[None, :, None]
     columns = matrix.transpose(1, 2)[:, :, None, None]  # (K, 3, 1, 1, 3): columns of the matrix
