@@ -118,15 +118,16 @@ class Core(Protocol):
     look_ahead: int
     most: int  # largest count of step
     root_joints: int  # further joints at the end of the output: 1 with a trajectory model
+    values_in: int  # numbers per joint: 2, x and y, or 3, and whether it can be trusted (1 or 0)
 
     def reserve(self, slots: int) -> None:
         """Make room for this many slots, keeping what is there; 0 frees everything."""
 
     def start(self, slots: Tensor, frames: Tensor) -> None:
-        """Prime slots (N,) with their first frames (N, J, 2); ``step`` follows with the same."""
+        """Prime slots (N,) with first frames (N, J, values_in); ``step`` follows with the same."""
 
     def step(self, slots: Tensor, frames: Tensor | None, count: int) -> Tensor | None:
-        """Take frames (N, J, 2); return (N, count, J + root_joints, 3), None for count 0.
+        """Take frames (N, J, values_in); return (N, count, J + root_joints, 3), None for 0.
 
         Without frames nothing new is taken; cores with ``most`` 1 need not support that.
         """

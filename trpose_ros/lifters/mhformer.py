@@ -44,6 +44,7 @@ class MHFormerConfig:
     channels: int = 512
     hidden: int = 1024
     layers: int = 3  # the last one is the CHI block
+    values_in: int = 2  # numbers per joint, see base.Core
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -51,7 +52,7 @@ class MHFormerConfig:
             raise ValueError(f'frames must be a multiple of {_FRAME_HEADS}, got {self.frames}')
         if self.channels < 1 or self.channels % _HEADS:
             raise ValueError(f'channels must be a multiple of {_HEADS}, got {self.channels}')
-        for name in ('hidden', 'layers'):
+        for name in ('hidden', 'layers', 'values_in'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
@@ -66,9 +67,11 @@ class MHFormer(nn.Module):
         for k in BRANCHES:
             self.add_module(f'norm_{k}', nn.LayerNorm(frames, eps=1e-5))
         for k in BRANCHES:
-            self.add_module(f'Transformer_encoder_{k}', _FrameEncoder(frames))
+            self.add_module(
+                f'Transformer_encoder_{k}', _FrameEncoder(frames, config.values_in * _JOINTS)
+            )
         for k in BRANCHES:
-            self.add_module(f'embedding_{k}', _embedding(frames, c))
+            self.add_module(f'embedding_{k}', _embedding(frames, c, config.values_in * _JOINTS))
         self.Transformer_hypothesis = _Hypotheses(config)
         self.regression = nn.Sequential(
             nn.BatchNorm1d(3 * c), nn.Conv1d(3 * c, 3 * _JOINTS, kernel_size=1)
@@ -86,11 +89,9 @@ class MHFormer(nn.Module):
             frame ``frames // 2``.
 
         """
-        if joints.shape[1:] != (self.config.frames, _JOINTS, 2):
-            raise ValueError(
-                f'this MHFormer takes (B, {self.config.frames}, {_JOINTS}, 2), got '
-                f'{tuple(joints.shape)}'
-            )
+        wanted = (self.config.frames, _JOINTS, self.config.values_in)
+        if joints.shape[1:] != wanted:
+            raise ValueError(f'this MHFormer takes (B, *{wanted}), got {tuple(joints.shape)}')
         return self.refine(self.place(self.generate(joints)), wanted)
 
     def generate(self, joints: Tensor) -> list[Tensor]:
@@ -122,9 +123,9 @@ class MHFormer(nn.Module):
         return self.regression(x.transpose(1, 2)).transpose(1, 2).unflatten(2, (_JOINTS, 3))
 
 
-def _embedding(frames: int, channels: int) -> nn.Module:
-    """From the 34 coordinates of each frame to its token."""
-    conv = nn.Conv1d(2 * _JOINTS, channels, kernel_size=1)
+def _embedding(frames: int, channels: int, coordinates: int) -> nn.Module:
+    """From the coordinates of each frame to its token."""
+    conv = nn.Conv1d(coordinates, channels, kernel_size=1)
     if frames > _NORMED_UP_TO:
         return conv
     return nn.Sequential(conv, nn.BatchNorm1d(channels), nn.ReLU(), nn.Dropout(0.25))
@@ -133,9 +134,9 @@ def _embedding(frames: int, channels: int) -> nn.Module:
 class _FrameEncoder(nn.Module):
     """An encoder whose tokens are coordinates and whose features are frames."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, coordinates: int) -> None:
         super().__init__()
-        self.pos_embed = nn.Parameter(torch.zeros(1, 2 * _JOINTS, frames))
+        self.pos_embed = nn.Parameter(torch.zeros(1, coordinates, frames))
         self.drop = nn.Dropout(_DROPOUT)
         self.blocks = nn.ModuleList(
             PreNormBlock(frames, _FRAME_HEADS, 2 * frames, dropout=_DROPOUT, drop_path=rate)

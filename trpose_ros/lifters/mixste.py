@@ -30,10 +30,11 @@ class MixSTEConfig:
     depth: int = 8
     heads: int = 8
     drop_path: float = 0.1
+    values_in: int = 2  # numbers per joint, see base.Core
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
-        for name in ('frames', 'channels', 'depth', 'heads'):
+        for name in ('frames', 'channels', 'depth', 'heads', 'values_in'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
         if self.channels % self.heads:
@@ -49,7 +50,7 @@ class MixSTE(nn.Module):
         c = config.channels
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, _JOINTS, c))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, config.frames, c))
-        self.Spatial_patch_to_embedding = nn.Linear(2, c)
+        self.Spatial_patch_to_embedding = nn.Linear(config.values_in, c)
         rates = drop_path_rates(config.drop_path, config.depth)
         self.STEblocks = nn.ModuleList(
             PreNormBlock(c, config.heads, 2 * c, drop_path=rate) for rate in rates
@@ -71,11 +72,9 @@ class MixSTE(nn.Module):
             (B, frames, 17, 3) metres, every frame.
 
         """
-        if joints.shape[1:] != (self.config.frames, _JOINTS, 2):
-            raise ValueError(
-                f'this MixSTE takes (B, {self.config.frames}, {_JOINTS}, 2), got '
-                f'{tuple(joints.shape)}'
-            )
+        wanted = (self.config.frames, _JOINTS, self.config.values_in)
+        if joints.shape[1:] != wanted:
+            raise ValueError(f'this MixSTE takes (B, *{wanted}), got {tuple(joints.shape)}')
         return self.lift(self.embed(joints))
 
     def embed(self, joints: Tensor) -> Tensor:
@@ -91,11 +90,11 @@ class MixSTE(nn.Module):
 
         With ``wanted`` the last temporal block and the head compute those frames only.
         """
-        return self.lift_placed(self.placed(x.transpose(1, 2)), wanted)
+        return self.lift_placed(self.placed(x), wanted)
 
     def placed(self, x: Tensor) -> Tensor:
-        """Add the positions of their frames to tokens (B, 17, frames, C): (B J, frames, C)."""
-        return x.flatten(0, 1) + self.Temporal_pos_embed
+        """Add the positions of their frames to tokens (B, frames, 17, C): (B J, frames, C)."""
+        return x.transpose(1, 2).flatten(0, 1) + self.Temporal_pos_embed
 
     def lift_placed(self, x: Tensor, wanted: Wanted = None, qkv: Tensor | None = None) -> Tensor:
         """Map placed windows (B J, frames, C) to (B, wanted frames, 17, 3).

@@ -26,7 +26,7 @@ class FoldedMixSTE:
         if model.config.depth < 2:
             raise ValueError('the only temporal block is the last, which forms no keys and values')
         first: Any = model.TTEblocks[0]
-        self._model, self._channels, self._eps = model, model.config.channels, first.norm1.eps
+        self._model, self._eps = model, first.norm1.eps
         self._enter = NormedSumMap(
             first.attn.qkv.weight,
             first.attn.qkv.bias,
@@ -35,14 +35,14 @@ class FoldedMixSTE:
             positions=model.Temporal_pos_embed[0],
         )
 
-    def embed(self, joints: Tensor) -> Tensor:
-        """Map each frame by itself, (B, T, 17, 2) to (B, T, 17, 4 C)."""
+    def embed(self, joints: Tensor) -> tuple[Tensor, Tensor]:
+        """Map frames by themselves, (B, T, 17, 2) to tokens (B, T, 17, C) and shares (.., 3 C)."""
         x = self._model.embed(joints)
-        return torch.cat([x, self._enter.share(x)], dim=3)
+        return x, self._enter.share(x)
 
-    def lift(self, window: Tensor, wanted: Wanted = None) -> Tensor:
-        """Map embedded windows (B, frames, 17, 4 C) to (B, wanted frames, 17, 3)."""
-        x, shares = window.transpose(1, 2).split([self._channels, 3 * self._channels], dim=3)
+    def lift(self, x: Tensor, shares: Tensor, wanted: Wanted = None) -> Tensor:
+        """Map embedded windows to (B, wanted frames, 17, 3); the shares are overwritten."""
         x = self._model.placed(x)
-        qkv = self._enter(shares.flatten(0, 1), norm_scale(x, self._eps))
-        return self._model.lift_placed(x, wanted, qkv)
+        scale = norm_scale(x, self._eps).unflatten(0, (-1, shares.shape[2]))
+        qkv = self._enter(shares.transpose(1, 2), scale)
+        return self._model.lift_placed(x, wanted, qkv.flatten(0, 1))

@@ -62,11 +62,11 @@ class NormedSumMap:
         return linear(tokens, *self._map)
 
     def __call__(self, shares: Tensor, scale: Tensor) -> Tensor:
-        """Join shares (B, F, out) of a window's tokens in order.
+        """Join the shares (B, F, out) of a window's tokens, in place.
 
         ``scale`` (B, F, 1) is what the norm multiplies token + position by, 1 / s.
         """
-        return torch.addcmul(self._bias, shares + self._positions, scale)
+        return shares.add_(self._positions).mul_(scale).add_(self._bias)
 
 
 def norm_scale(x: Tensor, eps: float) -> Tensor:

@@ -39,6 +39,7 @@ class PSTMOConfig:
     channels: int = 256
     hidden: int = 512
     layers: int = 3
+    values_in: int = 2  # numbers per joint, see base.Core
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -46,7 +47,7 @@ class PSTMOConfig:
             raise ValueError(f'frames must be one of {sorted(STRIDES)}, got {self.frames}')
         if self.channels < 1 or self.channels % _HEADS:
             raise ValueError(f'channels must be a multiple of {_HEADS}, got {self.channels}')
-        for name in ('hidden', 'layers'):
+        for name in ('hidden', 'layers', 'values_in'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
@@ -63,7 +64,7 @@ class PSTMO(nn.Module):
         super().__init__()
         self.config = config
         c = config.channels
-        self.encoder = FrameEncoder(c)
+        self.encoder = FrameEncoder(c, config.values_in)
         self.Transformer = Transformer(config.layers, c, config.hidden, config.frames)
         self.Transformer_reduce = _StridedTransformer(config)
         self.fcn = make_head(c, 3)
@@ -98,11 +99,9 @@ class PSTMO(nn.Module):
         return apply_head(self.fcn, self.Transformer_reduce(self.Transformer(x)), 3)
 
     def _checked(self, joints: Tensor) -> Tensor:
-        if joints.shape[1:] != (self.config.frames, _JOINTS, 2):
-            raise ValueError(
-                f'this P-STMO takes (B, {self.config.frames}, {_JOINTS}, 2), got '
-                f'{tuple(joints.shape)}'
-            )
+        wanted = (self.config.frames, _JOINTS, self.config.values_in)
+        if joints.shape[1:] != wanted:
+            raise ValueError(f'this P-STMO takes (B, *{wanted}), got {tuple(joints.shape)}')
         return joints
 
 
@@ -135,10 +134,10 @@ class UnbiasedNorm(nn.Module):
 class FrameEncoder(nn.Module):
     """An MLP on the joints of one frame."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, values_in: int = 2) -> None:
         super().__init__()
         wide = 2 * channels
-        self.fc_1 = nn.Conv1d(2 * _JOINTS, wide, kernel_size=1)
+        self.fc_1 = nn.Conv1d(values_in * _JOINTS, wide, kernel_size=1)
         self.bn_1 = nn.BatchNorm1d(wide)
         self.fc_2 = nn.Conv1d(wide, channels, kernel_size=1)
         self.layers = nn.ModuleList([_EncoderLayer(wide)])

@@ -139,19 +139,17 @@ class FoldedPSTMO:
         head: Any = model.fcn
         self._head = with_batch_norm(head[1], head[0], before=True)
 
-    def embed(self, joints: Tensor) -> Tensor:
-        """Map each frame by itself, (B, T, 17, 2) to (B, T, 4 C)."""
+    def embed(self, joints: Tensor) -> tuple[Tensor, Tensor]:
+        """Map frames by themselves, (B, T, 17, 2) to tokens (B, T, C) and shares (B, T, 3 C)."""
         x = F.leaky_relu(linear(joints.flatten(2), *self._enter), 0.2)
         y = x
         for one in self._wide:
             y = F.leaky_relu(linear(y, *one), 0.2)
         x = linear(x + y, *self._leave)
-        return torch.cat([x, self._first.share(x)], dim=2)
+        return x, self._first.share(x)
 
-    def lift(self, x: Tensor) -> Tensor:
-        """Map embedded windows (B, frames, 4 C) to (B, 1, 17, 3)."""
-        channels = self.positions.shape[2]
-        x, shares = x.split([channels, 3 * channels], dim=2)
+    def lift(self, x: Tensor, shares: Tensor) -> Tensor:
+        """Map embedded windows to (B, 1, 17, 3); the shares are overwritten."""
         x = x + self.positions
         qkv = self._first(shares, spread(x - x.mean(dim=2, keepdim=True)).reciprocal())
         for i, layer in enumerate(self._vanilla):

@@ -37,8 +37,8 @@ class MaskedPSTMO(nn.Module):
         c, half = config.channels, config.channels // 2
         self.dec_pos_embedding = nn.Parameter(torch.randn(1, config.frames, half))
         self.mask_token = nn.Parameter(torch.randn(1, 1, half))
-        self.spatial_mask_token = nn.Parameter(torch.randn(1, 1, 2))
-        self.encoder = FrameEncoder(c)
+        self.spatial_mask_token = nn.Parameter(torch.randn(1, 1, config.values_in))
+        self.encoder = FrameEncoder(c, config.values_in)
         self.Transformer = Transformer(config.layers, c, config.hidden, config.frames)
         self.Transformer_dec = Transformer(config.layers - 1, half, config.hidden // 2, None)
         self.encoder_to_decoder = nn.Linear(c, half, bias=False)

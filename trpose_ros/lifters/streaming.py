@@ -2,7 +2,8 @@
 
 The stream owns tracks and time, its core (base.py) the network. For each track it
 
-1. fills missing joints (missing.py) and places the observation on the grid of network frames
+1. fills missing joints (missing.py), marks those that cannot be trusted where the network takes
+   marks, and places the observation on the grid of network frames
    (timing.py), interpolating frames that were left out;
 2. gives the new network frames of all tracks to the core, moment by moment, all tracks and their
    mirrored copies as one batch;
@@ -43,7 +44,7 @@ class _Track:
     track_id: int
     clock: FrameClock
     slot: int
-    filled: np.ndarray  # (J, 2) last observation, stand-ins included
+    filled: np.ndarray  # (J, values_in) last observation, stand-ins included
     newest: int = -1  # index of the newest network frame given to the core
     emitted: int = -1  # index up to which poses were computed
     waiting: list[tuple[int, float]] = field(default_factory=list)  # (stamp, position)
@@ -119,6 +120,7 @@ class LifterStream:
             joints: (N, 17, 2) normalised screen coordinates, NaN = missing.
             states: (N, 17) JointState; UNOBSERVED joints count as missing, because they are
                 predictions and no measurements. A person without any joint is not in this frame.
+                Networks with marks see missing, OCCLUDED and TRUNCATED joints marked.
 
         Returns:
             Results ordered by stamp, then by track.
@@ -128,6 +130,9 @@ class LifterStream:
 
         """
         track_ids, joints = self._checked(track_ids, joints, states)
+        trusted = np.isfinite(joints).all(axis=2)
+        if states is not None:
+            trusted &= ~np.isin(states, (JointState.OCCLUDED, JointState.TRUNCATED))
         if self._last_ns is not None and stamp_ns < self._last_ns:
             self.reset()
         if stamp_ns == self._last_ns:
@@ -135,7 +140,7 @@ class LifterStream:
         self._last_ns = stamp_ns
         results = self._retire(stamp_ns)
         present = np.isfinite(joints).all(axis=2).any(axis=1)
-        self._observe(stamp_ns, track_ids[present].tolist(), joints[present])
+        self._observe(stamp_ns, track_ids[present].tolist(), joints[present], trusted[present])
         results += self._advance([self._tracks[i] for i in track_ids[present].tolist()])
         return self._sorted(results)
 
@@ -178,11 +183,16 @@ class LifterStream:
         limit = stamp_ns - int(self.config.max_gap_s * 1e9)
         return self._end([i for i, t in self._tracks.items() if t.clock.stamp_ns < limit])
 
-    def _observe(self, stamp_ns: int, track_ids: list[int], joints: np.ndarray) -> None:
+    def _observe(
+        self, stamp_ns: int, track_ids: list[int], joints: np.ndarray, trusted: np.ndarray
+    ) -> None:
         """Turn observations into network frames of their tracks."""
         unknown = np.full(joints.shape[1:], np.nan, joints.dtype)
-        previous = [self._tracks[i].filled if i in self._tracks else unknown for i in track_ids]
+        tracks = self._tracks
+        previous = [tracks[i].filled[:, :2] if i in tracks else unknown for i in track_ids]
         filled = self._filler.fill(joints, np.array(previous).reshape(joints.shape))
+        if self.core.values_in == 3:
+            filled = np.concatenate([filled, trusted[..., None].astype(filled.dtype)], axis=2)
         for track_id, frame in zip(track_ids, filled, strict=True):
             track = self._tracks.get(track_id)
             if track is None:
@@ -254,7 +264,8 @@ class LifterStream:
         frames = torch.from_numpy(np.stack([track.frames.pop(0) for track in tracks]))
         frames = frames.to(self._device, self._dtype)
         if self.config.flip:
-            mirrored = frames[:, self._mirror] * frames.new_tensor([-1, 1])
+            signs = [-1, 1, 1][: frames.shape[2]]
+            mirrored = frames[:, self._mirror] * frames.new_tensor(signs)
             frames = torch.cat([frames, mirrored])
         slots = self._slots(tracks)
         fresh = [i for i, track in enumerate(tracks) if track.newest == 0]

@@ -40,6 +40,7 @@ class VideoPose3DConfig:
     joints_in: int = 17
     joints_out: int = field(default=17, metadata={'help': '1 makes it the trajectory model'})
     dense: bool = field(default=False, metadata={'help': 'undilated ablation of the paper'})
+    values_in: int = 2  # numbers per joint, see base.Core
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -48,7 +49,7 @@ class VideoPose3DConfig:
             raise ValueError(
                 f'filter widths must be odd and positive, got {list(self.filter_widths)}'
             )
-        for name in ('channels', 'joints_in', 'joints_out'):
+        for name in ('channels', 'joints_in', 'joints_out', 'values_in'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
@@ -73,7 +74,7 @@ class VideoPose3D(nn.Module):
         # In this order: the official optimizer states number parameters as they are registered.
         self.expand_bn = nn.BatchNorm1d(c)
         self.shrink = nn.Conv1d(c, 3 * config.joints_out, 1)
-        self.expand_conv = nn.Conv1d(2 * config.joints_in, c, widths[0], bias=False)
+        self.expand_conv = nn.Conv1d(config.values_in * config.joints_in, c, widths[0], bias=False)
         convs: list[nn.Module] = []
         for width, dilation in zip(widths[1:], config.dilations[1:], strict=True):
             if config.dense:
@@ -89,7 +90,8 @@ class VideoPose3D(nn.Module):
         """Lift a clip.
 
         Args:
-            joints: (B, T, joints_in, 2) normalised screen coordinates, T >= receptive field.
+            joints: (B, T, joints_in, values_in) normalised screen coordinates, T >= receptive
+                field.
 
         Returns:
             (B, T - R + 1, joints_out, 3) metres; output t belongs to input frame t + (R - 1) / 2,

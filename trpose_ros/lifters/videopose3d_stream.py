@@ -47,7 +47,7 @@ class VideoPose3DCore:
         config = model.config
         if config.dense:
             raise ValueError('the dense ablation of VideoPose3D has no stream; use its forward')
-        self.config = config
+        self.config, self.values_in = config, config.values_in
         self.window = config.receptive_field
         pad = (self.window - 1) // 2
         official = 0 if config.causal else pad
@@ -65,8 +65,8 @@ class VideoPose3DCore:
         self._lengths = [
             (w - 1) * d + 1 for w, d in zip(config.filter_widths, self._steps, strict=True)
         ]
-        features = [2 * config.joints_in] + [config.channels] * (len(self._lengths) - 1)
-        self._features = features
+        hidden = [config.channels] * (len(self._lengths) - 1)
+        self._features = [config.values_in * config.joints_in, *hidden]
         self._rings: list[Tensor] = []
         self._time = torch.zeros(0, dtype=torch.long)
         self.reserve(0)
@@ -185,6 +185,7 @@ class RootedCore:
     def __init__(self, pose: VideoPose3DCore, root: VideoPose3DCore) -> None:
         self._pose, self._root = pose, root
         self.window, self.look_ahead = pose.window, pose.look_ahead
+        self.values_in = pose.values_in
 
     def reserve(self, slots: int) -> None:
         """Resize the rings of both."""

@@ -34,8 +34,8 @@ from trpose_ros.lifters.mixste_folded import FoldedMixSTE
 from trpose_ros.lifters.pstmo import PSTMO
 from trpose_ros.lifters.pstmo_folded import FoldedPSTMO
 
-Embed = Callable[[Tensor], Tensor]  # (N, 1, 17, 2) -> (N, 1, ...)
-Lift = Callable[[Tensor, slice], Tensor]  # (N, window, ...), wanted frames -> (N, wanted, 17, 3)
+Embed = Callable[[Tensor], tuple[Tensor, ...]]  # (N, 1, 17, 2) -> features (N, 1, ...)
+Lift = Callable[..., Tensor]  # features (N, window, ...), wanted frames -> (N, wanted, 17, 3)
 
 
 class WindowCore:
@@ -43,13 +43,15 @@ class WindowCore:
 
     Args:
         embed: per-frame part of the network.
-        lift: the rest; returns poses of the wanted slice of the window's outputs.
+        lift: the rest; returns poses of the wanted slice of the window's outputs. The features
+            that it gets are its own to overwrite.
         offsets: (window,) frames of the window relative to the newest one, ascending; positive
             ones repeat the newest frame.
         output: index of the newest pose among the outputs of ``lift``.
         look_ahead: frames from that pose to the newest frame.
         most: largest number of poses from one run.
         like: a parameter of the network, for number type and device.
+        values_in: numbers per joint.
 
     """
 
@@ -65,8 +67,10 @@ class WindowCore:
         look_ahead: int,
         most: int,
         like: Tensor,
+        values_in: int,
     ) -> None:
         self._embed, self._lift = embed, lift
+        self.values_in = values_in
         self._output = output
         self.look_ahead, self.most = look_ahead, most
         self.window = int(offsets[-1] - offsets[0]) + 1
@@ -74,7 +78,7 @@ class WindowCore:
         self._length = 1 - int(past[0])
         self._offsets = torch.from_numpy(past).to(like.device)
         self._like = like
-        self._ring: Tensor | None = None  # (slots, length, ...)
+        self._rings: list[Tensor] = []  # of each feature, (slots, length, ...)
         self._time = torch.zeros(0, dtype=torch.long, device=like.device)
 
     def reserve(self, slots: int) -> None:
@@ -83,39 +87,40 @@ class WindowCore:
         time = self._time.new_zeros(slots)
         time[:keep] = self._time[:keep]
         self._time = time
-        if slots == 0 or self._ring is None:
-            self._ring = None
-            return
-        ring = self._ring.new_zeros(slots, *self._ring.shape[1:])
-        ring[:keep] = self._ring[:keep]
-        self._ring = ring
+        if slots == 0:
+            self._rings = []
+        for i, old in enumerate(self._rings):
+            self._rings[i] = old.new_zeros(slots, *old.shape[1:])
+            self._rings[i][:keep] = old[:keep]
 
     @torch.no_grad()
     def start(self, slots: Tensor, frames: Tensor) -> None:
         """Fill the rings with the first frame; see ``Core``."""
         features = self._embed(frames[:, None])
-        if self._ring is None:
-            shape = (len(self._time), self._length, *features.shape[2:])
-            self._ring = features.new_zeros(shape)
-        self._ring[slots] = features
+        if not self._rings:
+            slots_and_length = (len(self._time), self._length)
+            self._rings = [one.new_zeros(*slots_and_length, *one.shape[2:]) for one in features]
+        for ring, feature in zip(self._rings, features, strict=True):
+            ring[slots] = feature
         self._time[slots] = 0
 
     @torch.no_grad()
     def step(self, slots: Tensor, frames: Tensor | None, count: int) -> Tensor | None:
         """Take one frame per slot and compute ``count`` poses; see ``Core``."""
-        assert self._ring is not None  # ``start`` comes first
+        assert self._rings  # ``start`` comes first
         now = self._time[slots]
         if frames is None:
             now = now - 1
         else:
-            self._ring[slots, now % self._length] = self._embed(frames[:, None])[:, 0]
+            for ring, feature in zip(self._rings, self._embed(frames[:, None]), strict=True):
+                ring[slots, now % self._length] = feature[:, 0]
             self._time[slots] = now + 1
         if count == 0:
             return None
         index = (now[:, None] + self._offsets) % self._length
-        window = self._ring[slots[:, None], index]
+        window = [ring[slots[:, None], index] for ring in self._rings]  # copies
         wanted = slice(self._output - count + 1, self._output + 1)
-        return self._lift(window, wanted)
+        return self._lift(*window, wanted)
 
 
 def sequence_offsets(frames: int) -> np.ndarray:
@@ -137,15 +142,16 @@ def mixste_core(model: MixSTE, look_ahead: int | None = None) -> WindowCore:
     frames = model.config.frames
     ahead = 0 if look_ahead is None else look_ahead
     check_look_ahead(ahead, frames - 1, f'{frames}-frame MixSTE')
-    folded = FoldedMixSTE(model) if model.config.depth > 1 else model
+    folded = FoldedMixSTE(model) if model.config.depth > 1 else None
     return WindowCore(
-        folded.embed,
-        folded.lift,
+        (lambda joints: (model.embed(joints),)) if folded is None else folded.embed,
+        model.lift if folded is None else folded.lift,
         offsets=sequence_offsets(frames),
         output=frames - 1 - ahead,
         look_ahead=ahead,
         most=frames - ahead,
         like=model.Spatial_pos_embed,
+        values_in=model.config.values_in,
     )
 
 
@@ -155,13 +161,14 @@ def mhformer_core(model: MHFormer, look_ahead: int | None = None) -> WindowCore:
     ahead = frames - 1 - frames // 2 if look_ahead is None else look_ahead
     check_look_ahead(ahead, frames - 1, f'{frames}-frame MHFormer')
     return WindowCore(
-        lambda joints: joints,
+        lambda joints: (joints,),
         FoldedMHFormer(model) if can_fold(model) else model,
         offsets=sequence_offsets(frames),
         output=frames - 1 - ahead,
         look_ahead=ahead,
         most=frames - ahead,
         like=model.get_parameter('norm_1.weight'),
+        values_in=model.config.values_in,
     )
 
 
@@ -180,10 +187,11 @@ def pstmo_core(
     folded = FoldedPSTMO(model, half)
     return WindowCore(
         folded.embed,
-        lambda window, _: folded.lift(window),
+        lambda x, shares, _: folded.lift(x, shares),
         offsets=frame_step * np.arange(-centre, centre + 1) - ahead,
         output=0,
         look_ahead=ahead,
         most=1,
         like=model.Transformer.pos_embedding,
+        values_in=model.config.values_in,
     )
