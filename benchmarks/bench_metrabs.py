@@ -24,6 +24,7 @@ from trpose_ros import weights
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators.metrabs_torch import MetrabsTorch
 from trpose_ros.metrabs.checkpoints import LoadedNetwork
+from trpose_ros.metrabs.checkpoints import SkeletonTable
 from trpose_ros.metrabs.checkpoints import load_network
 from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.inference import pick_precision
@@ -31,6 +32,7 @@ from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.metrabs.parity import filled_value
 from trpose_ros.people import Frame
+from trpose_ros.skeletons import get_skeleton
 
 Clock = Callable[[], float]
 _LOAD = """
@@ -39,6 +41,7 @@ import numpy as np
 from trpose_ros import cameras
 from trpose_ros.estimators import EstimatorConfig, create_estimator
 from trpose_ros.people import Frame
+from trpose_ros.skeletons import get_skeleton
 estimator = create_estimator('metrabs_torch', EstimatorConfig(model={model!r}))
 camera = cameras.camera_from_fov(640, 480)
 frame = Frame(np.zeros((480, 640, 3), np.uint8), 0, camera)
@@ -159,30 +162,37 @@ def bench_load(model: str) -> None:
     )
 
 
-def bench_gpu() -> None:
-    """Frames per second of published sizes with 1, 4 and 16 people, and peak memory."""
+def bench_sizes(device: str, rounds: int = 50) -> None:
+    """Frames per second of published sizes, image array to People, and peak memory."""
     camera = cameras.camera_from_fov(1280, 720)
     image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     frame = Frame(image, 0, camera)
+    skeleton = get_skeleton('smpl_24')
+    table = SkeletonTable(np.arange(24), skeleton.joint_names, np.array(skeleton.bones))
     for backbone, side in (('s', 256), ('s', 384), ('l', 384)):
         model = published_network(f'efficientnetv2-{backbone}', side)
         network = LoadedNetwork(
-            model, tuple('abcdefghijkmnopqstuvwxyz'), {}, None, True, 'pytorch', 'rule', 'none'
+            model, skeleton.joint_names, {'smpl_24': table}, None, True, 'pytorch', 'rule', 'none'
         )
-        runner = CropRunner(network.model, torch.device('cuda'), torch.float16)
+        config = EstimatorConfig(device=device, suppress_implausible=False, batch_size=16)
+        estimator = MetrabsTorch(config, network)
         for people in (1, 4, 16):
-            crops = torch.rand(people, 3, side, side, device='cuda')
-            matrix = np.array([[2.0 * side, 0, side / 2], [0, 2.0 * side, side / 2], [0, 0, 1]])
-            intrinsics = np.broadcast_to(matrix, (people, 3, 3))
-            torch.cuda.reset_peak_memory_stats()
+            x = np.linspace(20, 1100, people)
+            boxes = np.column_stack([x, x * 0 + 100, x * 0 + 160, x * 0 + 500])
+            if device == 'cuda':
+                torch.cuda.reset_peak_memory_stats()
             times = best(
-                {'run': lambda c=crops, k=intrinsics, r=runner: r.run(c, k)}, 50, time.perf_counter
+                {'run': lambda e=estimator, b=boxes: e.estimate(frame, b)},
+                rounds,
+                time.perf_counter,
             )
-            memory = torch.cuda.max_memory_allocated() / 2**20
+            memory = ''
+            if device == 'cuda':
+                memory = f', {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB'
             print(
-                f'{backbone}/{side}, {people} people of {frame.image.shape}: '
-                f'{1e3 / times["run"]:.0f} per second, {memory:.0f} MiB'
+                f'{backbone}/{side}, {people} people: {1e3 / times["run"]:.1f} per second{memory}'
             )
+        estimator.close()
 
 
 def main() -> None:
@@ -203,7 +213,7 @@ def main() -> None:
     else:
         print(f'no weights called {options.model!r}: accuracy, estimator and loading not measured')
     if torch.cuda.is_available():
-        bench_gpu()
+        bench_sizes('cuda')
     else:
         print('no CUDA here: frames per second of s/256, s/384 and l/384 not measured')
 
