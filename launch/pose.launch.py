@@ -8,9 +8,6 @@ themselves (``autostart``): launch cannot reach two nodes of one process, and it
 is missing in Humble and Jazzy.
 """
 
-import os
-from pathlib import Path
-
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.actions import LogInfo
@@ -20,19 +17,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from trpose_ros.nodes.launch_arguments import ARGUMENTS
-from trpose_ros.nodes.launch_arguments import PRESETS
+from trpose_ros.nodes.launch_arguments import fast_dds_profile
+from trpose_ros.nodes.launch_arguments import params_file
+from trpose_ros.nodes.launch_arguments import passed_on
 from trpose_ros.resources import resource
-
-# Arguments that are parameters of the nodes, where they are given.
-_PASSED_ON = (
-    'image_transport',
-    'estimator',
-    'model',
-    'boxes',
-    'lifter',
-    'lifter_model',
-    'device',
-)
 
 
 def generate_launch_description():
@@ -54,16 +42,12 @@ def _start(context):
         argument.name: LaunchConfiguration(argument.name).perform(context).strip()
         for argument in ARGUMENTS
     }
-    file = _params_file(given['params_file'])
+    file = params_file(given['params_file'])
     shared = {
         'use_sim_time': given['use_sim_time'].lower() == 'true',
         'autostart': given['autostart'].lower() == 'true',
     }
-    for name in _PASSED_ON:
-        if given[name]:
-            shared[name] = given[name]
-    if given['look_ahead']:
-        shared['look_ahead'] = _whole_number('look_ahead', given['look_ahead'])
+    shared |= passed_on(given)
     options = {
         'package': 'trpose_ros',
         'namespace': given['namespace'],
@@ -71,7 +55,8 @@ def _start(context):
         'ros_arguments': ['--log-level', given['log_level']],
     }
     image, info = given['image_topic'], given['camera_info_topic']
-    actions = [*_fast_dds_profile(), LogInfo(msg=f'trpose_ros: parameters of {file}')]
+    actions = [SetEnvironmentVariable(*entry) for entry in fast_dds_profile().items()]
+    actions.append(LogInfo(msg=f'trpose_ros: parameters of {file}'))
     if given['occlusion'] != 'none':
         actions.append(
             Node(
@@ -107,33 +92,6 @@ def _start(context):
     if given['rviz'].lower() == 'true':
         actions.append(_rviz(given))
     return actions
-
-
-def _params_file(name):
-    """Return the file that a preset's name or a path means."""
-    if name in PRESETS:
-        return resource('config', f'{name}.yaml')
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise RuntimeError(
-            f'params_file {name!r} is neither a file nor one of the presets {", ".join(PRESETS)}'
-        )
-    return path.resolve()
-
-
-def _whole_number(name, text):
-    try:
-        return int(text)
-    except ValueError:
-        raise RuntimeError(f'{name} must be a whole number, got {text!r}') from None
-
-
-def _fast_dds_profile():
-    """Let large images through, unless the user has a profile of their own."""
-    names = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-    if any(os.environ.get(name) for name in names):
-        return []
-    return [SetEnvironmentVariable(names[0], str(resource('config', 'fastdds.xml')))]
 
 
 def _rviz(given):

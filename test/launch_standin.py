@@ -1,6 +1,6 @@
 """A strict stand-in for `launch` and `launch_ros`, which no package index offers.
 
-It knows the classes and keywords that launch/pose.launch.py may use, with the real names of
+It knows the classes and keywords that the launch files may use, with the real names of
 Humble and Jazzy; anything else raises. Executables and files are looked up as launch_ros does,
 through AMENT_PREFIX_PATH, and what would be started is recorded as command lines, which a test
 runs as real processes.
@@ -108,11 +108,18 @@ class SetEnvironmentVariable:
         context.environment[self.name] = self.value
 
 
+class Shutdown:
+    def __init__(self, *, reason='reason not given', condition=None):
+        self.reason = reason
+
+
 class Node:
     def __init__(self, *, executable, **keywords):
         unknown = set(keywords) - NODE_KEYWORDS
         if unknown:
             raise TypeError(f'launch_ros.actions.Node has no keywords {sorted(unknown)}')
+        if not isinstance(keywords.get('on_exit'), (Shutdown, type(None))):
+            raise TypeError('the stand-in knows on_exit=Shutdown(...) alone')
         self.executable, self.keywords = executable, keywords
 
     def visit(self, context):
@@ -169,6 +176,7 @@ def _modules():
             'LogInfo': LogInfo,
             'OpaqueFunction': OpaqueFunction,
             'SetEnvironmentVariable': SetEnvironmentVariable,
+            'Shutdown': Shutdown,
         },
         'launch.substitutions': {'LaunchConfiguration': LaunchConfiguration},
         'launch_ros': {},

@@ -45,7 +45,8 @@ class Pass:
     """Everything of one pass, by stamp (ns)."""
 
     condition: Condition
-    images: set[int] = field(default_factory=set)  # that are known to have been played
+    images: set[int] = field(default_factory=set)  # of which something is known
+    played: int = 0  # images that were sent; 0: those of ``images``
     posed: dict[int, People] = field(default_factory=dict)  # of the estimator
     lifted: dict[int, People] = field(default_factory=dict)
     truth: dict[int, People] = field(default_factory=dict)  # in the protocol's skeleton
@@ -71,6 +72,11 @@ class Pass:
             for name in ('posed', 'lifted', 'truth', 'hidden_px')
         }
         return Pass(self.condition, self.images & kept, **parts)
+
+    @property
+    def sent(self) -> int:
+        """Return how many images there were."""
+        return max(self.played, len(self.images | set(self.posed)))
 
     @property
     def fps(self) -> float:
@@ -159,7 +165,7 @@ def _rows(one: Pass, clean: Pass | None, kind: str, identity: str) -> list[Row]:
         row['idf1'], row['id_switches'] = joined.identity.idf1, joined.identity.switches
         row |= times_of(_estimator_ms(one), 'estimator') | times_of(np.zeros(0), 'lifter')
         row['look_ahead'] = next(reversed(found.values())).provenance.lookahead if found else 0
-        row['images'], row['answered'] = len(one.images), len(one.posed)
+        row['images'], row['answered'] = one.sent, len(one.posed)
         rows.append(row)
     return rows
 
@@ -189,11 +195,11 @@ def notes_of(passes: Iterable[Pass]) -> list[str]:
     """Return what a reader of the numbers has to know, in sentences."""
     notes = []
     for one in passes:
-        name, images = one.condition.name, len(one.images)
+        name, images = one.condition.name, one.sent
         if one.truth and len(one.truth) < images:
             notes.append(f'{name}: {truth_note("ground truth", len(one.truth), images)}')
-        missed = len(one.images - set(one.posed))
-        if missed:
+        missed = images - len(one.posed)
+        if missed > 0:
             notes.append(f'{name}: {missed} of {images} images were not answered')
         if any(p.provenance.intrinsics_assumed for p in one.posed.values()):
             notes.append(

@@ -87,6 +87,10 @@ class Conductor:
                     missing.append(f'{node}: {count} {name}, not {least}')
         return missing
 
+    def said(self, node: str, key: str) -> str:
+        """Return a value of a node's last diagnostics, '' where there is none."""
+        return self._diagnostics.get(node, {}).get(key, '')
+
     def subscribers(self, topic: str) -> int:
         """Return how many subscribe to a topic, as far as the graph knows."""
         return self._node.count_subscribers(topic)

@@ -1,10 +1,18 @@
-"""The arguments of launch/pose.launch.py, for the launch file and for the documentation."""
+"""The arguments of the launch files, for them and for the documentation.
+
+What both launch files do with their arguments is here, too, as far as it needs no launch.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from trpose_ros.occlusion_profiles import PROFILES
+from trpose_ros.resources import resource
 
 PRESETS = ('fast', 'balanced', 'accurate')
 BOOLEANS = ('true', 'false')
@@ -51,3 +59,84 @@ ARGUMENTS = (
     LaunchArgument('autostart', 'true', 'configure and activate the nodes at once', BOOLEANS),
     LaunchArgument('log_level', 'info', 'of all nodes', LOG_LEVELS),
 )
+
+# Arguments that are parameters of the nodes, where they are given.
+_PASSED_ON = (
+    'image_transport',
+    'estimator',
+    'model',
+    'boxes',
+    'lifter',
+    'lifter_model',
+    'device',
+)
+
+REPLAY_ARGUMENTS = (
+    LaunchArgument('bag', '', 'recording to play: .mcap, .db3, a bag folder, or a video'),
+    LaunchArgument(
+        'report', 'out/replay', 'folder for results.parquet, the tables and report.html'
+    ),
+    LaunchArgument(
+        'occlusion',
+        'none',
+        "conditions to play after the unoccluded pass: 'five', or names with commas: "
+        f'{", ".join(sorted(PROFILES))}',
+    ),
+    LaunchArgument('severity', '-1', 'index of the severity; -1 is the main one'),
+    LaunchArgument(
+        'realisation', 'main', 'paint the hidden part or cut it off', ('main', 'fill', 'crop')
+    ),
+    LaunchArgument('draw', '0', 'k of the seed: repetition of the experiment'),
+    LaunchArgument('rate', '1.0', 'speed of playing; 1.0 as recorded'),
+    LaunchArgument(
+        'in_step',
+        'false',
+        'send an image when the people of the last one have come: nothing is dropped',
+        BOOLEANS,
+    ),
+    LaunchArgument('image_topic', '', 'image topic of the bag, where there are several'),
+    LaunchArgument('namespace', '', 'namespace of all nodes'),
+    *(
+        argument
+        for argument in ARGUMENTS
+        if argument.name in ('params_file', 'look_ahead', *_PASSED_ON[1:])
+    ),
+    LaunchArgument('log_level', 'info', 'of all nodes', LOG_LEVELS),
+)
+
+
+def params_file(name: str) -> Path:
+    """Return the parameter file that a preset's name or a path means; raises RuntimeError."""
+    if name in PRESETS:
+        return resource('config', f'{name}.yaml')
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise RuntimeError(
+            f'params_file {name!r} is neither a file nor one of the presets {", ".join(PRESETS)}'
+        )
+    return path.resolve()
+
+
+def number(given: Mapping[str, str], name: str, kind: type = int) -> Any:
+    """Return an argument as a number; raises RuntimeError with its name."""
+    try:
+        return kind(given[name])
+    except ValueError:
+        what = 'a whole number' if kind is int else 'a number'
+        raise RuntimeError(f'{name} must be {what}, got {given[name]!r}') from None
+
+
+def passed_on(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments that are parameters; an empty one keeps the file's value."""
+    parameters: dict[str, Any] = {n: given[n] for n in _PASSED_ON if given.get(n)}
+    if given['look_ahead']:
+        parameters['look_ahead'] = number(given, 'look_ahead')
+    return parameters
+
+
+def fast_dds_profile() -> dict[str, str]:
+    """Return the environment that lets large images through, unless the user has a profile."""
+    names = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+    if any(os.environ.get(name) for name in names):
+        return {}
+    return {names[0]: str(resource('config', 'fastdds.xml'))}

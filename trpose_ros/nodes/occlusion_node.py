@@ -45,7 +45,7 @@ INFO_OUT = Topic(
     '~/camera_info', CameraInfo, 'out', 'fits the altered image', depth=10, when='one came in'
 )
 REPORT = Topic('~/report', OcclusionReport, 'out', 'what was hidden', depth=10)
-_BOX_WAIT_S = 0.2  # the box of a recording may arrive a little after its image
+_BOX_WAIT_S = 1.0  # the box of a recording may arrive a little after its image
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.task import Future
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
@@ -77,7 +77,6 @@ class Player(Node):
         self.given = given
         self._answered_ns: int | None = None
         self._clock_ns = 0
-        self._asked: list[tuple[Trigger.Response, Future]] = []
         self._options = SourceOptions(image_topic=given['image_topic'] or None)
         source = open_source(given['source'], self._options)
         if given['clock']:
@@ -90,7 +89,7 @@ class Player(Node):
         self._truths = self.create_publisher(PersonArray, 'ground_truth', quality)
         self._boxes = self.create_publisher(PersonArray, 'reference', quality)
         if given['lockstep_s']:
-            self.create_subscription(PersonArray, 'results', self._on_results, quality)
+            self._listen(self.resolve_topic_name('results'), quality)
         self._clocks = self.create_publisher(ClockMessage, '/clock', quality)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', quality)
         if given['start'] == 'service':
@@ -98,26 +97,27 @@ class Player(Node):
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(_TICK_S, self._tick, clock=steady)
 
-    async def _on_play(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Play once; the answer comes at the end."""
-        end = Future()
-        self._asked.append((response, end))
-        await end
-        return response
+    def _listen(self, topic: str, quality: QoSProfile) -> None:
+        """Subscribe by a node of its own, which can be spun while ~/play is being served."""
+        listener = Node(
+            f'{self.get_name()}_listener',
+            namespace=self.get_namespace(),
+            context=self.context,
+            use_global_arguments=False,
+        )
+        listener.create_subscription(PersonArray, topic, self._on_results, quality)
+        self._listening = SingleThreadedExecutor(context=self.context)
+        self._listening.add_node(listener)
 
-    def serve(self) -> None:
-        """Spin, and play when asked to; not from the callback, so that playing may spin, too."""
-        while rclpy.ok():
-            rclpy.spin_once(self, timeout_sec=_TICK_S)
-            while self._asked:
-                response, end = self._asked.pop(0)
-                try:
-                    count, problems = self.play()
-                    response.success = True
-                    response.message = '; '.join([f'{count} images', *problems])
-                except (BagError, SourceError, VideoError, ValueError) as error:
-                    response.success, response.message = False, str(error)
-                end.set_result(None)
+    def _on_play(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Play once; the answer comes at the end."""
+        try:
+            count, problems = self.play()
+        except (BagError, SourceError, VideoError, ValueError) as error:
+            response.success, response.message = False, str(error)
+            return response
+        response.success, response.message = True, '; '.join([f'{count} images', *problems])
+        return response
 
     def _tick(self) -> None:
         """Repeat the time, and say who listens."""
@@ -189,7 +189,7 @@ class Player(Node):
         """Spin until the people of this stamp have come; return whether they have."""
         end_s = time.monotonic() + self.given['lockstep_s']
         while self._answered_ns != stamp_ns and rclpy.ok() and time.monotonic() < end_s:
-            rclpy.spin_once(self, timeout_sec=0.05)
+            self._listening.spin_once(timeout_sec=0.05)
         return self._answered_ns == stamp_ns
 
     def _gap_s(self, gap_ns: int, rate_hz: float) -> float:
@@ -243,7 +243,7 @@ def main(args: Sequence[str] | None = None) -> int:
         rclpy.init(args=None if args is None else list(args))
         player = Player()
         if player.given['start'] == 'service':
-            player.serve()
+            rclpy.spin(player)
             return 0
         while rclpy.ok():
             player.get_logger().info(f'{player.play()[0]} images played')

@@ -11,11 +11,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trpose_ros.nodes.evaluation import EvaluationNode
 from trpose_ros.nodes.launch_arguments import ARGUMENTS
+from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
+from trpose_ros.nodes.launch_arguments import LaunchArgument
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.nodes.parameters import Group
@@ -30,6 +34,7 @@ NODES: dict[str, type[StageNode]] = {
     'pose_node': PoseNode,
     'lifter_node': LifterNode,
     'occlusion_node': OcclusionNode,
+    'evaluation': EvaluationNode,
 }
 
 
@@ -53,10 +58,10 @@ def topics_table() -> str:
     return _table(rows)
 
 
-def launch_table() -> str:
-    """Return the launch arguments as a Markdown table."""
+def launch_table(arguments: Sequence[LaunchArgument] = ARGUMENTS) -> str:
+    """Return launch arguments as a Markdown table."""
     rows = [('argument', 'default', 'what')]
-    for argument in ARGUMENTS:
+    for argument in arguments:
         choices = ''
         if argument.choices and set(argument.choices) != {'true', 'false'}:
             choices = f': {", ".join(argument.choices)}'
@@ -92,7 +97,12 @@ def parameter_file() -> str:
     return '\n'.join(lines) + '\n'
 
 
-REGIONS = {'topics': topics_table, 'launch': launch_table, 'parameters': parameters_tables}
+REGIONS: dict[str, Callable[[], str]] = {
+    'topics': topics_table,
+    'launch': launch_table,
+    'replay': lambda: launch_table(REPLAY_ARGUMENTS),
+    'parameters': parameters_tables,
+}
 
 
 def filled(text: str) -> str:

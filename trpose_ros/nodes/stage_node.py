@@ -23,6 +23,8 @@ from dataclasses import field
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
@@ -127,7 +129,12 @@ class StageNode(LifecycleNode):
         self._diagnostics = self.create_publisher(
             DIAGNOSTICS.type, DIAGNOSTICS.name, DIAGNOSTICS.profile()
         )
-        self._diagnostics_timer = self.create_timer(_DIAGNOSTICS_PERIOD_S, self.publish_diagnostics)
+        # A node tells how it is while a simulated time stands still, too.
+        self._diagnostics_timer = self.create_timer(
+            _DIAGNOSTICS_PERIOD_S,
+            self.publish_diagnostics,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
 
     # -- what a subclass fills in -------------------------------------------------------------
 

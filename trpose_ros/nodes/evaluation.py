@@ -1,0 +1,327 @@
+"""evaluation: joins results with ground truth by stamp, while the nodes run; reports at the end.
+
+With ``conditions`` it conducts: for each condition it sets the occlusion_node, has the player play
+the recording once, and waits until nothing more comes; then it writes the report and ends. The
+unoccluded pass comes first: it is the reference where there is no ground truth. Without
+``conditions`` it listens, and writes when ``~/write`` is called. Measuring itself is in
+trpose_ros.evaluation.passes, which a replay without ROS uses, too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from std_srvs.srv import Trigger
+
+from trpose_ros.configuration import check_fields
+from trpose_ros.evaluation import passes
+from trpose_ros.evaluation.conditions import CLEAN
+from trpose_ros.evaluation.conditions import GROUPS
+from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.passes import Pass
+from trpose_ros.evaluation.passes import RunningErrors
+from trpose_ros.evaluation.results import check_extra
+from trpose_ros.evaluation.rows import as_reference
+from trpose_ros.msg import OcclusionReport
+from trpose_ros.msg import PersonArray
+from trpose_ros.nodes import conversions
+from trpose_ros.nodes.conducting import Conducting
+from trpose_ros.nodes.image_node import system_ns
+from trpose_ros.nodes.parameters import Group
+from trpose_ros.nodes.running import run
+from trpose_ros.nodes.stage_node import StageNode
+from trpose_ros.nodes.stage_node import Topic
+from trpose_ros.occlusion import seed_of
+from trpose_ros.people import People
+
+PEOPLE_IN = Topic('people', PersonArray, 'in', 'results of the lifter node', depth=1000)
+ESTIMATED = Topic('estimated', PersonArray, 'in', 'results of the pose node', depth=1000)
+TRUTH = Topic('ground_truth', PersonArray, 'in', 'the true people, by stamp', depth=1000)
+REPORT = Topic('occlusion_report', OcclusionReport, 'in', 'what was hidden', depth=1000)
+METRICS = Topic(
+    '~/metrics',
+    DiagnosticArray,
+    'out',
+    'errors of the pass so far, one status for the estimator, one for the lifter; each second',
+    depth=10,
+)
+_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True)
+class EvaluationNodeConfig:
+    """What is the evaluation node's own."""
+
+    results: str = field(
+        default='', metadata={'help': 'folder for results.parquet, tables and report.html'}
+    )
+    conditions: str = field(
+        default='',
+        metadata={
+            'help': "conditions to play after the unoccluded pass, with commas; 'none' is that "
+            "pass alone, 'five' all of the protocol; '' listens only"
+        },
+    )
+    identity: str = field(
+        default='live|none|none|none',
+        metadata={'help': 'dataset|subject|action|camera: names of the rows, and the seed'},
+    )
+    severity: int = field(
+        default=-1,
+        metadata={'help': 'index of the severity; -1 is the main one', 'range': (-1, 3)},
+    )
+    realisation: str = field(
+        default='main',
+        metadata={
+            'help': 'paint the hidden part or cut it off',
+            'choices': ('main', 'fill', 'crop'),
+        },
+    )
+    draw: int = field(default=0, metadata={'help': 'k of the seed', 'range': (0, 99)})
+    start_s: float = field(
+        default=120.0,
+        metadata={'help': 'wait so long for the other nodes, s', 'range': (1.0, 3600.0)},
+    )
+    settle_s: float = field(
+        default=10.0,
+        metadata={
+            'help': 'a pass has ended when nothing came for so long, s; at once when every image '
+            'has been answered',
+            'range': (0.5, 600.0),
+        },
+    )
+    pose_listeners: int = field(
+        default=2,
+        metadata={
+            'help': 'how many subscribe to the people of the pose node: playing starts with them',
+            'range': (1, 100),
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Validate everything but the folder."""
+        check_fields(self)
+        for condition in self.plan():
+            seed_of(condition.config, self.identity)
+
+    def plan(self) -> list[Condition]:
+        """Return the conditions, the unoccluded one first; raises ValueError for unknown ones."""
+        words = [word.strip() for word in self.conditions.split(',') if word.strip()]
+        chosen = [Condition('none')] if words else []
+        for name in dict.fromkeys(name for word in words for name in GROUPS.get(word, (word,))):
+            if name in ('none', CLEAN):
+                continue
+            if name in GROUPS['skeleton']:
+                raise ValueError(f'condition {name!r} hides keypoints, not pixels: not live')
+            condition = Condition(name, self.severity, self.draw, self.realisation)
+            if name not in GROUPS['all']:
+                raise ValueError(
+                    f'unknown condition {name!r}; known are {", ".join(GROUPS["all"])}'
+                )
+            chosen.append(condition)
+        return chosen
+
+
+class EvaluationNode(StageNode):
+    """Keeps what comes by stamp, measures it, conducts the passes of a recording."""
+
+    GROUPS = (Group(EvaluationNodeConfig),)
+    TOPICS = (PEOPLE_IN, ESTIMATED, TRUTH, REPORT, METRICS)
+
+    def __init__(self, name: str = 'evaluation', **options: Any) -> None:
+        super().__init__(name, **options)
+        self.failure = ''  # why the passes could not be played or measured
+        self._lock = threading.Lock()
+        self._passes: list[Pass] = []
+        self._problems: list[str] = []
+        self._running: dict[str, RunningErrors] = {}
+        self._arrived_s = time.monotonic()
+        self._conducting: Conducting | None = None
+        self.create_service(Trigger, '~/write', self._on_write)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_PERIOD_S, self.publish_metrics, clock=steady)
+
+    def load(self) -> None:
+        """Validate the settings, and that results can be written."""
+        self._config = self.parameters[EvaluationNodeConfig]
+        if self._config.results:
+            check_extra()
+            Path(self._config.results).mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        """Subscribe; begin to conduct."""
+        self.failure, self._problems, self._passes = '', [], []
+        self.begin(Condition('none'))
+        self.subscribe(PEOPLE_IN, self._keeper('lifted'))
+        self.subscribe(ESTIMATED, self._keeper('posed'))
+        self.subscribe(TRUTH, self._on_truth)
+        self.subscribe(REPORT, self._on_report)
+        plan = self._config.plan()
+        if plan:
+            self._conducting = Conducting(self, plan, self._config)
+
+    def halt(self, timeout_s: float | None = None) -> bool:
+        """Stop conducting."""
+        return self._conducting is None or self._conducting.stop(timeout_s)
+
+    def facts(self) -> dict[str, str]:
+        """Return the pass and its errors so far."""
+        with self._lock:
+            if not self._passes:
+                return {}
+            one, number = self._passes[-1], len(self._passes)
+            facts = {
+                'condition': one.condition.name,
+                'pass': f'{number} of {len(self._config.plan()) or number}',
+                'images': str(one.sent),
+                'answered': str(len(one.posed)),
+                'lifted': str(len(one.lifted)),
+                'with_truth': str(len(one.truth)),
+            }
+            return facts | {k: f'{v:.1f}' for k, v in self._running['lifted'].values().items()}
+
+    # -- what comes in ------------------------------------------------------------------------
+
+    def _people(self, message: PersonArray) -> People | None:
+        try:
+            return conversions.people_from_message(message)
+        except ValueError as error:
+            self.report(f'people skipped: {error}', error)
+            return None
+
+    def _keeper(self, kind: str) -> Callable[[PersonArray], None]:
+        def keep(message: PersonArray) -> None:
+            people = self._people(message)
+            if people is not None:
+                with self._lock:
+                    getattr(self._passes[-1], kind)[people.stamp_ns] = people
+                    self._arrived_s = time.monotonic()
+                if kind == 'lifted':
+                    self.statistics.add_result(float('nan'))
+
+        return keep
+
+    def _on_truth(self, message: PersonArray) -> None:
+        people = self._people(message)
+        if people is not None:
+            with self._lock:
+                self._passes[-1].add_truth(people)
+
+    def _on_report(self, message: OcclusionReport) -> None:
+        stamp_ns, _ = conversions.origin_of(message)
+        profile, rectangles_px = conversions.occlusion_from_message(message)
+        with self._lock:
+            one = self._passes[-1]
+            one.add_hidden(stamp_ns, rectangles_px)
+            if not self._config.conditions and profile != one.condition.profile:
+                one.condition = Condition(profile)
+
+    # -- passes -------------------------------------------------------------------------------
+
+    def begin(self, condition: Condition) -> None:
+        """Begin a pass; what comes from now on belongs to it."""
+        with self._lock:
+            if self._passes and not (self._passes[-1].posed or self._passes[-1].images):
+                self._passes.pop()  # nothing came
+            self._passes.append(Pass(condition))
+            self._running = {'posed': RunningErrors(), 'lifted': RunningErrors()}
+            self._arrived_s = time.monotonic()
+
+    def add_played(self, count: int, problems: Sequence[str]) -> None:
+        """Take what the player said at the end of a pass."""
+        self._passes[-1].played = count
+        self._problems += problems
+
+    def is_complete(self) -> bool:
+        """Whether nothing more will come of this pass."""
+        with self._lock:
+            one, quiet_s = self._passes[-1], time.monotonic() - self._arrived_s
+            if set(one.posed) <= set(one.lifted):
+                if len(one.posed) >= one.played:
+                    return True
+                if max(one.images, default=0) in one.posed:  # others were dropped on the way
+                    return quiet_s > min(2.0, self._config.settle_s)
+        return quiet_s > self._config.settle_s
+
+    def write(self) -> list[str]:
+        """Write the results; return the errors in lines. Raises ValueError for want of any."""
+        if not self._config.results:
+            raise ValueError('parameter results names no folder to write to')
+        folder = Path(self._config.results)
+        rows = passes.write_results(folder, self._passes, self._config.identity, self._problems)
+        return [*passes.notes_of(self._passes), *passes.summary(rows), f'results in {folder}']
+
+    def end(self, failure: str = '') -> None:
+        """End the process after the last pass, with the results written or the reason why not."""
+        if not failure and self._config.results:
+            try:
+                for line in self.write():
+                    self.get_logger().info(line)
+            except (ValueError, RuntimeError, OSError) as error:
+                failure = str(error)
+        if failure:
+            self.failure = failure
+            self.report(failure)
+        self.context.try_shutdown()
+
+    def _on_write(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Write what has been measured so far."""
+        try:
+            with self._lock:
+                response.message = '\n'.join(self.write())
+            response.success = True
+        except (ValueError, RuntimeError, OSError) as error:
+            response.message = str(error)
+        return response
+
+    def publish_metrics(self) -> None:
+        """Send the errors of this pass so far."""
+        if not self._active:
+            return
+        with self._lock:
+            one, clean = self._passes[-1], self._passes[0]
+            known = clean is not one
+            for kind, running in self._running.items():
+                found: dict[int, People] = getattr(one, kind)
+                truth = one.truth or (as_reference(getattr(clean, kind)) if known else {})
+                try:
+                    running.update(found, truth)
+                except ValueError as error:
+                    self.report(f'not measured: {error}', error)
+                values = {k: f'{v:.2f}' for k, v in running.values().items()}
+                values |= {
+                    'condition': one.condition.name,
+                    'reference': 'truth' if one.truth else 'unoccluded run' if known else 'none',
+                    'frames': str(running.wanted),
+                    'images': str(one.sent),
+                    'answered': str(len(found)),
+                }
+                what = 'estimator' if kind == 'posed' else 'lifter'
+                name = f'{self.get_fully_qualified_name()}: {what}'
+                self.publisher(METRICS.name).publish(
+                    conversions.diagnostics_to_message(
+                        system_ns(self), name, 'OK', f'{one.condition.name}, so far', values
+                    )
+                )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until its passes are done or it is told to end; return the exit code."""
+    made: list[EvaluationNode] = []
+
+    def make() -> EvaluationNode:
+        made.append(EvaluationNode())
+        return made[-1]
+
+    code = run([make], args)
+    return code or int(any(node.failure for node in made))
