@@ -20,6 +20,7 @@ setup(
             'samples/*.mcap',
             'samples/*.md',
             'data/*.npz',
+            'report/templates/*',
         ],
         'trpose_ros.share.msg': ['*.msg'],
         'trpose_ros.share.config': ['*.yaml', '*.xml', '*.rviz'],

@@ -341,7 +341,7 @@ def test_table_by_hand():
     table = results.study_table(rows, 'mpjpe_mm')
     key = ('e', 'none')
     assert table.rows == (key,)
-    assert vars(table.cell(key, 'random_box')) == {'mean': 130, 'spread': 10}
+    assert table.cell(key, 'random_box') == results.Cell(130, 10)
     assert table.cell(key, 'average').mean == pytest.approx(106)
     assert table.cell(key, 'average').spread == pytest.approx(2)
     assert table.cell(key, 'average - clean').mean == pytest.approx(56)

@@ -69,6 +69,11 @@ class Figure:
         width = self._width + _GAP_PX + self._side
         return width - width % 2, self._height
 
+    @property
+    def floor_m(self) -> float | None:
+        """The floor under the person that is followed, m along y of the camera frame."""
+        return self._floor_m
+
     def draw(self, shot: Shot, title: str = '', lines: tuple[str, ...] = ('', '')) -> np.ndarray:
         """Return the picture of a shot.
 
@@ -81,10 +86,10 @@ class Figure:
         """
         width, height = self.size
         picture = np.full((height, width, 3), PAPER_RGB, np.uint8)
-        overlay = self._overlay(shot)
+        overlay = self.overlay(shot)
         picture[:, : overlay.shape[1]] = overlay
         draw_text(picture, title, (10, 22), size=0.6)
-        view = self._view(shot)
+        view = self.follow(shot)
         best = shot.people if shot.lifted is None else shot.lifted
         left = overlay.shape[1] + _GAP_PX
         panels = (('estimator alone', shot.people, lines[0]), ('lifted + fused', best, lines[1]))
@@ -94,7 +99,8 @@ class Figure:
             picture[top : top + self._side, left:] = panel
         return picture
 
-    def _overlay(self, shot: Shot) -> np.ndarray:
+    def overlay(self, shot: Shot) -> np.ndarray:
+        """Return the image with the skeletons over it, with its margin."""
         whole = np.zeros((shot.camera.height, shot.camera.width, 3), np.uint8)
         x, y = shot.offset_px
         h, w = shot.image.shape[:2]
@@ -110,8 +116,8 @@ class Figure:
             drawn = draw_people(whole, best, camera=camera, margin_px=self._margin_px)
         return cv2.resize(drawn, (self._width, self._height), interpolation=cv2.INTER_AREA)
 
-    def _view(self, shot: Shot) -> View:
-        """Look at the first person: at the true one, where that is known."""
+    def follow(self, shot: Shot) -> View:
+        """Return the view of the first person: of the true one, where that is known."""
         people = next((p for p in (shot.truth, shot.lifted, shot.people) if _shown(p)), None)
         if people is not None:
             joints = people.joints_m[_first(people)].astype(np.float64)
@@ -137,7 +143,7 @@ class Figure:
         if people is None:
             people = _nobody(shot)
         panel = draw_view(
-            _at_the_true_pelvis(people, shot.truth),
+            at_the_true_pelvis(people, shot.truth),
             view,
             width=width,
             height=self._side,
@@ -196,7 +202,7 @@ def save_picture(path: Path, image: np.ndarray) -> None:
     temporary.replace(path)
 
 
-def _at_the_true_pelvis(people: People, truth: People | None) -> People:
+def at_the_true_pelvis(people: People, truth: People | None) -> People:
     """Move everybody so that the nearest pelvis lies on the true one, as MPJPE compares poses."""
     if truth is None or len(truth) == 0 or len(people) == 0:
         return people

@@ -1,5 +1,7 @@
 """Reading and writing video files and cameras through OpenCV.
 
+What OpenCV's wheels can encode is MPEG-4 part 2 (.mp4, players) and VP8 (.webm, browsers).
+
 Stamps of a file are the presentation times that the container gives (variable frame rates
 included); where a container gives none, or they do not move forward, frame number over frame rate.
 A video is written to a temporary name and renamed when it is complete.
@@ -82,7 +84,7 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Writes an MP4 (MPEG-4 part 2, which OpenCV's wheels can encode); a context manager."""
+    """Writes a video of the kind that the file's suffix asks for; a context manager."""
 
     def __init__(self, path: str | Path, rate_hz: float) -> None:
         """Prepare; the file opens with the first frame, whose size the others must have."""
@@ -116,12 +118,16 @@ class VideoWriter:
         if self._writer is None:
             self._size = (width, height)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            code = cv2.VideoWriter.fourcc(*'mp4v')
+            webm = self.path.suffix.lower() == '.webm'
+            code = cv2.VideoWriter.fourcc(*('VP80' if webm else 'mp4v'))
             self._writer = cv2.VideoWriter(
                 str(self._temporary), code, self.rate_hz, (width, height)
             )
             if not self._writer.isOpened():
-                raise VideoError(f'{self.path} cannot be written; is the folder writable?')
+                raise VideoError(
+                    f'{self.path} cannot be written; is the folder writable, and can this OpenCV '
+                    f'encode {"VP8" if webm else "MPEG-4"}?'
+                )
         if (width, height) != self._size:
             raise VideoError(
                 f'a video has one image size: {self._size[0]}x{self._size[1]}, got {width}x{height}'

@@ -57,7 +57,7 @@ _ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class LifterSpec:
-    """What turns 2D sequences into 3D: ``name[:weights][@look_ahead][+fusion]``.
+    """What turns 2D sequences into 3D: ``name[:weights][@[look_ahead][/hop]][+fusion]``.
 
     'none' keeps the estimator's own 3D. Without ``+fusion`` the skeleton is the lifter's alone at
     the estimator's root; with it, both are fused as the live nodes do.
@@ -68,6 +68,7 @@ class LifterSpec:
     model: str = ''
     look_ahead: int | None = None
     fused: bool = False
+    hop: int = 1
 
     @classmethod
     def parse(cls, text: str) -> LifterSpec:
@@ -75,13 +76,17 @@ class LifterSpec:
         rest, plus, tail = text.partition('+')
         if plus and tail != 'fusion':
             raise ValueError(f'lifter {text!r}: only +fusion may follow, got +{tail}')
-        rest, at, ahead = rest.partition('@')
-        if at and not ahead.isdigit():
+        rest, at, tail = rest.partition('@')
+        ahead, slash, hop = tail.partition('/')
+        if at and not (ahead.isdigit() or (slash and not ahead)):
             raise ValueError(f'lifter {text!r}: look-ahead must be a number of frames')
+        if slash and not (hop.isdigit() and int(hop)):
+            raise ValueError(f'lifter {text!r}: the hop behind / must be a number of frames')
         name, _, model = rest.partition(':')
         if name == 'none' and (model or at or plus):
             raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
-        return cls(text, name, model, int(ahead) if at else None, bool(plus))
+        frames = int(ahead) if ahead else None
+        return cls(text, name, model, frames, bool(plus), int(hop) if slash else 1)
 
     def stage(self) -> LiftStage:
         """Load the lifter; raises as lifters.create_lifter does."""
@@ -93,7 +98,7 @@ class LifterSpec:
         from trpose_ros.lifters import LifterConfig
         from trpose_ros.lifters import create_lifter
 
-        config = LifterConfig(name=self.name, look_ahead=self.look_ahead)
+        config = LifterConfig(name=self.name, look_ahead=self.look_ahead, hop=self.hop)
         if self.model:
             config = dataclasses.replace(config, model=self.model)
         return LiftStage(lifter=create_lifter(config), fusion=Fusion(fusion))

@@ -6,6 +6,8 @@ The function is mounted by the command line of the package; it imports what is h
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Annotated
@@ -22,7 +24,6 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from trpose_ros.evaluation.cases import EvaluationConfig
     from trpose_ros.evaluation.clips import EvaluationClip
     from trpose_ros.evaluation.results import Row
     from trpose_ros.evaluation.results import Table
@@ -73,21 +74,25 @@ def evaluate(
     ray: Annotated[
         str, typer.Option(help="address of a running Ray cluster, e.g. 'auto' or HOST:6379")
     ] = '',
+    report: Annotated[bool, typer.Option(help='write report.html, with videos')] = True,
 ) -> None:
     """Measure estimators and lifters under the truncation conditions of protocol v1.
 
+    Without --estimator and --lifter the study is run: MeTRAbs alone and every lifter, with the
+    baseline's 2D and with MeTRAbs 2D, as far as their weights are there.
+
     A run that was interrupted goes on where it stopped when it is started again with the same
-    settings. Results: results.parquet (one row per sequence and condition), tables.md,
-    tables.json and failed.json in --out.
+    settings. Results: report.html, results.parquet (one row per sequence and condition),
+    tables.md, tables.json and failed.json in --out.
     """
     from trpose_ros.bags import BagError
     from trpose_ros.evaluation import results
     from trpose_ros.evaluation.cases import EvaluationConfig
-    from trpose_ros.evaluation.cases import LifterSpec
     from trpose_ros.evaluation.conditions import plan
     from trpose_ros.evaluation.estimation import cache_folder
     from trpose_ros.evaluation.runner import EvaluationRun
     from trpose_ros.evaluation.spread import load_ray
+    from trpose_ros.report import check_libraries
     from trpose_ros.sources import SourceError
 
     console = Console()
@@ -95,19 +100,22 @@ def evaluate(
         results.check_extra()
         if workers or ray:
             load_ray()
+        if report:
+            check_libraries()
         chosen = plan(condition or ['five'], severities, range(1 if quick else seeds), realisation)
+        what = _what_to_compare(estimator, lifter, console)
+        opened = _open(data or ['rendered'], clips, quick, console)
         config = EvaluationConfig(
-            estimators=tuple(estimator or EvaluationConfig.estimators),
-            lifters=tuple(lifter or EvaluationConfig.lifters),
+            estimators=what.estimators,
+            lifters=what.lifters,
+            pairs=what.pairs,
             conditions=tuple(chosen),
             track=track,
             boxes=boxes,
             threads=threads,
             cache=None if no_cache else (cache or cache_folder()),
+            shown_clip=opened[0].identity if report else '',
         )
-        for text in config.lifters:
-            LifterSpec.parse(text).stage()  # missing weights are better named now than in an hour
-        opened = _open(data or ['rendered'], clips, quick, console)
         run = EvaluationRun(config, opened, out, workers=workers, address=ray)
     except ModuleNotFoundError as error:
         needs = f"{error.name} is missing: pip install 'trpose_ros[train,evaluate]'"
@@ -119,10 +127,46 @@ def evaluate(
     begin = time.perf_counter()
     _follow(run, console)
     rows = run.rows()
-    _report(rows, run, config, out, console)
+    _tabulate(rows, run, what.notes, console)
     console.print(f'{len(rows)} rows in {time.perf_counter() - begin:.0f} s -> {out}')
+    if report and rows:
+        _write_report(out, console)
     if run.failed:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What was asked for: one of the estimators with one of the lifters is a method."""
+
+    estimators: tuple[str, ...]
+    lifters: tuple[str, ...]
+    pairs: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+
+def _what_to_compare(
+    estimators: list[str] | None, lifters: list[str] | None, console: Console
+) -> _Comparison:
+    """Return what is given, or the study; loads every lifter once, to fail early."""
+    from trpose_ros.evaluation import study
+    from trpose_ros.evaluation.cases import EvaluationConfig
+    from trpose_ros.evaluation.cases import LifterSpec
+
+    if estimators or lifters:
+        chosen = _Comparison(
+            tuple(estimators or EvaluationConfig.estimators),
+            tuple(lifters or EvaluationConfig.lifters),
+            {},
+        )
+    else:
+        preset = study.preset()
+        for sentence in preset.missing:
+            _say(console, 'study', sentence, 'yellow')
+        chosen = _Comparison(preset.estimators, ('none',), preset.pairs, preset.missing)
+    for text in dict.fromkeys((*chosen.lifters, *chain(*chosen.pairs.values()))):
+        LifterSpec.parse(text).stage()  # missing weights are better named now than in an hour
+    return chosen
 
 
 def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[EvaluationClip]:
@@ -169,8 +213,8 @@ def _follow(run: EvaluationRun, console: Console) -> None:
                 _say(bar.console, f'failed: {name}', step.error, 'red')
 
 
-def _report(
-    rows: list[Row], run: EvaluationRun, config: EvaluationConfig, out: Path, console: Console
+def _tabulate(
+    rows: list[Row], run: EvaluationRun, notes: tuple[str, ...], console: Console
 ) -> None:
     """Print the tables and write them as Markdown and JSON."""
     from trpose_ros.evaluation import results
@@ -180,12 +224,21 @@ def _report(
         return
     for table in results.all_tables(rows):
         console.print(_rich(table))
-    console.print(results.write_tables(out, rows, config.track, run.failed))
+    console.print(results.write_tables(run.folder, rows, run.config.track, run.failed, notes))
+
+
+def _write_report(folder: Path, console: Console) -> None:
+    from trpose_ros.report import write_report
+
+    begin = time.perf_counter()
+    with console.status('writing the report'):
+        path = write_report(folder, folder / 'report.html')
+    console.print(f'report in {time.perf_counter() - begin:.0f} s -> {path}')
 
 
 def _rich(table: Table) -> RichTable:
     out = RichTable(title=table.title)
-    for name in ('estimator', 'lifter'):
+    for name in table.head:
         out.add_column(name, overflow='fold')
     for name in table.columns:
         out.add_column(name, justify='right', overflow='fold')

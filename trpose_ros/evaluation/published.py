@@ -43,6 +43,24 @@ PER_CONDITION = {
 }
 
 
+CONDITIONS = ('random_box', 'fixed_lower', 'fixed_middle', 'fixed_upper', 'moving_box')
+
+
+def per_condition() -> list[tuple[str, str, dict[str, float]]]:
+    """Return (2D source, method, MPJPE in mm by condition, with 'clean' and 'average')."""
+    out = []
+    for (method, source), values in PER_CONDITION.items():
+        known = next(row for row in PUBLISHED if row.method == method)
+        ours = source == 'MeTRAbs'
+        clean = known.clean_metrabs if ours else known.clean_baseline
+        average = known.truncated_metrabs if ours else known.truncated_baseline
+        assert clean is not None
+        assert average is not None
+        cells = {'clean': clean[0], **dict(zip(CONDITIONS, values, strict=True))}
+        out.append((source, method, cells | {'average': average[0]}))
+    return out
+
+
 def markdown() -> str:
     """Return the published figures as a Markdown table that says what they are."""
 
@@ -64,4 +82,18 @@ def markdown() -> str:
             row.clean_metrabs,
         )
         lines.append(f'| {row.method} | ' + ' | '.join(pair(cell) for cell in cells) + ' |')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, '', *_conditions_markdown()])
+
+
+def _conditions_markdown() -> list[str]:
+    columns = ('clean', *CONDITIONS, 'average')
+    lines = [
+        '**Published, Human3.6M, MPJPE in mm by condition: another data set, for orientation**',
+        '',
+        f'| 2D | method | {" | ".join(columns)} |',
+        '|---|---|' + '---:|' * len(columns),
+    ]
+    for source, method, values in per_condition():
+        cells = ' | '.join(f'{values[column]:.1f}' for column in columns)
+        lines.append(f'| {source} | {method} | {cells} |')
+    return lines

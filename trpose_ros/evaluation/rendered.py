@@ -61,11 +61,12 @@ def rendered_clips(
         config = ClipConfig(
             motions=(name,), seconds=min(seconds, length), seed=zlib.crc32(name.encode())
         )
-        clips.append(_evaluated(Clip(config, library), motion.subjects[index], motion.rate_hz))
+        clips.append(evaluated(Clip(config, library), motion.subjects[index], motion.rate_hz))
     return clips
 
 
-def _evaluated(clip: Clip, subject: str, fps: float) -> EvaluationClip:
+def evaluated(clip: Clip, subject: str, fps: float) -> EvaluationClip:
+    """Return a rendered clip with its truth; the reference box is that of the first person."""
     joints_m = np.stack([clip.joints_m(t) for t in range(len(clip))])  # (T, 1, 17, 3)
     joints_px = project(joints_m, clip.camera)
     stamps = [clip.stamp_ns(t) for t in range(len(clip))]

@@ -49,9 +49,11 @@ class Cell:
 
     mean: float
     spread: float = float('nan')
+    digits: int = 1  # behind the point
 
-    def text(self, digits: int = 1) -> str:
-        """Return '81.2 +- 0.3', without the spread where there is none, or '-'."""
+    def text(self) -> str:
+        """Return '81.2 ± 0.3', without the spread where there is none, or '-'."""
+        digits = self.digits
         if math.isnan(self.mean):
             return '-'
         spread = '' if math.isnan(self.spread) else f' ± {self.spread:.{digits}f}'
@@ -64,35 +66,40 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]  # (estimator, lifter)
+    rows: tuple[tuple[str, ...], ...]  # as many names as ``head`` has
     cells: dict[tuple[tuple[str, ...], str], Cell]
+    head: tuple[str, ...] = ('estimator', 'lifter')
 
     def cell(self, row: tuple[str, ...], column: str) -> Cell:
         """Return a cell, an empty one where nothing was measured."""
         return self.cells.get((row, column), Cell(float('nan')))
 
-    def markdown(self, digits: int = 1) -> str:
+    def markdown(self) -> str:
         """Return the table as Markdown."""
-        head = ['estimator', 'lifter', *self.columns]
+        head = [*self.head, *self.columns]
         lines = [
             f'**{self.title}**',
             '',
             '| ' + ' | '.join(head) + ' |',
-            '|---|---|' + '---:|' * len(self.columns),
+            '|' + '---|' * len(self.head) + '---:|' * len(self.columns),
         ]
         for row in self.rows:
-            cells = [self.cell(row, column).text(digits) for column in self.columns]
+            cells = [self.cell(row, column).text() for column in self.columns]
             lines.append('| ' + ' | '.join([*row, *cells]) + ' |')
         return '\n'.join(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON takes; NaN becomes None."""
-        cells = [
-            {'estimator': row[0], 'lifter': row[1], 'column': column}
-            | {key: None if math.isnan(v) else v for key, v in vars(self.cell(row, column)).items()}
-            for row in self.rows
-            for column in self.columns
-        ]
+
+        def number(value: float) -> float | None:
+            return None if math.isnan(value) else value
+
+        cells = []
+        for row in self.rows:
+            for column in self.columns:
+                cell = self.cell(row, column)
+                values = {'mean': number(cell.mean), 'spread': number(cell.spread)}
+                cells.append({**dict(zip(self.head, row, strict=True)), 'column': column, **values})
         return {'title': self.title, 'cells': cells}
 
 
@@ -223,6 +230,7 @@ def _tables_of(rows: list[Row]) -> list[Table]:
     tables = [
         study_table(rows, 'mpjpe_mm', 'MPJPE, mm, protocol v1'),
         study_table(rows, 'p_mpjpe_mm', 'P-MPJPE, mm, protocol v1'),
+        *_comparisons(rows),
         headline_table(rows),
         split_table(rows),
         onset_table(rows),
@@ -233,6 +241,13 @@ def _tables_of(rows: list[Row]) -> list[Table]:
         if len({r['severity'] for r in rows if r['condition'] == name}) > 1:
             tables.append(severity_table(rows, name))
     return tables
+
+
+def _comparisons(rows: list[Row]) -> list[Table]:
+    from trpose_ros.evaluation.study import comparison_table
+
+    tables = [comparison_table(rows, measure) for measure in ('mpjpe_mm', 'p_mpjpe_mm')]
+    return [table for table in tables if table is not None]
 
 
 def write_tables(
@@ -250,7 +265,7 @@ def write_tables(
     tables, notes = all_tables(rows), list(notes)
     text = [note, *notes, *(table.markdown() for table in tables), published.markdown()]
     page = '\n\n'.join(text) + '\n'
-    _replace(folder / 'tables.md', lambda temporary: Path(temporary).write_text(page, 'utf-8'))
+    replace_text(folder / 'tables.md', page)
     content = {'note': note, 'tables': [table.as_dict() for table in tables], 'failed': failed}
     write_json(folder / 'tables.json', content | ({'notes': notes} if notes else {}))
     return note
@@ -315,7 +330,11 @@ def is_readable(file: Path) -> bool:
 
 def write_json(file: Path, value: Any) -> None:
     """Write JSON, whole or not at all."""
-    text = json.dumps(value, indent=2) + '\n'
+    replace_text(file, json.dumps(value, indent=2) + '\n')
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
     _replace(file, lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
 
 
@@ -325,6 +344,7 @@ def _replace(file: Path, write: Callable[[str], object]) -> None:
     os.close(handle)
     try:
         write(temporary)
+        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
         Path(temporary).replace(file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -95,5 +95,7 @@ def times_of(milliseconds: np.ndarray, name: str) -> dict[str, float]:
 
 
 def look_ahead_of(stage: LiftStage) -> int:
-    """Return the frames of future that the skeletons of a stage wait for."""
-    return 0 if stage.lifter is None else int(stage.lifter.look_ahead)
+    """Return the frames of future that the skeletons of a stage wait for at most."""
+    if stage.lifter is None:
+        return 0
+    return int(stage.lifter.look_ahead) + int(getattr(stage.lifter, 'hop', 1)) - 1

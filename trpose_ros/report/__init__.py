@@ -1,0 +1,27 @@
+"""The report of an evaluation: one HTML file that needs no network, and side-by-side videos.
+
+``write_report`` takes the folder of any evaluation (`trpose evaluate`, a replay, the live
+evaluation node): its results, and the scenes that were kept beside them (evaluation/scenes.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_report(results_dir: Path, out: Path) -> Path:
+    """Write the report of an evaluation's folder to ``out`` and return that path.
+
+    Works for one run without anything to compare it to: what is not there is left out. Raises
+    FileNotFoundError where the folder holds no results, ValueError where they are empty or
+    damaged, and ModuleNotFoundError without plotly or Jinja2 (the extra ``evaluate``).
+    """
+    from trpose_ros.report.page import write_page
+
+    return write_page(Path(results_dir), Path(out))
+
+
+def check_libraries() -> None:
+    """Raise ModuleNotFoundError, naming it, when a library that reports need is missing."""
+    import jinja2  # noqa: F401
+    import plotly  # noqa: F401
