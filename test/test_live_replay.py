@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
 import domain_coordinator
+from doubles import STEP_NS
 from metrabs_stand_in import save_network
 from metrabs_stand_in import stand_in_network
 from random_weights import save_videopose3d
@@ -254,6 +255,32 @@ def test_recorder_completes_its_bag_when_interrupted(domain, tmp_path):
     assert stamps == sorted(stamps)
     assert stamps[0] > START_NS + 10**12  # new ones
     assert list(tmp_path.glob('.out.mcap.*')) == []
+
+
+def test_player_sends_what_can_be_read_of_a_cut_off_bag_and_names_the_rest(domain, tmp_path):
+    bag = write_recording(tmp_path / 'in.mcap', 12)
+    content = bag.read_bytes()
+    bag.write_bytes(content[: len(content) // 2])
+    with NodeProcesses(tmp_path / 'log', domain) as nodes:
+        player = nodes.start('player', {'source': bag, 'start': 'service'})
+        with Conductor(domain) as conductor:
+            stamps = []
+            images = conductor._node.create_subscription(
+                Image, '/image', lambda m: stamps.append(stamp_ns(m)), 20
+            )
+            # The player itself waits until it knows this subscription.
+            assert conductor.wait(images.get_publisher_count, LATEST_S, nodes.check)
+            played, words = conductor.trigger('player/play', LATEST_S, nodes.check)
+            assert played
+            count = int(words.split()[0])
+            assert conductor.wait(lambda: len(stamps) == count, LATEST_S, nodes.check)
+        player.process.send_signal(signal.SIGINT)
+        assert player.process.wait(LATEST_S) == 0, player.last_words()
+    assert 4 <= count < 12
+    assert stamps == [START_NS + k * STEP_NS for k in range(count)]
+    assert 'in.mcap' in player.last_words()
+    assert 'cut off' in player.last_words()
+    assert 'Traceback' not in player.last_words()
 
 
 def test_free_domain_is_one_that_nobody_uses():

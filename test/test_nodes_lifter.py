@@ -117,6 +117,29 @@ def test_a_repeated_stamp_is_lifted_once_and_counted(world, monkeypatch):
     assert stream.stamps() == [START_NS, START_NS + STEP_NS]
 
 
+def test_stamps_of_zero_are_counted_and_the_next_frame_goes_on(world, monkeypatch):
+    stream = Stream(world, monkeypatch, look_ahead=0)
+    for count in ('1', '2'):
+        stream.people.publish(conversions.people_to_message(tracked(0)))
+        world.wait(lambda count=count: stream.node.statistics.values().get('zero_stamps') == count)
+    stream.send(START_NS)
+    world.wait(lambda: START_NS in stream.stamps())
+    assert stream.node.statistics.errors == 0
+
+
+def test_nobody_is_an_empty_message_and_a_person_comes_back(world, monkeypatch):
+    stream = Stream(world, monkeypatch, look_ahead=0)
+    stamps = steps(4)
+    stream.send(*stamps[:2])
+    nobody = make_people(stamps[2], np.zeros((0, 3)))
+    stream.people.publish(conversions.people_to_message(nobody))
+    world.wait(lambda: len(stream.out) == 3)
+    stream.send(stamps[3])
+    world.wait(lambda: len(stream.out) == 4)
+    assert stream.stamps() == stamps
+    assert [len(message.persons) for message in stream.out] == [1, 1, 0, 1]
+
+
 def test_intrinsics_are_taken_from_camera_info(world, monkeypatch):
     stream = Stream(world, monkeypatch, look_ahead=0)
     stream.infos.publish(conversions.camera_to_message(CAMERA, START_NS, 'optical'))
