@@ -122,7 +122,7 @@ def missing_joints(
         return rng.random(shape) < float(config.label)
     if config.profile == 'sk_part':
         side = 'l' if rng.random() < 0.5 else 'r'
-        return np.tile([_in_part(name, config.label, side) for name in names], (shape[0], 1))
+        return np.tile([in_part(name, config.label, side) for name in names], (shape[0], 1))
     if config.profile == 'sk_gap':
         gaps = _gaps(shape[0], int(config.label), round(_GAP_CYCLE_S * rate_hz), rng)
         return np.repeat(gaps[:, None], shape[1], axis=1)
@@ -166,7 +166,7 @@ def present(
     return joints, confidence
 
 
-def _in_part(name: str, part: str, side: str) -> bool:
+def in_part(name: str, part: str, side: str) -> bool:
     """Say whether a joint belongs to a body part; ``side`` decides for one arm or leg."""
     arm = name[0] in 'lr' and name[1:] in _ARM
     leg = name[0] in 'lr' and name[1:] in _LEG

@@ -12,31 +12,66 @@ from trpose_ros.data.virtual_cameras import add_noise
 from trpose_ros.data.virtual_cameras import view
 from trpose_ros.lifters.missing import JointFiller
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.training.lifting_masks import draw_hidden
+from trpose_ros.training.lifting_masks import guess
+
+_DROPPED = 0.35  # share of windows whose hidden joints are missing, not guessed
+_UNMARKED = 0.15  # share of windows of an estimator that does not know what it cannot see
+_FILLER = JointFiller()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A batch: what the network sees and what it should say."""
+    """A batch as a camera sees it, without noise."""
 
-    joints: np.ndarray  # (B, T, 17, 2) noisy, filled, normalised screen coordinates
-    exact: np.ndarray  # (B, T, 17, 2) without noise
+    exact: np.ndarray  # (B, T, 17, 2) normalised screen coordinates
     target_m: np.ndarray  # (B, T, 17, 3) root-relative, camera frame
+    half_height: np.ndarray  # (B,) of the image, in half image widths
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Return (B, T, 17) whether a joint lies in the image."""
+        limit = np.stack([np.ones_like(self.half_height), self.half_height], axis=-1)
+        return (np.abs(self.exact) <= limit[:, None, None]).all(axis=3)
 
 
-def make_sample(
-    world_m: np.ndarray,
-    rng: np.random.Generator,
-    cameras: CameraConfig,
-    noise: NoiseConfig,
-    filler: JointFiller,
-) -> Sample:
+def make_sample(world_m: np.ndarray, rng: np.random.Generator, cameras: CameraConfig) -> Sample:
     """Turn (B, T, 17, 3) world joints into a batch; half of it mirrored."""
     joints_m, exact, half_height = view(world_m, cameras, rng)
-    joints = filler.fill_clips(add_noise(exact, half_height, noise, rng))
     target = joints_m - joints_m[:, :, :1]
     half = len(world_m) // 2
     mirror = get_skeleton('h36m_17').mirror
-    for array in (joints, exact, target):
+    for array in (exact, target):
         array[:half] = array[:half][:, :, mirror]
         array[:half, ..., 0] *= -1
-    return Sample(joints, exact, target)
+    return Sample(exact, target, half_height)
+
+
+def marked(joints: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+    """Return (..., 17, 3): joints (..., 17, 2), NaN filled already, and their marks 1 or 0."""
+    return np.concatenate([joints, trusted[..., None]], axis=-1, dtype=np.float32)
+
+
+def estimated(
+    sample: Sample, noise: NoiseConfig, rate_hz: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """See a sample as an estimator does, parts of people hidden.
+
+    Returns:
+        joints: (B, T, 17, 2) noisy, filled.
+        trusted: (B, T, 17) bool, the estimator's opinion of them.
+
+    """
+    joints = add_noise(sample.exact, sample.half_height, noise, rng)
+    hidden = draw_hidden(sample.exact, rng)
+    guessed = guess(sample.exact, rate_hz, rng)
+    dropped = rng.random(len(joints)) < _DROPPED
+    joints = np.where(hidden[..., None], guessed, joints)
+    joints[hidden & dropped[:, None, None]] = np.nan
+    seen = np.isfinite(joints[..., 0])
+    lost = ~seen.any(axis=2)  # a frame without any joint is none; here somebody guesses it
+    joints[lost], seen[lost] = guessed[lost], True
+    trusted = seen & ~hidden & sample.inside
+    unmarked = rng.random(len(joints)) < _UNMARKED
+    trusted |= unmarked[:, None, None] & seen
+    return _FILLER.fill_clips(joints), trusted

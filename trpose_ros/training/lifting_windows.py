@@ -15,15 +15,27 @@ from trpose_ros.data.motion import MotionPack
 from trpose_ros.data.motion import vary_bones
 from trpose_ros.data.registry import load_dataset
 from trpose_ros.data.samples import DataError
-from trpose_ros.data.samples import Sample
+from trpose_ros.data.samples import Sample as Clip
 from trpose_ros.data.virtual_cameras import CameraConfig
 from trpose_ros.data.virtual_cameras import NoiseConfig
+from trpose_ros.data.virtual_cameras import add_noise
 from trpose_ros.lifters.missing import JointFiller
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.training import lifting_samples
-from trpose_ros.training.videopose3d_measure import TEST_SUBJECTS
+from trpose_ros.training.lifting_masks import PARTS
+from trpose_ros.training.lifting_masks import draw_hidden
+from trpose_ros.training.lifting_masks import guess
+from trpose_ros.training.lifting_samples import Sample
+from trpose_ros.training.lifting_samples import estimated
+from trpose_ros.training.lifting_samples import make_sample
+from trpose_ros.training.lifting_samples import marked
 
-Batch = tuple[np.ndarray, np.ndarray]  # (B, T, 17, 2) screen, (B, T, 17, 3) metres from the root
+TEST_SUBJECTS = (('cmu', 'cmu014'), ('accad', 'accad_female1'))
+TESTS = ('exact', 'noisy', 'part', 'rand', 'gap')
+
+Batch = tuple[np.ndarray, np.ndarray]  # (B, T, 17, 2 or 3) screen, (B, T, 17, 3) m from the root
+_RANDOM = 0.3  # share of joints hidden at random in tests
+_GAP = 10  # frames of a gap in tests, one of them the lifted one
+_MIRROR = get_skeleton('h36m_17').mirror
 
 
 class Windows(Protocol):
@@ -31,6 +43,7 @@ class Windows(Protocol):
 
     rate_hz: float
     credit: str
+    marked: bool  # joints come with a third number: whether they can be trusted
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
         """Return a batch of training windows."""
@@ -42,7 +55,10 @@ class Windows(Protocol):
 
 
 class MotionWindows:
-    """Motion packs seen by random cameras."""
+    """Motion packs seen by random cameras.
+
+    The recipe 'clean' gives exact 2D joints; 'robust' an estimator's, marked where it does not see.
+    """
 
     credit = (
         'CMU Motion Capture Database (mocap.cs.cmu.edu, funded by NSF EIA-0196217) and ACCAD, The '
@@ -51,7 +67,9 @@ class MotionWindows:
 
     def __init__(self, pack: MotionPack, frames: int, recipe: str) -> None:
         """Raise ValueError when no training clip is as long as a window."""
-        self.rate_hz, self._pack, self._frames, self._recipe = pack.rate_hz, pack, frames, recipe
+        self.rate_hz, self._pack, self._frames = pack.rate_hz, pack, frames
+        self.marked = recipe == 'robust'
+        self._noise, self._cameras = NoiseConfig(), CameraConfig(rate_hz=pack.rate_hz)
         self._train = pack.select('train')
         self._starts = self._train.window_starts(frames)
         if len(self._starts) == 0:
@@ -62,33 +80,72 @@ class MotionWindows:
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
         """Return a batch, half of it mirrored, with bones of random proportions."""
         world = self._train.windows(rng.choice(self._starts, count), self._frames)
-        sample = self._see(vary_bones(world, rng), rng)
-        return (sample.joints if self._recipe == 'robust' else sample.exact), sample.target_m
+        sample = make_sample(vary_bones(world, rng), rng, self._cameras)
+        if not self.marked:
+            return sample.exact, sample.target_m
+        return marked(*estimated(sample, self._noise, self.rate_hz, rng)), sample.target_m
 
     def tests(self, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Batch]]:
-        """Yield each test subject with exact and with noisy 2D."""
+        """Yield each test subject as the windows of TESTS; what is hidden is guessed, not missing.
+
+        'exact': true 2D joints. 'noisy': with an estimator's noise. 'part': one body part is not
+        seen, 'rand': 30 % of the joints are not, 'gap': nothing is, for ten frames around the
+        middle one.
+        """
         for name, subject in TEST_SUBJECTS:
             clips = self._pack.select('test', subject)
             starts = clips.window_starts(self._frames)
             if len(starts) == 0:
                 continue
             starts = np.sort(rng.choice(starts, min(len(starts), count), replace=False))
-            sample = self._see(clips.windows(starts, self._frames), rng)
-            yield f'{name} exact', (sample.exact, sample.target_m)
-            yield f'{name} noisy', (sample.joints, sample.target_m)
+            sample = make_sample(clips.windows(starts, self._frames), rng, self._cameras)
+            for kind in TESTS:
+                joints, trusted = self._seen(sample, kind, rng)
+                shown = marked(joints, trusted) if self.marked else joints
+                yield f'{name} {kind}', (shown.astype(np.float32), sample.target_m)
 
-    def _see(self, world_m: np.ndarray, rng: np.random.Generator) -> lifting_samples.Sample:
-        cameras = CameraConfig(rate_hz=self.rate_hz)
-        return lifting_samples.make_sample(world_m, rng, cameras, NoiseConfig(), JointFiller())
+    def _seen(
+        self, sample: Sample, kind: str, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return joints and marks of one kind of test."""
+        if kind == 'exact':
+            return sample.exact, sample.inside
+        if kind == 'noisy':
+            noisy = add_noise(sample.exact, sample.half_height, self._noise, rng)
+            seen = np.isfinite(noisy[..., 0])
+            return JointFiller().fill_clips(noisy), seen & sample.inside
+        hidden = hidden_for_test(sample.exact.shape[:3], kind, rng)
+        guessed = guess(sample.exact, self.rate_hz, rng)
+        joints = np.where(hidden[..., None], guessed, sample.exact)
+        return joints, ~hidden & sample.inside
+
+
+def hidden_for_test(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Return which joints (B, T, 17) a test hides; see ``MotionWindows.tests``."""
+    hidden = np.zeros(shape, bool)
+    if kind == 'part':
+        hidden[:] = PARTS[np.arange(shape[0]) % len(PARTS)][:, None]
+    elif kind == 'rand':
+        hidden[:] = rng.random(shape) < _RANDOM
+    else:
+        first = shape[1] // 2 - rng.integers(0, _GAP, (shape[0], 1))
+        t = np.arange(shape[1])
+        hidden[:] = ((t >= first) & (t < first + _GAP))[..., None]
+    return hidden
 
 
 class DatasetWindows:
-    """Windows around every annotated frame of a data set, its edges repeated."""
+    """Windows around every annotated frame of a data set, its edges repeated.
 
-    def __init__(self, name: str, folder: str, keypoints: str, frames: int) -> None:
+    Its own 2D is what networks see; 'robust' hides parts of it.
+    """
+
+    def __init__(
+        self, name: str, folder: str, keypoints: str, frames: int, recipe: str = 'clean'
+    ) -> None:
         """Read the data set; raises what its loader raises, DataError when nothing can be used."""
         options: dict[str, object] = {'keypoints': keypoints} if keypoints else {}
-        self._name, self._frames = name, frames
+        self._name, self._frames, self.marked = name, frames, recipe == 'robust'
         self._clips: dict[str, list[Batch]] = {'train': [], 'test': []}
         self._centres: dict[str, list[np.ndarray]] = {'train': [], 'test': []}
         rates = set()
@@ -101,7 +158,7 @@ class DatasetWindows:
         self.credit = f'{name}, see docs/data.md for its licence'
         self._index = {part: _places(centres) for part, centres in self._centres.items()}
 
-    def _add(self, sample: Sample) -> bool:
+    def _add(self, sample: Clip) -> bool:
         if sample.joints_px is None or sample.joints_m is None:
             return False
         sample = sample.to_skeleton('h36m_17')
@@ -119,19 +176,24 @@ class DatasetWindows:
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
         """Return a batch, half of it mirrored."""
         joints, target = self._windows('train', rng.integers(0, len(self._index['train']), count))
-        mirror = get_skeleton('h36m_17').mirror
         half = count // 2
         for array in (joints, target):
-            array[:half] = array[:half][:, :, mirror]
+            array[:half] = array[:half][:, :, _MIRROR]
             array[:half, ..., 0] *= -1
-        return joints, target
+        if not self.marked:
+            return joints, target
+        hidden = draw_hidden(joints, rng)
+        guessed = guess(joints, self.rate_hz, rng)
+        return marked(np.where(hidden[..., None], guessed, joints), ~hidden), target
 
     def tests(self, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Batch]]:
         """Yield windows of the test split."""
         total = len(self._index['test'])
         if total:
             rows = np.sort(rng.choice(total, min(total, count), replace=False))
-            yield f'{self._name} test', self._windows('test', rows)
+            joints, target = self._windows('test', rows)
+            seen = np.ones(joints.shape[:3], bool)
+            yield f'{self._name} test', (marked(joints, seen) if self.marked else joints, target)
 
     def _windows(self, part: str, rows: np.ndarray) -> Batch:
         reach = np.arange(self._frames) - self._frames // 2

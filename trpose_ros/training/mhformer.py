@@ -10,19 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 
-import torch
 from torch import Tensor
 
 from trpose_ros.lifters.mhformer import MHFormer
 from trpose_ros.lifters.mhformer import MHFormerConfig
 from trpose_ros.training import register_trainer
-from trpose_ros.training.cli import read_options
 from trpose_ros.training.lifting import LiftingTraining
 from trpose_ros.training.lifting import WindowTask
 from trpose_ros.training.lifting import mpjpe
-from trpose_ros.training.lifting import open_windows
-from trpose_ros.training.lifting import say
-from trpose_ros.training.lifting import train
+from trpose_ros.training.lifting import run_trainer
 from trpose_ros.training.loop import LoopConfig
 
 
@@ -63,20 +59,16 @@ class MHFormerTask(WindowTask):
         return {'total': mpjpe(self.run(self.model, joints), target_m)}
 
 
-def build(training: MHFormerTraining) -> MHFormer:
+def build(training: MHFormerTraining, values_in: int) -> MHFormer:
     """Return the untrained network."""
-    sizes = (training.frames, training.channels, training.hidden, training.layers)
-    return MHFormer(MHFormerConfig(*sizes))
+    config = MHFormerConfig(
+        training.frames, training.channels, training.hidden, training.layers, values_in
+    )
+    return MHFormer(config)
 
 
 @register_trainer('mhformer')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     kinds = (MHFormerTraining, MHFormerLoop)
-    (training, loop), threads = read_options(__doc__.splitlines()[0], kinds, arguments)
-    torch.set_num_threads(threads)
-    torch.manual_seed(loop.seed)
-    windows = open_windows(training)
-    task = MHFormerTask(build(training), training, windows, loop.seed)
-    train(task, loop, training.folder, 'mhformer')
-    say(training)
+    run_trainer(__doc__, kinds, 'mhformer', build, MHFormerTask, arguments)

@@ -11,18 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 
-import torch
 from torch import Tensor
 
 from trpose_ros.lifters.mixste import MixSTE
 from trpose_ros.lifters.mixste import MixSTEConfig
 from trpose_ros.training import register_trainer
-from trpose_ros.training.cli import read_options
 from trpose_ros.training.lifting import LiftingTraining
 from trpose_ros.training.lifting import WindowTask
-from trpose_ros.training.lifting import open_windows
-from trpose_ros.training.lifting import say
-from trpose_ros.training.lifting import train
+from trpose_ros.training.lifting import run_trainer
 from trpose_ros.training.loop import LoopConfig
 
 # Of each joint in Human3.6M order: limbs count more, hands most.
@@ -102,20 +98,21 @@ class MixSTETask(WindowTask):
         return {'total': scaled, 'sum': whole, **losses}
 
 
-def build(training: MixSTETraining) -> MixSTE:
+def build(training: MixSTETraining, values_in: int) -> MixSTE:
     """Return the untrained network."""
-    sizes = (training.frames, training.channels, training.depth, training.heads)
-    return MixSTE(MixSTEConfig(*sizes, drop_path=training.drop_path))
+    config = MixSTEConfig(
+        training.frames,
+        training.channels,
+        training.depth,
+        training.heads,
+        training.drop_path,
+        values_in,
+    )
+    return MixSTE(config)
 
 
 @register_trainer('mixste')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     kinds = (MixSTETraining, MixSTELoop)
-    (training, loop), threads = read_options(__doc__.splitlines()[0], kinds, arguments)
-    torch.set_num_threads(threads)
-    torch.manual_seed(loop.seed)
-    windows = open_windows(training)
-    task = MixSTETask(build(training), training, windows, loop.seed)
-    train(task, loop, training.folder, 'mixste')
-    say(training)
+    run_trainer(__doc__, kinds, 'mixste', build, MixSTETask, arguments)

@@ -27,13 +27,10 @@ from trpose_ros.lifters.pstmo_training import MaskedPSTMO
 from trpose_ros.lifters.pstmo_training import draw_masks
 from trpose_ros.lifters.pstmo_training import frame_order
 from trpose_ros.training import register_trainer
-from trpose_ros.training.cli import read_options
 from trpose_ros.training.lifting import LiftingTraining
 from trpose_ros.training.lifting import WindowTask
 from trpose_ros.training.lifting import mpjpe
-from trpose_ros.training.lifting import open_windows
-from trpose_ros.training.lifting import say
-from trpose_ros.training.lifting import train
+from trpose_ros.training.lifting import run_trainer
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
@@ -92,7 +89,7 @@ class MaskedTask(WindowTask):
         )
         frame_mask, joint_mask = (torch.from_numpy(mask) for mask in masks)
         drawn = self.run(lambda x: self.model(x, frame_mask, joint_mask), joints)
-        return {'total': mpjpe(drawn, joints[:, frame_order(frame_mask)])}
+        return {'total': mpjpe(drawn, joints[:, frame_order(frame_mask), :, :2])}
 
 
 class PSTMOTask(WindowTask):
@@ -117,9 +114,11 @@ class PSTMOTask(WindowTask):
         return torch.cat([centre, apply_head(model.fcn_1, x, 3)], dim=1)
 
 
-def sizes(training: PSTMOTraining) -> PSTMOConfig:
+def sizes(training: PSTMOTraining, values_in: int = 2) -> PSTMOConfig:
     """Return the sizes of the network."""
-    return PSTMOConfig(training.frames, training.channels, training.hidden, training.layers)
+    return PSTMOConfig(
+        training.frames, training.channels, training.hidden, training.layers, values_in
+    )
 
 
 def take_over(model: PSTMO, masked: MaskedPSTMO) -> int:
@@ -145,22 +144,25 @@ def pretrain(training: PSTMOTraining, loop: LoopConfig, task: MaskedTask) -> Mas
     return cast(MaskedPSTMO, task.model)
 
 
+def build(training: PSTMOTraining, values_in: int) -> PSTMO:
+    """Return the untrained network."""
+    return PSTMO(sizes(training, values_in))
+
+
+def pretrained(task: WindowTask, loop: LoopConfig) -> None:
+    """Give the network of stage 2 what stage 1 learns, unless it is left out."""
+    training, model = cast(PSTMOTraining, task.training), cast(PSTMO, task.model)
+    if not training.stage1_steps:
+        return
+    torch.manual_seed(loop.seed)
+    first = MaskedTask(MaskedPSTMO(model.config), training, task.windows, loop.seed, loop.steps)
+    masked = pretrain(training, loop, first)
+    print(f'stage 1 gives {take_over(model, masked)} tensors to stage 2', flush=True)
+    torch.manual_seed(loop.seed)  # whether stage 1 was just run or read makes no difference
+
+
 @register_trainer('pstmo')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     kinds = (PSTMOTraining, PSTMOLoop)
-    (training, loop), threads = read_options(__doc__.splitlines()[0], kinds, arguments)
-    torch.set_num_threads(threads)
-    windows = open_windows(training)
-    torch.manual_seed(loop.seed)
-    masked = None
-    if training.stage1_steps:
-        task = MaskedTask(MaskedPSTMO(sizes(training)), training, windows, loop.seed)
-        masked = pretrain(training, loop, task)
-    torch.manual_seed(loop.seed)  # whether stage 1 was just run or read makes no difference
-    model = PSTMO(sizes(training))
-    if masked is not None:
-        print(f'stage 1 gives {take_over(model, masked)} tensors to stage 2', flush=True)
-    folder = Path(training.folder) / 'stage2'
-    train(PSTMOTask(model, training, windows, loop.seed), loop, folder, 'pstmo')
-    say(training)
+    run_trainer(__doc__, kinds, 'pstmo', build, PSTMOTask, arguments, pretrained)
