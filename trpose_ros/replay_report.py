@@ -11,9 +11,9 @@ from pathlib import Path
 
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.passes import Pass
+from trpose_ros.evaluation.passes import check_libraries
 from trpose_ros.evaluation.passes import write_results
 from trpose_ros.evaluation.results import Row
-from trpose_ros.evaluation.results import check_extra
 from trpose_ros.pipeline import PipelineConfig
 from trpose_ros.replay import Progress
 from trpose_ros.replay import ReplayOptions
@@ -38,9 +38,10 @@ def replay_and_report(
     tables.json and report.html; into ``out/clean`` the metrics of the unoccluded replay, which is
     the reference where the recording holds no ground truth. Returns the replay and the rows.
 
-    Raises ValueError when nothing could be measured, and MissingExtraError without pyarrow.
+    Raises ValueError when nothing could be measured, and MissingExtraError without
+    what the report needs.
     """
-    check_extra()
+    check_libraries()
     options = dataclasses.replace(options, keep=True)
     none = dataclasses.replace(config.occlusion, profile='none', severity=-1, realisation='main')
     clean = dataclasses.replace(config, occlusion=none)

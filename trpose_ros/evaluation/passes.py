@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trpose_ros import report
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.clips import SKELETON
 from trpose_ros.evaluation.clips import truth_note
@@ -209,13 +210,24 @@ def notes_of(passes: Iterable[Pass]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
+def check_libraries() -> None:
+    """Raise MissingExtraError, with the remedy, when results could not be written."""
+    results.check_extra()
+    try:
+        report.check_libraries()
+    except ModuleNotFoundError as error:
+        raise results.MissingExtraError(
+            f"the report needs {error.name}: pip install 'trpose_ros[evaluate]'"
+        ) from error
+
+
 def write_results(
     folder: Path, passes: Iterable[Pass], identity: str, problems: Iterable[str] = ()
 ) -> list[Row]:
     """Write results.parquet, tables and the report into a folder; return the rows.
 
-    Raises ValueError when there is nothing that could be measured, and MissingExtraError without
-    pyarrow.
+    Raises ValueError when there is nothing that could be measured; ``check_libraries`` says before
+    whether files can be written.
     """
     passes, problems = list(passes), list(dict.fromkeys(problems))
     rows = rows_of(passes, identity)
@@ -225,18 +237,8 @@ def write_results(
     results.write_rows(folder / 'results.parquet', rows)
     notes = [*problems, *notes_of(passes)]
     results.write_tables(folder, rows, 'DET', {}, notes)
-    _write_report(folder)
+    report.write_report(folder, folder / 'report.html')
     return rows
-
-
-def _write_report(folder: Path) -> None:
-    try:
-        from trpose_ros.report import write_report
-    except ModuleNotFoundError as error:
-        if error.name != 'trpose_ros.report':
-            raise
-        return  # not part of this installation: the tables are there
-    write_report(folder, folder / 'report.html')
 
 
 def summary(rows: Iterable[Row]) -> list[str]:

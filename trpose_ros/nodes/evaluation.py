@@ -30,7 +30,6 @@ from trpose_ros.evaluation.conditions import GROUPS
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.passes import Pass
 from trpose_ros.evaluation.passes import RunningErrors
-from trpose_ros.evaluation.results import check_extra
 from trpose_ros.evaluation.rows import as_reference
 from trpose_ros.msg import OcclusionReport
 from trpose_ros.msg import PersonArray
@@ -155,7 +154,7 @@ class EvaluationNode(StageNode):
         """Validate the settings, and that results can be written."""
         self._config = self.parameters[EvaluationNodeConfig]
         if self._config.results:
-            check_extra()
+            passes.check_libraries()
             Path(self._config.results).mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
@@ -267,8 +266,8 @@ class EvaluationNode(StageNode):
             try:
                 for line in self.write():
                     self.get_logger().info(line)
-            except (ValueError, RuntimeError, OSError) as error:
-                failure = str(error)
+            except Exception as error:  # whatever it is, the process must not wait for ever
+                failure = str(error) or type(error).__name__
         if failure:
             self.failure = failure
             self.report(failure)
@@ -280,8 +279,8 @@ class EvaluationNode(StageNode):
             with self._lock:
                 response.message = '\n'.join(self.write())
             response.success = True
-        except (ValueError, RuntimeError, OSError) as error:
-            response.message = str(error)
+        except Exception as error:  # the passes go on
+            response.message = str(error) or type(error).__name__
         return response
 
     def publish_metrics(self) -> None:

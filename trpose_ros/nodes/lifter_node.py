@@ -95,6 +95,8 @@ class LifterNode(StageNode):
         self._cameras: CameraListener | None = None
         self._stamps = StampListener(self, 'people')
         self._skeleton = ''  # the one that was announced
+        self._idle_s = _LEAST_IDLE_S
+        self._came_ns = 0  # when people came last, by the node's clock
 
     def load(self) -> None:
         """Load the lifter."""
@@ -127,12 +129,13 @@ class LifterNode(StageNode):
         self._stage.reset()
         config = self.parameters[LifterNodeConfig]
         self._stamps = StampListener(self, 'people')
+        self._idle_s = max(_LEAST_IDLE_S, 2.0 * self.parameters[LifterConfig].max_gap_s)
         self._worker = Worker(
             self._work,
             name=self.get_name(),
             on_error=self._on_error,
             on_idle=self._on_idle,
-            idle_s=max(_LEAST_IDLE_S, 2.0 * self.parameters[LifterConfig].max_gap_s),
+            idle_s=self._idle_s,
             length=config.queue,
         )
         self._cameras = CameraListener(self, config)
@@ -170,6 +173,7 @@ class LifterNode(StageNode):
     def _on_people(self, message: PersonArray) -> None:
         worker = self._worker
         if worker is not None:
+            self._came_ns = system_ns(self)
             worker.put(message)
 
     def _work(self, message: PersonArray) -> None:
@@ -188,11 +192,18 @@ class LifterNode(StageNode):
         for lifted in self._stage.push(people, camera):
             self._publish(lifted)
 
-    def _on_idle(self) -> None:
-        """Nothing comes any more: let go what waits for a future."""
+    def _on_idle(self) -> bool:
+        """Nothing comes any more: let go what waits for a future.
+
+        A simulated time that stood still meanwhile says that the next image is yet to come.
+        """
         assert self._stage is not None
+        simulated = self.get_parameter('use_sim_time').value
+        if simulated and (system_ns(self) - self._came_ns) * 1e-9 < self._idle_s:
+            return False
         for lifted in self._stage.flush():
             self._publish(lifted)
+        return True
 
     def _publish(self, people: People) -> None:
         self._announce(people.skeleton)

@@ -77,6 +77,7 @@ class Player(Node):
         self.given = given
         self._answered_ns: int | None = None
         self._clock_ns = 0
+        self._played = False
         self._options = SourceOptions(image_topic=given['image_topic'] or None)
         source = open_source(given['source'], self._options)
         if given['clock']:
@@ -120,8 +121,9 @@ class Player(Node):
         return response
 
     def _tick(self) -> None:
-        """Repeat the time, and say who listens."""
+        """Go on with the time where it has begun to run, and say who listens."""
         if self.given['clock']:
+            self._clock_ns += round(_TICK_S * 1e9 * self.given['rate']) if self._played else 0
             self._clocks.publish(ClockMessage(clock=conversions.ns_to_stamp(self._clock_ns)))
         listeners = {
             f'subscribers of {publisher.topic_name}': str(publisher.get_subscription_count())
@@ -174,6 +176,7 @@ class Player(Node):
                     unanswered += 1
         finally:
             source.close()
+        self._played = True
         for problem in source.problems:
             self.get_logger().warning(problem)
         if late:

@@ -20,7 +20,7 @@ class Worker(Generic[Item]):
     """Calls ``work(item)`` in its own thread for the items that are put in.
 
     Exceptions of ``work`` go to ``on_error`` and the next item goes on. ``on_idle`` is called
-    once whenever nothing was put in for ``idle_s``.
+    once whenever nothing was put in for ``idle_s``; when it returns False, again that much later.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Worker(Generic[Item]):
         *,
         name: str,
         on_error: Callable[[Exception], None],
-        on_idle: Callable[[], None] | None = None,
+        on_idle: Callable[[], bool | None] | None = None,
         idle_s: float | None = None,
         length: int = 1,
     ) -> None:
@@ -83,7 +83,7 @@ class Worker(Generic[Item]):
                     idle = False
                     self._work(item)
                 elif self._on_idle is not None:
-                    idle = True
-                    self._on_idle()
+                    idle = True  # also when it raises
+                    idle = self._on_idle() is not False
             except Exception as error:  # anything: the next item must go on
                 self._on_error(error)
