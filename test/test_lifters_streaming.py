@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from trpose_ros import processor
 from trpose_ros.lifters import create_lifter
 from trpose_ros.lifters import offline
 from trpose_ros.lifters.base import LifterConfig
@@ -397,7 +398,8 @@ def test_float32_and_half_precision_are_close():
         assert errors['float32'] < errors['bfloat16'] < 0.01  # halved, and yet close
 
 
-def test_half_precision_moves_the_shipped_lifter_by_less_than_half_a_millimetre():
+def test_half_precision_moves_the_shipped_lifter_by_less_than_half_a_millimetre(monkeypatch):
+    monkeypatch.setattr(processor, 'cpu_has_bfloat16', lambda: True)  # emulated if need be
     rng = np.random.default_rng(15)
     body = rng.uniform(-0.25, 0.25, (1, 17, 2))
     sway = 0.02 * np.sin(np.arange(60)[None, :, None, None] / 7 + rng.uniform(0, 6, (1, 1, 17, 2)))
@@ -407,3 +409,17 @@ def test_half_precision_moves_the_shipped_lifter_by_less_than_half_a_millimetre(
         lifted[dtype] = run(stream, body[:, None] + sway, step_ns=round(1e9 / stream.rate_hz))
     apart = np.linalg.norm(lifted['float32'] - lifted['bfloat16'], axis=3)
     assert 0 < apart.mean() < 0.0005
+
+
+@pytest.mark.parametrize('native', [True, False])
+def test_bfloat16_without_instructions_for_it_becomes_float32_and_says_so(
+    monkeypatch, caplog, native
+):
+    monkeypatch.setattr(processor, 'cpu_has_bfloat16', lambda: native)
+    with caplog.at_level(logging.WARNING):
+        stream = create_lifter(LifterConfig(dtype='bfloat16', device='cpu'))
+    assert stream.config.dtype == ('bfloat16' if native else 'float32')
+    reduced = {weight.dtype for pair in stream.core._blocks for weight, _ in pair}
+    assert reduced == {torch.bfloat16 if native else torch.float32}
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [] if native else 'no bfloat16 instructions' in said[0]

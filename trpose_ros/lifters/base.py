@@ -60,7 +60,8 @@ class LifterConfig:
     dtype: str = field(
         default='float32',
         metadata={
-            'help': 'number type; bfloat16 reduces the weights of the large matrix products',
+            'help': 'number type; bfloat16 reduces the weights of the large matrix products, '
+            'where the processor has instructions for it (else float32, with a warning)',
             'choices': ('float32', 'bfloat16', 'float64'),
         },
     )

@@ -89,9 +89,10 @@ class MHFormer(nn.Module):
             frame ``frames // 2``.
 
         """
-        wanted = (self.config.frames, _JOINTS, self.config.values_in)
-        if joints.shape[1:] != wanted:
-            raise ValueError(f'this MHFormer takes (B, *{wanted}), got {tuple(joints.shape)}')
+        shape = (self.config.frames, _JOINTS, self.config.values_in)
+        if joints.shape[1:] != shape:
+            expected = f'(B, {", ".join(map(str, shape))})'
+            raise ValueError(f'this MHFormer takes {expected}, got {tuple(joints.shape)}')
         return self.refine(self.place(self.generate(joints)), wanted)
 
     def generate(self, joints: Tensor) -> list[Tensor]:

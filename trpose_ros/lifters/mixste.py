@@ -74,7 +74,8 @@ class MixSTE(nn.Module):
         """
         wanted = (self.config.frames, _JOINTS, self.config.values_in)
         if joints.shape[1:] != wanted:
-            raise ValueError(f'this MixSTE takes (B, *{wanted}), got {tuple(joints.shape)}')
+            expected = f'(B, {", ".join(map(str, wanted))})'
+            raise ValueError(f'this MixSTE takes {expected}, got {tuple(joints.shape)}')
         return self.lift(self.embed(joints))
 
     def embed(self, joints: Tensor) -> Tensor:

@@ -101,7 +101,8 @@ class PSTMO(nn.Module):
     def _checked(self, joints: Tensor) -> Tensor:
         wanted = (self.config.frames, _JOINTS, self.config.values_in)
         if joints.shape[1:] != wanted:
-            raise ValueError(f'this P-STMO takes (B, *{wanted}), got {tuple(joints.shape)}')
+            expected = f'(B, {", ".join(map(str, wanted))})'
+            raise ValueError(f'this P-STMO takes {expected}, got {tuple(joints.shape)}')
         return joints
 
 

@@ -7,8 +7,10 @@ when called, so that listing lifters needs no torch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trpose_ros.lifters.streaming import LifterStream
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,23 @@ def prepare(model: nn.Module, config: LifterConfig) -> Any:
     return halve(model) if config.dtype == 'bfloat16' else model
 
 
+def with_native_type(config: LifterConfig) -> LifterConfig:
+    """Return the configuration with float32 for a bfloat16 that could only be emulated.
+
+    Emulated, it is several times slower than float32 and less exact; a warning says so.
+    """
+    from trpose_ros.processor import cpu_has_bfloat16
+
+    if config.dtype != 'bfloat16' or pick_device(config) != 'cpu' or cpu_has_bfloat16():
+        return config
+    _LOG.warning(
+        'this processor has no bfloat16 instructions and would emulate them, which is several '
+        'times slower than float32: %s runs in float32',
+        config.name,
+    )
+    return replace(config, dtype='float32')
+
+
 def pick_dtype(config: LifterConfig) -> torch.dtype:
     """Return the type of what goes in and comes out; bfloat16 is for weights inside only."""
     import torch
@@ -173,6 +195,7 @@ def create_lifter(config: LifterConfig) -> LifterStream:
 
     if config.name not in LIFTERS:
         raise ValueError(f'lifter must be one of {sorted(LIFTERS)}, got {config.name!r}')
+    config = with_native_type(config)
     loaded = load_weights(config)
     rate = config.rate_hz or loaded.rate_hz
     if rate is None:

@@ -27,6 +27,7 @@ from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.packing import can_pack
 from trpose_ros.metrabs.packing import pack_convolutions
 from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.processor import cpu_has_bfloat16
 
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -59,13 +60,6 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
     if device.type == 'cuda':
         return torch.float16
     return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
-
-
-def cpu_has_bfloat16() -> bool:
-    """Say whether the processor multiplies bfloat16 itself; else it is emulated and slow."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
 
 
 def bucket_of(count: int, batch_size: int) -> int:
