@@ -30,6 +30,7 @@ from trpose_ros.data.sprites import write_shard
 from trpose_ros.training.devices import autocast
 from trpose_ros.training.distributed import Share
 from trpose_ros.training.distributed import first_alone
+from trpose_ros.training.labelled_2d import Batch2d
 
 CREDIT = (
     'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '
@@ -46,6 +47,7 @@ class Batch:
     intrinsics: Tensor  # (B, 3, 3)
     joints_m: Tensor  # (B, 17, 3) camera of the crop
     joints_px: Tensor  # (B, 17, 2)
+    flat: Batch2d | None = None  # further crops, with 2D labels only
 
 
 def collect(crops: Sequence[Crop]) -> Batch:
@@ -102,6 +104,9 @@ class ImageTask:
             sampler=range(first_step, last_step),
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
+            # Without one of its own it would take a number from the generator that a checkpoint
+            # keeps, and a run that goes on would draw others.
+            generator=torch.Generator(),
         )
 
     def prepared(self, images: Tensor) -> Tensor:

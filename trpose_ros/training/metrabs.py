@@ -34,6 +34,7 @@ from trpose_ros.metrabs.checkpoints import load_network
 from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.heatmaps import decode
 from trpose_ros.metrabs.loss import LossConfig
+from trpose_ros.metrabs.loss import loss_2d
 from trpose_ros.metrabs.loss import loss_3d
 from trpose_ros.metrabs.loss import project_mm
 from trpose_ros.metrabs.model import Metrabs
@@ -53,6 +54,9 @@ from trpose_ros.training.images import ImageTask
 from trpose_ros.training.images import half_precision
 from trpose_ros.training.images import held_out_batches
 from trpose_ros.training.images import open_sprites
+from trpose_ros.training.labelled_2d import Batch2d
+from trpose_ros.training.labelled_2d import Labelled2d
+from trpose_ros.training.labelled_2d import collect_2d
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 from trpose_ros.training.pictures import pose_sheet
@@ -99,6 +103,13 @@ class MetrabsTraining:
     easy_share: float = field(
         default=0.5, metadata={'help': 'share of crops like these afterwards', 'range': (0.0, 1.0)}
     )
+    data_2d: str = field(
+        default='',
+        metadata={'help': 'a data set whose pictures have 2D labels, trained on beside the others'},
+    )
+    batch_2d: int = field(
+        default=32, metadata={'help': 'of these in every step', 'range': (1, 4096)}
+    )
     workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
 
@@ -110,8 +121,16 @@ class MetrabsTraining:
 class MetrabsBatches(CropBatches):
     """Crops with every kind of truncation, some of them with little."""
 
-    def __init__(self, composer: Composer, config: MetrabsTraining, seed: int) -> None:
+    def __init__(
+        self,
+        composer: Composer,
+        config: MetrabsTraining,
+        seed: int,
+        flat: Labelled2d | None = None,
+    ) -> None:
+        """Take pictures with 2D labels, too, when ``flat`` has some."""
         super().__init__(config.batch, seed)
+        self.flat = flat
         self.composer, self.config = composer, config
         easy = dataclasses.replace(composer.config, **_EASY)  # type: ignore[arg-type]
         self.easy = Composer(composer.store, composer.backgrounds, easy)
@@ -122,6 +141,16 @@ class MetrabsBatches(CropBatches):
         easy = step < self.config.easy_steps or rng.random() < self.config.easy_share
         return (self.easy if easy else self.composer).training_crop(index, rng)
 
+    def __getitem__(self, step: int) -> Batch:
+        """Compose this process's share of the batch of a step."""
+        batch = super().__getitem__(step)
+        if self.flat is None:
+            return batch
+        items = self.share.items(self.config.batch_2d)
+        rngs = [np.random.default_rng([self.seed, step, self.batch + item]) for item in items]
+        crops = [self.flat.crop(rng) for rng in rngs]
+        return dataclasses.replace(batch, flat=collect_2d(crops, self.flat.side))
+
 
 class MetrabsTask(ImageTask):
     """The network, its batches and its loss."""
@@ -131,15 +160,25 @@ class MetrabsTask(ImageTask):
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses in metres, see metrabs/loss.py."""
         geometry = self.model.config.geometry
-        images = self.prepared(batch.images)
+        flat = batch.flat
+        images, cameras = batch.images, batch.intrinsics
+        if flat is not None:  # both go through the network together
+            images, cameras = (
+                torch.cat(pair) for pair in ((images, flat.images), (cameras, flat.intrinsics))
+            )
+        images = self.prepared(images)
         with self.autocast(images):
             features = self.model.backbone(images)
         logits = self.model.heatmap_heads(features.float())
         coords2d, relative = decode(logits, geometry)
         mix = torch.rand(len(coords2d), device=coords2d.device)
-        poses = reconstruct(
-            coords2d, relative, batch.intrinsics, geometry, mix=mix, weak=step < _WEAK_STEPS
+        every = reconstruct(
+            coords2d, relative, cameras, geometry, mix=mix, weak=step < _WEAK_STEPS
         ).abs_mm
+        count = len(batch.images)
+        poses, coords2d, relative, logits = (
+            value[:count] for value in (every, coords2d, relative, logits)
+        )
         valid = torch.ones(poses.shape[:2], dtype=torch.bool, device=poses.device)
         losses = loss_3d(
             poses,
@@ -161,7 +200,17 @@ class MetrabsTask(ImageTask):
             + _MORE_3D * losses['relative']
             + _CELLS * losses['cells']
         )
+        if flat is not None:
+            losses['flat'] = flat_loss(every[count:], flat, geometry)
+            losses['total'] = losses['total'] + self.loss_config.weight_2d * losses['flat']
         return losses
+
+
+def flat_loss(poses: Tensor, flat: Batch2d, geometry: HeatmapGeometry) -> Tensor:
+    """Return the projection loss of poses (B, J, 3) mm of people with 2D labels only, metres."""
+    valid = torch.isfinite(flat.joints_px).all(dim=-1)
+    joints = [[k] for k in range(poses.shape[1])]
+    return loss_2d(poses, flat.joints_px, flat.intrinsics, valid, joints, geometry)
 
 
 def cell_loss(
@@ -266,7 +315,11 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
     testing = prepare(config, 'test', 1)
     if config.measure:
         return evaluate(load_network(config.measure).model.float(), testing)
-    data = MetrabsBatches(prepare(config, 'train', config.shards), config, loop_config.seed)
+    flat = None
+    if config.data_2d:
+        flat = Labelled2d.of(config.data_2d, testing.config.side)
+    people = prepare(config, 'train', config.shards)
+    data = MetrabsBatches(people, config, loop_config.seed, flat)
     task = MetrabsTask(
         Metrabs(MetrabsConfig(backbone=config.backbone)),
         data,
