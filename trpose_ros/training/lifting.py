@@ -33,6 +33,7 @@ from trpose_ros.data.motion import load_mocap
 from trpose_ros.evaluation.metrics import procrustes
 from trpose_ros.lifters.networks import build_network
 from trpose_ros.lifters.registry import fill
+from trpose_ros.training import distributed
 from trpose_ros.training.cli import read_options
 from trpose_ros.training.lifting_windows import DatasetWindows
 from trpose_ros.training.lifting_windows import MotionWindows
@@ -152,7 +153,9 @@ def train(task: WindowTask, loop: LoopConfig, folder: str | Path, architecture: 
         write(run, task, results, architecture)
 
     model = run.run(save)
-    save(run)
+    if run.is_first:
+        save(run)
+    distributed.wait()  # the others read what was written
     return model
 
 
