@@ -39,7 +39,7 @@ test: lint
 	@$(ENV) python -m pytest test
 
 bench: install/.built
-	@$(ENV) for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script; done
+	@$(ENV) python benchmarks/run.py
 
 parity: install/.built
 	@$(ENV) python -m trpose_ros.cli parity $(DIR)

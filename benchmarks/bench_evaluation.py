@@ -5,11 +5,14 @@ The estimator and the lifter are skipped: a clip of 1,000 frames with a made-up 
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from results import Numbers
+from results import add_option
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import project
@@ -46,6 +49,9 @@ class Noisy:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_option(parser)
+    options = parser.parse_args()
     rng = np.random.default_rng(1)
     body = rng.uniform((-0.3, -0.8, 3.8), (0.3, 0.8, 4.2), (17, 3))
     waves = 0.1 * np.sin(np.arange(FRAMES)[:, None, None] / 9.0 + rng.uniform(0, 6, (17, 3)))
@@ -95,6 +101,9 @@ def main() -> None:
     print(f'| frames | {frames} |')
     print(f'| frames per second of one process, all but the networks | {frames / seconds:.0f} |')
     print(f'| frames per CPU second (other processes aside) | {frames / cpu_seconds:.0f} |')
+    numbers = Numbers()
+    numbers.rate('evaluation, frames per CPU second', frames / cpu_seconds, '1/s')
+    numbers.write(options.json)
 
 
 if __name__ == '__main__':

@@ -12,6 +12,8 @@ import argparse
 
 import numpy as np
 import torch
+from results import Numbers
+from results import add_option
 
 from trpose_ros import weights
 from trpose_ros.data.motion import find_shared
@@ -32,7 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--weights', default='videopose3d-27')
     parser.add_argument('--mocap', help='folder of the motion packs')
+    add_option(parser)
     options = parser.parse_args()
+    numbers = Numbers()
     folder = options.mocap
     if folder is None:
         shared = find_shared()
@@ -57,6 +61,8 @@ def main() -> None:
         full, half = (lift(model, sample.joints, reduced) for reduced in (False, True))
         apart = 1000 * (full - half).norm(dim=-1)
         print(f'| {name} | {len(world) * FRAMES} | {apart.mean():.2f} | {apart.max():.1f} |')
+        numbers.error(f'lifters, bfloat16 against float32, {name}', float(apart.mean()))
+    numbers.write(options.json)
 
 
 @torch.no_grad()

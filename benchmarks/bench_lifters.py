@@ -15,17 +15,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
 import statistics
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
+from results import Numbers
+from results import add_option
 from torch import Tensor
 
 from trpose_ros.lifters import attention
@@ -36,6 +36,7 @@ from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
 from trpose_ros.lifters.window_stream import mhformer_core
 from trpose_ros.lifters.window_stream import mixste_core
 from trpose_ros.lifters.window_stream import pstmo_core
+from trpose_ros.processor import cpu_has_bfloat16
 
 CORES: dict[str, Callable[..., Any]] = {
     'videopose3d': VideoPose3DCore,
@@ -205,16 +206,15 @@ def bench_hop(scale: float) -> list[Row]:
 
 
 def bench_real_time(scale: float) -> list[Row]:
-    """MixSTE 27 at 30 Hz: float32 and bfloat16, with and without hops."""
+    """MixSTE 27 at 30 Hz: with and without hops, in bfloat16 where the processor has it."""
     case = Case('MixSTE 27', 'mixste', {'frames': 27}, look_ahead=0)
-    streams = {
-        'float32': Stream(case, make(case)),
-        'bfloat16': Stream(case, halve(make(case))),
-    }
+    streams = {'float32': Stream(case, make(case))}
+    if cpu_has_bfloat16():
+        streams['bfloat16'] = Stream(case, halve(make(case)))
     sides = {
         (dtype, hop): functools.partial(stream.hop, hop)
         for dtype, stream in streams.items()
-        for hop in (1, 4)
+        for hop in (1, 4, 9)
     }
     times = alternate({str(key): run for key, run in sides.items()}, max(3, int(12 * scale)))
     return [
@@ -313,6 +313,32 @@ def table(rows: list[Row]) -> str:
     return '\n'.join(lines)
 
 
+# Columns for the baseline by section: those that tell rows apart, ratios or sizes, times.
+_COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    'window': (('network',), ('ratio',), ('stream ms',)),
+    'hop': (('network', 'hop'), ('share of hop 1',), ()),
+    'real_time': (('network', 'number type', 'hop'), (), ('ms per frame',)),
+    'people': (('network', 'people'), ('times one person',), ()),
+    'memory': (('network',), ('KiB per track, without flip',), ()),
+    'gpu': (('device', 'network', 'people'), (), ('ms',)),
+}
+
+
+def numbers_of(found: dict[str, list[Row]]) -> Numbers:
+    """Return the numbers that are worth comparing."""
+    numbers = Numbers()
+    for section, rows in found.items():
+        keys, ratios, times = _COLUMNS[section]
+        for row in (row for row in rows if 'network' in row):
+            name = f'lifters, {section}, ' + ', '.join(str(row[key]) for key in keys)
+            for column in ratios:
+                unit = 'KiB' if section == 'memory' else 'x'
+                numbers.ratio(f'{name}: {column}', row[column], unit)
+            for column in times:
+                numbers.time(f'{name}: {column}', row[column])
+    return numbers
+
+
 def main() -> None:
     """Run the chosen sections and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -320,7 +346,7 @@ def main() -> None:
     parser.add_argument('--networks', nargs='+', choices=sorted(CORES), help='of section window')
     parser.add_argument('--scale', type=float, default=1.0, help='factor of the repetitions')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of torch')
-    parser.add_argument('--json', type=Path, help='also write the numbers to this file')
+    add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f'torch {torch.__version__}, {options.threads} CPU thread(s), batch of one window\n')
@@ -331,8 +357,7 @@ def main() -> None:
             run = functools.partial(bench_window, networks=tuple(options.networks))
         rows = found[name] = run(options.scale)
         print(f'## {name}: {SECTIONS[name].__doc__}\n\n{table(rows)}\n', flush=True)
-    if options.json is not None:
-        options.json.write_text(json.dumps(found, indent=1), encoding='utf-8')
+    numbers_of(found).write(options.json)
 
 
 if __name__ == '__main__':

@@ -20,33 +20,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from live_camera import RATE_HZ
+from live_camera import Camera
+from results import Numbers
+from results import add_option
 from rich.console import Console
 from rich.table import Table
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
 
-import trpose_ros
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
-from trpose_ros.people import People
 from trpose_ros.processes import NodeProcesses
 from trpose_ros.processes import free_domain
-from trpose_ros.sources import open_source
 
-SAMPLE = Path(trpose_ros.__file__).with_name('samples') / 'walk.mcap'
-RATE_HZ = 30.0
 SIZES = ((640, 480), (1920, 1080))
 GOALS = {  # in the unit of the row
     'overhead p50 640x480': (3.0, 'ms'),
@@ -55,93 +43,6 @@ GOALS = {  # in the unit of the row
     'first skeleton after configure': (5.0, 's'),
     'memory growth after the first minute': (10.0, 'MB'),
 }
-
-
-def sample_images(width: int, height: int) -> list[np.ndarray]:
-    """Return the frames of the sample, letterboxed to a size."""
-    source = open_source(SAMPLE)
-    images = [entry.frame.image for entry in source.frames()]
-    source.close()
-    result = []
-    for image in images:
-        scale = min(width / image.shape[1], height / image.shape[0])
-        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-        canvas = np.zeros((height, width, 3), np.uint8)
-        x, y = (width - size[0]) // 2, (height - size[1]) // 2
-        canvas[y : y + size[1], x : x + size[0]] = cv2.resize(image, size)
-        result.append(canvas)
-    return result
-
-
-class Camera:
-    """Plays images and collects what comes back, in a domain of its own."""
-
-    def __init__(self, width: int, height: int, domain: int) -> None:
-        self.images = sample_images(width, height)
-        self.camera = camera_from_fov(width, height, assumed=False)
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=domain)
-        self.node = Node('camera', context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        quality = qos_profile_sensor_data
-        self._images = self.node.create_publisher(Image, 'image', quality)
-        self._infos = self.node.create_publisher(CameraInfo, 'camera_info', quality)
-        self.people: list[People] = []
-        self.lifted: list[People] = []
-        self.node.create_subscription(PersonArray, 'pose_node/people', self._keep(self.people), 50)
-        self.node.create_subscription(
-            PersonArray, 'lifter_node/people', self._keep(self.lifted), 50
-        )
-        self.sent = 0
-        self.stamps_ns: list[int] = []
-        self._next_s = 0.0
-
-    @staticmethod
-    def _keep(box: list[People]) -> Callable[[PersonArray], None]:
-        return lambda message: box.append(conversions.people_from_message(message))
-
-    def close(self) -> None:
-        """End."""
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
-
-    def until(self, condition: Callable[[], bool], limit_s: float = 120.0) -> None:
-        """Spin until something holds."""
-        end = time.monotonic() + limit_s
-        while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError('the nodes did not answer; are the machine and the logs fine?')
-            self.executor.spin_once(timeout_sec=0.01)
-
-    def ready(self, topic: str = 'image', count: int = 1) -> None:
-        """Wait until somebody takes the images (or whatever), and this side has matched them."""
-        self.until(lambda: self.node.count_subscribers(topic) >= count)
-        if topic == 'image':
-            self.until(lambda: self._images.get_subscription_count() >= count)
-
-    def send(self) -> None:
-        """Send the next image and its intrinsics now; the stamp is the wall clock."""
-        # Forwards and backwards: the person never jumps.
-        period = 2 * len(self.images) - 2
-        index = self.sent % period
-        image = self.images[index if index < len(self.images) else period - index]
-        stamp_ns = time.time_ns()
-        self._infos.publish(conversions.camera_to_message(self.camera, stamp_ns, 'optical'))
-        self._images.publish(conversions.image_to_message(image, stamp_ns, 'optical'))
-        self.sent += 1
-        self.stamps_ns.append(stamp_ns)
-
-    def play(self, seconds: float, each: Callable[[], None] | None = None) -> None:
-        """Send at 30 Hz."""
-        begin = time.monotonic()
-        for i in range(round(seconds * RATE_HZ)):
-            self.send()
-            if each is not None:
-                each()
-            while (left_s := begin + (i + 1) / RATE_HZ - time.monotonic()) > 0:
-                self.executor.spin_once(timeout_sec=left_s)
 
 
 def start_nodes(nodes: NodeProcesses, **parameters: object) -> list[subprocess.Popen]:
@@ -381,7 +282,9 @@ def main() -> None:
     parser.add_argument('--only', nargs='+', choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument('--seconds', type=float, default=10.0, help='length of each measurement')
     parser.add_argument('--minutes', type=float, default=2.0, help='length of the memory run')
+    add_option(parser)
     options = parser.parse_args()
+    numbers = Numbers()
     rows: list[tuple[str, float, str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
@@ -389,6 +292,10 @@ def main() -> None:
             SECTIONS[name](rows, Path(folder), length)
     table = Table('what', 'measured', 'goal', 'remarks')
     for name, value, unit, note in rows:
+        if unit == 'of 30':
+            numbers.ratio(f'live, {name}', value, unit, 'higher')
+        else:
+            numbers.time(f'live, {name}', value, unit)
         goal = GOALS.get(name)
         table.add_row(
             name, f'{value:.2f} {unit}', f'<= {goal[0]:g} {goal[1]}' if goal else '', note
@@ -396,6 +303,7 @@ def main() -> None:
     Console(width=160).print(table)
     load = os.getloadavg()[0]
     print(f'{os.cpu_count()} CPU cores, load {load:.1f} (others included)')
+    numbers.write(options.json)
 
 
 if __name__ == '__main__':

@@ -9,14 +9,17 @@ people, less that of boxes and network. The transport is not in it: bench_live.p
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import numpy as np
 import rclpy
 import torch
 from bench_live import SIZES
-from bench_live import sample_images
+from live_camera import sample_images
 from rclpy.parameter import Parameter
+from results import Numbers
+from results import add_option
 from rich.console import Console
 from rich.table import Table
 
@@ -64,6 +67,10 @@ def measure(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_option(parser)
+    options = parser.parse_args()
+    numbers = Numbers()
     torch.set_num_threads(1)  # so that the thread's time is all of it
     pose_node.build_pose_stage = lambda config: build_pose_stage(config, clock=time.thread_time)
     table = Table('image', 'overhead p50', 'p95', 'goal', 'model p50', 'frames')
@@ -77,7 +84,11 @@ def main() -> None:
             f'{np.median(model):.1f} ms',
             str(len(overhead)),
         )
+        name = f'pose_node, {size[0]}x{size[1]}, processor'
+        numbers.time(f'{name}, overhead p50', float(np.median(overhead)))
+        numbers.time(f'{name}, model p50', float(np.median(model)))
     Console(width=100).print(table)
+    numbers.write(options.json)
 
 
 if __name__ == '__main__':

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from results import Numbers
+from results import add_option
 
 from trpose_ros import cameras
 from trpose_ros import weights
@@ -73,7 +75,7 @@ def best(functions: dict, rounds: int, clock: Clock = time.process_time) -> dict
     return {name: min(values) for name, values in times.items()}
 
 
-def bench_network(rounds: int) -> None:
+def bench_network(rounds: int, numbers: Numbers) -> None:
     """One 256 px crop: the plain float32 module against the runner."""
     model = published_network('efficientnetv2-s', 256)
     cpu = torch.device('cpu')
@@ -87,13 +89,15 @@ def bench_network(rounds: int) -> None:
 
     times = best({'plain': plain, 'ours': lambda: runner.run(crop, camera.numpy())}, rounds)
     ratio = times['ours'] / times['plain']
+    numbers.ratio('MeTRAbs s/256, ours over plain', ratio)
+    numbers.time('MeTRAbs s/256, ours', times['ours'])
     print(f'EfficientNetV2-s 256 px, decoding and reconstruction, batch 1, {runner.dtype}:')
     print(
         f'  plain float32 {times["plain"]:.1f} ms, ours {times["ours"]:.1f} ms, ratio {ratio:.2f}'
     )
 
 
-def bench_accuracy(network: LoadedNetwork) -> None:
+def bench_accuracy(network: LoadedNetwork, numbers: Numbers) -> None:
     """How far the fast number format moves the joints of a trained network, root-relative."""
     cpu = torch.device('cpu')
     side = network.model.config.proc_side
@@ -108,6 +112,7 @@ def bench_accuracy(network: LoadedNetwork) -> None:
         result = runner.run(crops, cameras_of)
         poses[name] = result.abs_mm - result.abs_mm[:, :1]
     apart = np.linalg.norm(poses['auto'] - poses['float32'], axis=-1)
+    numbers.error('MeTRAbs, joints of the fast number format against float32', apart.mean())
     print(
         f'{network.weights_id}: joints of {pick_precision("auto", cpu)} against float32, '
         f'root-relative: mean {apart.mean():.2f} mm, largest {apart.max():.2f} mm '
@@ -115,7 +120,7 @@ def bench_accuracy(network: LoadedNetwork) -> None:
     )
 
 
-def bench_estimator(network: LoadedNetwork, rounds: int) -> None:
+def bench_estimator(network: LoadedNetwork, rounds: int, numbers: Numbers) -> None:
     """One person in 640 x 480: everything, the network, and the rest; one variant and five."""
     camera = cameras.camera_from_fov(640, 480)
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
@@ -143,12 +148,15 @@ def bench_estimator(network: LoadedNetwork, rounds: int) -> None:
         rest.append((time.process_time() - began) * 1e3 - inside[-1])
 
     times = best({'1': one, '5': lambda: estimators['5'].estimate(frame, box)}, rounds)
+    numbers.time('MeTRAbs, image to people, without the network', min(rest))
+    numbers.time('MeTRAbs, image to people', times['1'])
+    numbers.ratio('MeTRAbs, num_aug 5 over 1', times['5'] / times['1'])
     print(f'{network.weights_id}, one person, 640 x 480, image array to People:')
     print(f'  all {times["1"]:.1f} ms, without the network {min(rest):.2f} ms')
     print(f'  num_aug 5: {times["5"]:.1f} ms, {times["5"] / times["1"]:.2f} x the time of 1')
 
 
-def bench_load(model: str) -> None:
+def bench_load(model: str, numbers: Numbers) -> None:
     """From nothing to the first result in a process of its own."""
     code = _LOAD.format(model=model)
     runs = []
@@ -156,6 +164,7 @@ def bench_load(model: str) -> None:
         done = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
         runs.append([float(word) for word in done.stdout.split()])
     wall, processor = np.min(runs, axis=0)
+    numbers.time('MeTRAbs, load and first result, processor', processor, 's')
     print(
         f'{model}: imports, load, warm-up and first result {wall:.2f} s on the clock, '
         f'{processor:.2f} s of the processor (best of 3)'
@@ -201,21 +210,24 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=30)
     parser.add_argument('--model', default='metrabs-small')
+    add_option(parser)
     options = parser.parse_args()
+    numbers = Numbers()
     torch.set_num_threads(options.threads)
     print(f'torch {torch.__version__}, {options.threads} thread(s), best of {options.rounds}')
-    bench_network(options.rounds)
+    bench_network(options.rounds, numbers)
     if options.model in weights.available() or '/' in options.model:
         network = load_network(options.model)
-        bench_accuracy(network)
-        bench_estimator(network, options.rounds)
-        bench_load(options.model)
+        bench_accuracy(network, numbers)
+        bench_estimator(network, options.rounds, numbers)
+        bench_load(options.model, numbers)
     else:
         print(f'no weights called {options.model!r}: accuracy, estimator and loading not measured')
     if torch.cuda.is_available():
         bench_sizes('cuda')
     else:
         print('no CUDA here: frames per second of s/256, s/384 and l/384 not measured')
+    numbers.write(options.json)
 
 
 if __name__ == '__main__':

@@ -14,6 +14,8 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from results import Numbers
+from results import add_option
 from rich.console import Console
 from rich.table import Table
 
@@ -65,7 +67,9 @@ def main() -> None:
     parser.add_argument('recording', nargs='?', type=Path, default=SAMPLE)
     parser.add_argument('--frames', type=int, default=90)
     parser.add_argument('--model', default=EstimatorConfig().model)
+    add_option(parser)
     arguments = parser.parse_args()
+    numbers = Numbers()
     config = PipelineConfig(
         estimator=EstimatorConfig(model=arguments.model),
         occlusion=OcclusionConfig(profile='moving_box'),
@@ -76,6 +80,7 @@ def main() -> None:
     for name, values in times.items():
         if values:
             table.add_row(name, *(f'{np.percentile(values, p):.1f}' for p in (50, 95)))
+            numbers.time(f'replay, {name}, p50', float(np.median(values)))
     console.print(table)
     rates = Table('replay', 'frames/s')
     with tempfile.TemporaryDirectory() as folder:
@@ -89,9 +94,11 @@ def main() -> None:
             result = replay(open_source(arguments.recording), folder, config, options)
             elapsed_s = perf_counter() - begin
             rates.add_row(name, f'{result.frames / elapsed_s:.1f}')
+            numbers.rate(f'replay, {name}', result.frames / elapsed_s, 'frames/s')
     console.print(rates)
     load = os.getloadavg()[0]
     console.print(f'{os.cpu_count()} cores, load {load:.1f}; loading the networks is included')
+    numbers.write(arguments.json)
 
 
 if __name__ == '__main__':
