@@ -39,3 +39,21 @@ def save_videopose3d(path):
     torch.manual_seed(0)
     config = VideoPose3DConfig(filter_widths=(3, 3), channels=16)
     return _save(path, VideoPose3D(config).eval(), 'videopose3d', asdict(config), rate_hz='30')
+
+
+LIFTERS = {
+    'videopose3d': {'filter_widths': (3, 3), 'channels': 16},
+    'mhformer': {'frames': 36, 'channels': 16, 'hidden': 16, 'layers': 2},
+    'mixste': {'frames': 9, 'channels': 16, 'depth': 2, 'heads': 2},
+    'pstmo': {'frames': 9, 'channels': 16, 'hidden': 16, 'layers': 1},
+}
+
+
+def save_lifter(path, name, rate_hz='30'):
+    import torch
+
+    from trpose_ros.lifters.networks import build_network
+
+    torch.manual_seed(0)
+    model = build_network(name, LIFTERS[name]).eval()
+    return _save(path, model, name, LIFTERS[name], rate_hz=rate_hz)

@@ -222,6 +222,27 @@ def test_ten_thousand_tracks_leave_nothing_behind():
     assert len(stream) == 0
 
 
+@pytest.mark.parametrize(
+    ('core', 'megabytes'),
+    [
+        (lambda: VideoPose3DCore(VideoPose3D(VideoPose3DConfig())), 1.0),
+        (lambda: pstmo_core(PSTMO(PSTMOConfig()).eval()), 1.0),
+        (lambda: mhformer_core(MHFormer(MHFormerConfig(351, 16, 16, 2)).eval()), 0.05),
+        (lambda: mixste_core(MixSTE(MixSTEConfig(depth=2)).eval()), 33.9),
+    ],
+    ids=['videopose3d', 'pstmo', 'mhformer', 'mixste'],
+)
+def test_a_person_needs_the_documented_memory(core, megabytes):
+    """Published sizes; what is kept does not depend on the channels and layers left out here."""
+    core = core()
+    core.reserve(1)
+    core.start(torch.tensor([0]), torch.zeros(1, 17, 2))
+    held = sum(ring.numel() * ring.element_size() for ring in core._rings)
+    assert held / 1e6 == pytest.approx(megabytes, rel=0.1)
+    core.reserve(0)
+    assert sum(ring.numel() for ring in core._rings) == 0
+
+
 @pytest.mark.parametrize('name', LIFTERS)
 def test_a_gap_restarts_and_time_going_backward_restarts_all(name):
     stream = make(name)
