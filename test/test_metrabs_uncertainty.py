@@ -45,8 +45,8 @@ def test_the_fit_finds_the_weights_that_made_the_errors():
 
     rng = np.random.default_rng(0)
     true = UncertaintyModel(
-        np.concatenate([[0.5, 0.3, 0.0, 0.2, 0.4, 0.1], rng.normal(1, 0.2, 4)]),
-        np.concatenate([[0.2, 0.6, 0.3, 0.0, 0.5, 0.4], rng.normal(2, 0.2, 4)]),
+        np.concatenate([rng.uniform(0, 0.5, F), rng.normal(1, 0.2, 4)]),
+        np.concatenate([rng.uniform(0, 0.5, F), rng.normal(0.5, 0.2, 4)]),
     )
     features = rng.normal(1.5, 1.0, (3000, 4, F))
     joints = rng.normal(0, 300, (3000, 4, 3)) + np.array([0, 0, 3000])
@@ -124,7 +124,7 @@ def test_without_weights_only_the_scatter_of_several_variants_is_stated(tmp_path
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        (model(joints=5).to_json(), r'not \(23,\)'),
+        (model(joints=5).to_json(), rf'not \({F + 17},\)'),
         ('{"features": ["mood"]}', 'mood'),
         ('not json', 'uncertainty'),
     ],

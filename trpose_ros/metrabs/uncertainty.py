@@ -2,12 +2,13 @@
 
 What tells on a wrong joint, in millimetres at its distance: the spread of its 2D and of its 3D
 heatmap, the disagreement of the two heads, how far it lies outside the part of the crop that the
-2D head can reach, how much of the person that part holds (depth rests on it), and the distance
-itself. The log of the standard deviation is linear in the logs of these, with an offset per
-joint, once across and once along the line of sight; the weights are those of largest Gaussian
-likelihood on rendered people (training/uncertainty.py) and are kept in the header of the
-network's file. Variants of test-time augmentation are a mixture: their scatter is added to the
-mean covariance.
+2D head can reach, how much of the person that part holds and how large it is there (depth rests
+on both), the means of spread and disagreement over the person (depth is wrong for all joints at
+once), and the distance itself. The log of the standard deviation is linear in the logs of these,
+with an offset per joint, once across and once along the line of sight; the weights are those of
+largest Gaussian likelihood on rendered people (training/uncertainty.py) and are kept in the
+header of the network's file. Variants of test-time augmentation are a mixture: their scatter is
+added to the mean covariance.
 
 A network without such weights (a published one) has the scatter of its variants alone.
 """
@@ -30,9 +31,14 @@ FEATURES = (
     'outside',
     'share outside',
     'distance',
+    "person's spread of 2D",
+    "person's spread of 3D",
+    "person's disagreement",
+    "person's size in view",
 )
 _FLOOR_MM = 10.0  # differences below this tell nothing
 _NEAREST_MM = 100.0
+_MIN_SIZE = 0.03  # of a crop side: standard deviation of joints in view
 _SIGMA_MM = (3.0, 5000.0)  # range of a standard deviation
 _MIN_VARIANTS = 3  # whose scatter is worth stating
 
@@ -86,17 +92,29 @@ def features_of(poses: CropPoses, intrinsics: np.ndarray, geometry: HeatmapGeome
     low, high = geometry.view_px
     outside = np.linalg.norm(np.maximum(np.maximum(low - px, px - high), 0), axis=-1) * mm_per_px
     hidden = 1.0 - poses.in_view.mean(axis=1, keepdims=True)
-    return np.stack(
-        [
-            np.log(poses.spread_px * mm_per_px + _FLOOR_MM),
-            np.log(poses.spread_mm + _FLOOR_MM),
-            np.log(np.where(poses.in_view, apart, 0.0) + _FLOOR_MM),
-            np.log(outside + 10 * _FLOOR_MM),
-            np.broadcast_to(hidden, apart.shape),
-            np.log(depth / 1000),
-        ],
-        axis=-1,
-    )
+    single = [
+        np.log(poses.spread_px * mm_per_px + _FLOOR_MM),
+        np.log(poses.spread_mm + _FLOOR_MM),
+        np.log(np.where(poses.in_view, apart, 0.0) + _FLOOR_MM),
+    ]
+    columns = [
+        *single,
+        np.log(outside + 10 * _FLOOR_MM),
+        hidden,
+        np.log(depth / 1000),
+        *(column.mean(axis=1, keepdims=True) for column in single),
+        np.log(_size_in_view(poses) / geometry.proc_side + _MIN_SIZE),
+    ]
+    return np.stack([np.broadcast_to(column, apart.shape) for column in columns], axis=-1)
+
+
+def _size_in_view(poses: CropPoses) -> np.ndarray:
+    """Return (B, 1): root mean square distance of the joints in view from their middle, px."""
+    seen = poses.in_view[..., None]
+    count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    middle = np.where(seen, poses.coords2d, 0.0).sum(axis=1, keepdims=True) / count
+    square = np.where(seen, (poses.coords2d - middle) ** 2, 0.0).sum(axis=(1, 2))
+    return np.sqrt(square / count[:, 0, 0])[:, None]
 
 
 def covariances_mm2(
