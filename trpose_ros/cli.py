@@ -31,7 +31,9 @@ app = typer.Typer(
 _EXTRAS = {
     'numba': 'train',
     'matplotlib': 'train',
-    'jinja2': 'train',
+    'jinja2': 'evaluate',
+    'plotly': 'evaluate',
+    'pyarrow': 'evaluate',
     'tensorflow': 'tensorflow',
     'rclpy': 'ros',
 }
@@ -220,16 +222,31 @@ def evaluate(context: typer.Context) -> None:
     _forward('trpose_ros.evaluation.cli', context)
 
 
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def report(context: typer.Context) -> None:
+    """Write the HTML report of an evaluation."""
+    with _Friendly():
+        _forward('trpose_ros.report.cli', context, 'report')
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def compare(context: typer.Context) -> None:
+    """Write a side-by-side video of two runs."""
+    with _Friendly():
+        _forward('trpose_ros.report.cli', context, 'compare')
+
+
 def main() -> None:
     """Run the command line."""
     app(prog_name='trpose')
 
 
-def _forward(module: str, context: typer.Context) -> None:
-    """Hand the rest of the command line to the ``app`` of a module."""
+def _forward(module: str, context: typer.Context, *command: str) -> None:
+    """Hand the rest of the command line to the ``app`` of a module, or to a command of it."""
     with _Friendly():
         part = importlib.import_module(module).app
-    part(args=context.args, prog_name=f'trpose {context.info_name}')
+    name = 'trpose' if command else f'trpose {context.info_name}'
+    part(args=[*command, *context.args], prog_name=name)
 
 
 class _Friendly:

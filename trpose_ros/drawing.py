@@ -139,7 +139,10 @@ def draw_text(
 ) -> None:
     """Write text into the canvas, with a dark outline; origin is its lower left corner, px."""
     font, width = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(1.6 * size))
-    cv2.putText(canvas, text, origin, font, size, _SHADOW_RGB, width + 2, cv2.LINE_AA)
+    # The outline is the text moved: a wider pen would also move the letters (OpenCV 5).
+    for x, y in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        place = origin[0] + x, origin[1] + y
+        cv2.putText(canvas, text, place, font, size, _SHADOW_RGB, width, cv2.LINE_AA)
     cv2.putText(canvas, text, origin, font, size, colour, width, cv2.LINE_AA)
 
 

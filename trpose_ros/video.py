@@ -9,8 +9,11 @@ A video is written to a temporary name and renamed when it is complete.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -83,6 +86,24 @@ class VideoReader:
             yield stamp_ns, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV from writing to the terminal that WebM has no tag for VP8: it needs none.
+
+    Only the file descriptor will do, because the message comes from C; a failure is found by
+    asking the writer whether it is open.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with open(os.devnull, 'w') as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
 class VideoWriter:
     """Writes a video of the kind that the file's suffix asks for; a context manager."""
 
@@ -120,9 +141,10 @@ class VideoWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             webm = self.path.suffix.lower() == '.webm'
             code = cv2.VideoWriter.fourcc(*('VP80' if webm else 'mp4v'))
-            self._writer = cv2.VideoWriter(
-                str(self._temporary), code, self.rate_hz, (width, height)
-            )
+            with _quiet():
+                self._writer = cv2.VideoWriter(
+                    str(self._temporary), code, self.rate_hz, (width, height)
+                )
             if not self._writer.isOpened():
                 raise VideoError(
                     f'{self.path} cannot be written; is the folder writable, and can this OpenCV '

@@ -27,6 +27,7 @@ from trpose_ros.evaluation.conditions import SkeletonCondition
 from trpose_ros.evaluation.estimation import TRACKS
 from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.estimation import cached_pass
+from trpose_ros.evaluation.join import Joined
 from trpose_ros.evaluation.join import join
 from trpose_ros.evaluation.measures import joint_means
 from trpose_ros.evaluation.measures import measure
@@ -266,7 +267,8 @@ class CaseRunner:
     def run(self, case: Case) -> Outcome:
         """Return the rows of a case; whatever goes wrong is raised."""
         seen, cached = self._pass(case)
-        rows, first = [], {}
+        rows = []
+        first: dict[str, tuple[Joined, np.ndarray]] = {}
         for lifter in self.config.lifters_of(case.estimator):
             if lifter == 'none' and not self._is_metric(case):
                 continue  # 2D alone is no skeleton

@@ -174,7 +174,7 @@ def severity_table(rows: list[Row], condition: str, measure: str = 'mpjpe_mm') -
         means = np.array([cells[key, label].mean for _, label in order])
         cells[key, 'area'] = Cell(severity_area(np.array([value for value, _ in order]), means))
     columns = (*(label for _, label in order), 'area')
-    return Table(f'{measure} by severity of {condition}', columns, keys, cells)
+    return Table(f'{_title(measure)} by severity of {condition}', columns, keys, cells)
 
 
 def onset_table(rows: list[Row]) -> Table:
@@ -210,7 +210,7 @@ def look_ahead_table(rows: list[Row], measure: str = 'mpjpe_mm') -> Table:
             cells[key, str(frames)] = _average(found)
     columns = tuple(map(str, order))
     return Table(
-        f'{measure}, mean of the five, by frames of look-ahead', columns, tuple(keys), cells
+        f'{_title(measure)} mean of the five, by frames of look-ahead', columns, tuple(keys), cells
     )
 
 
@@ -269,6 +269,10 @@ def write_tables(
     content = {'note': note, 'tables': [table.as_dict() for table in tables], 'failed': failed}
     write_json(folder / 'tables.json', content | ({'notes': notes} if notes else {}))
     return note
+
+
+def _title(measure: str) -> str:
+    return 'MPJPE, mm,' if measure == 'mpjpe_mm' else f'{measure},'
 
 
 def _keys(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:

@@ -183,7 +183,7 @@ def take_of_scene(scene: Scene, lifter: str, title: str, seconds: float = 1e9) -
                 line = f'MPJPE of this frame {errors[t]:.0f} mm'
             offset = (int(scene.offsets_px[index, 0]), int(scene.offsets_px[index, 1]))
             if people is not None:  # a Shot's people are in px of the image that was shown
-                people = people.replace(joints_px=people.joints_px - np.float32(offset))
+                people = people.replace(joints_px=people.joints_px - np.array(offset, np.float32))
             yield stamp, Shot(scene.image(index), scene.camera, people, people, truth, offset), line
 
     periods = np.diff(scene.image_stamps_ns)

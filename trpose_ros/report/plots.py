@@ -101,7 +101,11 @@ def _dumbbells(
             name=title,
             mode='markers',
             marker={'size': 12, 'symbol': symbol, 'color': [colour_of(m) for m in methods]},
-            error_x={'array': [np.nan_to_num(cell.spread) for cell in cells], 'thickness': 1},
+            error_x={
+                'array': [np.nan_to_num(cell.spread) for cell in cells],
+                'color': '#8a8f98',
+                'thickness': 1,
+            },
             hovertemplate='%{y}<br>' + title + ' %{x:.1f}<extra></extra>',
         )
     figure.update_layout(

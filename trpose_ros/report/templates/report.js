@@ -134,7 +134,7 @@
         scene: {
           xaxis: axis('right, m', x), yaxis: axis('depth, m', y), zaxis: axis('up, m', z),
           aspectmode: 'data', uirevision: 'same',
-          camera: { eye: { x: 0.8, y: -1.7, z: 0.35 }, projection: { type: 'orthographic' } },
+          camera: { eye: { x: 1.1, y: -2.3, z: 0.45 } },
         },
       };
     };
