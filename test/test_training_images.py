@@ -1,0 +1,99 @@
+"""`trpose train NAME` of the networks that look at images, from end to end on a person of boxes."""
+
+import csv
+import importlib
+import json
+
+import numpy as np
+import pytest
+from tiny_body import PlainBackgrounds
+from tiny_body import TinyStore
+from typer.testing import CliRunner
+
+from trpose_ros import weights
+from trpose_ros.cli import app
+from trpose_ros.data.compose import Composer
+from trpose_ros.data.compose import CropConfig
+from trpose_ros.data.scenes import SceneComposer
+from trpose_ros.data.scenes import SceneConfig
+from trpose_ros.training.images import ImageTask
+
+STEPS = {'metrabs': 20, 'heatmap2d': 20, 'detector': 28}
+
+
+@pytest.fixture
+def packs(monkeypatch):
+    """Give the trainers a person of boxes before grey walls instead of the data packs."""
+    store = TinyStore()
+
+    def crops(config, split, shards):
+        settings = CropConfig(near=0.1, loose=0.1, border=0.1, hidden=0.1, people=0.0, objects=0.0)
+        if type(config).__name__ == 'Heatmap2dTraining':
+            settings = CropConfig(near=0.0, border=0.0, hidden=0.0, people=0.0, objects=0.0)
+        return Composer(store, PlainBackgrounds(), settings)
+
+    def scenes(config, split, shards):
+        return SceneComposer(store, PlainBackgrounds(), SceneConfig(objects=0.0, empty=0.0))
+
+    for name in ('metrabs', 'heatmap2d'):
+        module = importlib.import_module(f'trpose_ros.training.{name}')
+        monkeypatch.setattr(module, 'prepare', crops)
+    detector = importlib.import_module('trpose_ros.training.detector')
+    evaluate = detector.evaluate
+    monkeypatch.setattr(detector, 'prepare', scenes)
+    monkeypatch.setattr(detector, 'evaluate_clips', lambda model: {})  # these need the packs
+    monkeypatch.setattr(detector, 'evaluate', lambda m, c, n, t=0.3: evaluate(m, c, min(n, 4), t))
+
+
+def train(name, folder, **more):
+    file = folder / 'run.yaml'
+    file.write_text(f'batch: 6\nworkers: 0\nsteps: {STEPS[name]}\nwarm_up: 4\nlog_every: 4\n')
+    settings = {'learning_rate': '3e-3', 'average': '0.8', 'seed': '7'}
+    if name != 'detector':
+        settings['backbone'] = 'resnet-plain-xs'
+    settings |= {'out': str(folder / 'out.safetensors'), 'folder': str(folder / 'run')} | more
+    assignments = [part for k, v in settings.items() for part in ('--set', f'{k}={v}')]
+    arguments = ['train', name, '--config', str(file), '--threads', '1', *assignments]
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize('name', STEPS)
+def test_a_run_learns_and_one_that_was_cut_off_ends_the_same(name, packs, tmp_path, monkeypatch):
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    whole.mkdir()
+    parts.mkdir()
+    done = train(name, whole)
+    assert done.exit_code == 0, (done.output, done.exception)
+    with (whole / 'run' / 'log.csv').open() as stream:
+        losses = [float(row['total']) for row in csv.DictReader(stream)]
+    assert len(losses) == STEPS[name] // 4
+    assert np.mean(losses[-2:]) < 0.85 * losses[0], losses
+    assert (whole / 'run' / 'held_out.png').stat().st_size > 1000
+    (start,) = json.loads((whole / 'run' / 'run.json').read_text())
+    assert (start['loop']['seed'], start['task']['batch']) == (7, 6)
+
+    batches = ImageTask.batches
+    with monkeypatch.context() as patch:  # ends after ten steps, as if it had been killed then
+        patch.setattr(ImageTask, 'batches', lambda self, first, last: batches(self, first, 10))
+        assert train(name, parts).exit_code == 0
+    (parts / 'out.safetensors').unlink()
+    done = train(name, parts)
+    assert done.exit_code == 0, (done.output, done.exception)
+    first, second = (weights.verify(folder / 'out.safetensors') for folder in (whole, parts))
+    assert first.tensors.keys() == second.tensors.keys()
+    for key, value in first.tensors.items():
+        assert np.array_equal(value, second.tensors[key]), key
+    assert first.meta['measured_error'] == second.meta['measured_error']
+    logs = [(folder / 'run' / 'log.csv').read_text().splitlines() for folder in (whole, parts)]
+    step_and_loss = [[line.split(',')[::2] for line in log] for log in logs]
+    assert step_and_loss[0] == step_and_loss[1]
+
+
+def test_an_unknown_name_and_a_wrong_setting_are_named(tmp_path):
+    done = CliRunner().invoke(app, ['train', 'metrab'])
+    assert done.exit_code == 1
+    assert 'metrab' in done.output
+    assert 'heatmap2d' in done.output
+    done = CliRunner().invoke(app, ['train', 'heatmap2d', '--set', 'precision=float12'])
+    assert done.exit_code == 1
+    assert 'float12' in done.output
