@@ -138,6 +138,7 @@ def save_scene(folder: Path, name: str, scene: Scene) -> Path:
     try:
         with os.fdopen(handle, 'wb') as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]  # images are compressed already
+        os.chmod(temporary, 0o644)  # that of mkstemp is for its owner alone
         Path(temporary).replace(file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
