@@ -17,9 +17,12 @@ from doubles import make_people
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from trpose_ros import weights
 from trpose_ros.cameras import project
+from trpose_ros.cli import app
+from trpose_ros.data.sample import SHIPPED
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators import create_estimator
 from trpose_ros.estimators.heatmap2d import Heatmap2d
@@ -246,6 +249,18 @@ def test_evaluation_measures_the_lifter_behind_a_2d_estimator(track):
     assert row['coverage_percent'] == 100
     assert row['mpjpe_mm'] < 1
     assert row['mrpe_mm'] < 30
+
+
+def test_a_replay_writes_everything_and_measures_the_lifted_skeletons(tmp_path):
+    file = save(tmp_path / 'plain.safetensors')
+    options = ['--estimator', f'heatmap2d:{file.path}', '--max-frames', '8', '--boxes', 'image']
+    out = tmp_path / 'out'
+    done = CliRunner().invoke(app, ['replay', str(SHIPPED), '--out', str(out), *options])
+    assert done.exit_code == 0, done.output
+    metrics = json.loads((out / 'metrics.json').read_text())
+    assert metrics['estimator'] == 'heatmap2d'
+    assert set(metrics['errors']) == {'lifted'}  # 2D alone is no skeleton
+    assert (out / 'result.mcap').stat().st_size > 1000
 
 
 def test_the_skeleton_is_that_of_the_lifters():

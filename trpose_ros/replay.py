@@ -73,6 +73,7 @@ class ReplayResult:
     frames_with_people: int = 0
     skeletons: int = 0
     provenance: Provenance = field(default_factory=Provenance)  # of the last skeleton
+    metric_3d: bool = True  # whether the estimator gives 3D by itself
     people: dict[int, People] = field(default_factory=dict)
     lifted: dict[int, People] = field(default_factory=dict)
     truth: dict[int, People] = field(default_factory=dict)
@@ -87,10 +88,9 @@ class ReplayResult:
         if self.truth:
             from trpose_ros.evaluation.errors import evaluate
 
-            errors = {
-                'estimator': evaluate(self.people, self.truth).as_dict(),
-                'lifted': evaluate(self.lifted, self.truth).as_dict(),
-            }
+            if self.metric_3d:
+                errors['estimator'] = evaluate(self.people, self.truth).as_dict()
+            errors['lifted'] = evaluate(self.lifted, self.truth).as_dict()
         return {
             'frames': self.frames,
             'frames_skipped': self.skipped,
@@ -138,6 +138,7 @@ def replay(
             pipeline = build_pipeline(
                 config or PipelineConfig(), identity=options.identity, clock=None
             )
+        result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
         out.mkdir(parents=True, exist_ok=True)
         with _Writers(out, options, _video_rate(source)) as writers:
             _process(source, pipeline, writers, options, result, progress)
