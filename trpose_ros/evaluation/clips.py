@@ -146,9 +146,8 @@ def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> Evalu
     path, options = Path(path), options or SourceOptions()
     source = BagSource(path, options)
     try:
-        source.problems.clear()
         given = [(entry.frame.stamp_ns, entry.reference_box_px) for entry in source.frames()]
-        problems = source.problems.copy()
+        problems = list(dict.fromkeys(source.problems))
         truth, topic = source.truth, source.image_topic
     finally:
         source.close()

@@ -120,14 +120,10 @@ class EvaluationNodeConfig:
         for name in dict.fromkeys(name for word in words for name in GROUPS.get(word, (word,))):
             if name in ('none', CLEAN):
                 continue
-            if name in GROUPS['skeleton']:
-                raise ValueError(f'condition {name!r} hides keypoints, not pixels: not live')
-            condition = Condition(name, self.severity, self.draw, self.realisation)
             if name not in GROUPS['all']:
-                raise ValueError(
-                    f'unknown condition {name!r}; known are {", ".join(GROUPS["all"])}'
-                )
-            chosen.append(condition)
+                known = ', '.join(('none', 'five', *GROUPS['all']))
+                raise ValueError(f'unknown condition {name!r}; known are {known}')
+            chosen.append(Condition(name, self.severity, self.draw, self.realisation))
         return chosen
 
 

@@ -177,13 +177,14 @@ class Player(Node):
         finally:
             source.close()
         self._played = True
-        for problem in source.problems:
+        problems = list(dict.fromkeys(source.problems))
+        for problem in problems:
             self.get_logger().warning(problem)
         if late:
             self.get_logger().warning(f'{late} of {count} images were sent more than 0.1 s late')
         if unanswered:
             self.get_logger().warning(f'{unanswered} of {count} images had no answer in time')
-        return count, source.problems
+        return count, problems
 
     def _on_results(self, message: PersonArray) -> None:
         self._answered_ns, _ = conversions.origin_of(message)
