@@ -20,6 +20,7 @@ setup(
             'samples/*.mcap',
             'samples/*.md',
             'data/*.npz',
+            'data/noise/*.json',
             'report/templates/*',
         ],
         'trpose_ros.share.msg': ['*.msg'],

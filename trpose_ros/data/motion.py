@@ -190,6 +190,34 @@ def resample(joints_m: np.ndarray, rate_hz: float, target_hz: float) -> np.ndarr
     return joints_m[lower] * (1 - share) + joints_m[upper] * share
 
 
+def vary_rate(
+    joints_m: np.ndarray,
+    frames: int,
+    rng: np.random.Generator,
+    slowest: float = 0.75,
+) -> np.ndarray:
+    """Play every window at another speed: (B, L, 17, 3) -> (B, frames, 17, 3), middle kept.
+
+    The speed lies between ``slowest`` and what the ``L`` frames allow, log-uniform: cameras do not
+    keep their rate, and people do not keep their pace. Raises ValueError for L < frames.
+    """
+    batch, length = joints_m.shape[:2]
+    if frames < 1 or length < frames or not 0 < slowest <= 1:
+        raise ValueError(
+            f'windows of {length} frames cannot be played as {frames} frames at a speed of '
+            f'{slowest} or more; draw longer windows'
+        )
+    fastest = (length - 1) / max(frames - 1, 1)
+    speed = np.exp(rng.uniform(np.log(slowest), np.log(max(fastest, slowest)), (batch, 1)))
+    middle = (length - 1) / 2
+    place = middle + speed * (np.arange(frames) - (frames - 1) / 2)
+    lower = np.clip(place.astype(np.int64), 0, max(length - 2, 0))
+    upper = np.minimum(lower + 1, length - 1)
+    share = (place - lower).astype(joints_m.dtype)[..., None, None]
+    row = np.arange(batch)[:, None]
+    return joints_m[row, lower] * (1 - share) + joints_m[row, upper] * share
+
+
 def vary_bones(
     joints_m: np.ndarray, rng: np.random.Generator, size: float = 0.1, bone: float = 0.05
 ) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Motion capture gives world joints; a lifter is trained on what a camera on a robot would see of
 them. Cameras: 0.5 to 2.2 m above the floor, 0.8 to 7 m from the person, horizontal field of view
-40 to 90 degrees, pitched, slightly rolled, sometimes driving and turning. Near cameras cut people
+40 to 90 degrees, pitched, slightly rolled, sometimes driving and turning, with a lens that bends
+lines where that is asked for. Near cameras cut people
 off, so 2D outside [-1, 1] is ordinary input, as it is for an estimator that predicts outside the
 image.
 
@@ -19,6 +20,10 @@ from dataclasses import field
 import numpy as np
 
 from trpose_ros.configuration import check_fields
+from trpose_ros.data.detector_errors import DetectorErrors
+from trpose_ros.data.detector_errors import load_fitted
+from trpose_ros.data.detector_errors import states_of
+from trpose_ros.data.detector_errors import with_errors
 from trpose_ros.skeletons import get_skeleton
 
 SKELETON = get_skeleton('h36m_17')
@@ -45,6 +50,9 @@ class CameraConfig:
     fov_deg: tuple[float, float] = (40.0, 90.0)
     roll_deg: float = 3.0
     moving_share: float = field(default=0.3, metadata={'range': (0.0, 1.0)})
+    # Share of cameras with a lens that bends lines, as images are before rectification: lifters
+    # take pixels as they are. Barrels mostly; cushions rarely.
+    distorted_share: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
     rate_hz: float = 30.0
 
     def __post_init__(self) -> None:
@@ -67,6 +75,18 @@ class NoiseConfig:
     outlier: float = 0.15
     swap_share: float = 0.02  # windows with left and right swapped for some frames
     missing_share: float = 0.3  # windows with missing joints
+    # Instead of all the above: errors fitted to an estimator, at the rate of the windows.
+    errors: DetectorErrors | None = None
+    rate_hz: float = 30.0
+
+    @classmethod
+    def fitted(cls, estimator: str, rate_hz: float = 30.0) -> NoiseConfig:
+        """Return the errors that an estimator really makes (see detector_errors.py).
+
+        ``estimator`` is a name that is shipped ('metrabs-small') or a file of `trpose train noise`.
+        Raises ValueError for neither.
+        """
+        return cls(errors=load_fitted(estimator), rate_hz=rate_hz)
 
 
 def look_rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
@@ -124,8 +144,45 @@ def view(
     joints_m = relative @ np.swapaxes(rotation, -1, -2)
     deficit = np.maximum(NEAREST_DEPTH_M - joints_m[..., 2].min(axis=(1, 2)), 0)
     joints_m[..., 2] += deficit[:, None, None]
-    joints = joints_m[..., :2] / joints_m[..., 2:] * focal[:, None, None, None].astype(np.float32)
+    joints = joints_m[..., :2] / joints_m[..., 2:]
+    if config.distorted_share > 0:
+        bent = np.less(rng.random(batch), config.distorted_share)
+        joints = distort(joints, lenses(batch, rng) * bent[:, None])
+    joints = joints * focal[:, None, None, None].astype(np.float32)
     return joints_m, np.clip(joints, -FARTHEST, FARTHEST), aspect
+
+
+def lenses(batch: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (B, 4) distortion k1 k2 p1 p2 (OpenCV's order) of wide lenses on robots."""
+    k1 = rng.uniform(-0.32, 0.08, batch)
+    # The second coefficient of real lenses takes back some of the first.
+    k2 = -0.35 * k1 + rng.normal(0, 0.02, batch)
+    return np.stack([k1, k2, *rng.normal(0, 0.001, (2, batch))], axis=1)
+
+
+def distort(points: np.ndarray, lens: np.ndarray) -> np.ndarray:
+    """Bend normalised image points (B, T, J, 2), x / z and y / z, by a lens each (B, 4).
+
+    Brown's polynomial folds back far outside the image; from there on points go on outwards with
+    the factor that holds where it folds.
+    """
+    k1, k2, p1, p2 = (lens[:, i, None, None].astype(np.float32) for i in range(4))
+    square = np.minimum((points**2).sum(axis=-1), _fold(lens)[:, None, None])
+    factor = 1 + k1 * square + k2 * square**2
+    x, y = points[..., 0], points[..., 1]
+    within = np.sqrt(square / np.maximum((points**2).sum(axis=-1), 1e-12))
+    u, v = x * within, y * within  # at the fold when beyond it
+    shift = [2 * p1 * u * v + p2 * (square + 2 * u * u), p1 * (square + 2 * v * v) + 2 * p2 * u * v]
+    return points * factor[..., None] + np.stack(shift, axis=-1)
+
+
+def _fold(lens: np.ndarray) -> np.ndarray:
+    """Return (B,) the squared radius at which r (1 + k1 r^2 + k2 r^4) stops growing, at most 9."""
+    square = np.linspace(0, 9, 361)
+    slope = 1 + 3 * lens[:, :1] * square + 5 * lens[:, 1:2] * square**2
+    falls = slope <= 0
+    first = np.where(falls.any(axis=1), np.maximum(falls.argmax(axis=1) - 1, 0), len(square) - 1)
+    return square[first].astype(np.float32)
 
 
 def _intrinsics(
@@ -140,9 +197,20 @@ def _intrinsics(
 
 
 def add_noise(
-    joints: np.ndarray, half_height: np.ndarray, config: NoiseConfig, rng: np.random.Generator
+    joints: np.ndarray,
+    half_height: np.ndarray,
+    config: NoiseConfig,
+    rng: np.random.Generator,
+    hidden: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return (B, T, 17, 2) joints as an estimator would give them; NaN = missing."""
+    """Return (B, T, 17, 2) joints as an estimator would give them; NaN = missing.
+
+    ``hidden`` (B, T, 17) says which joints something lies in front of; only fitted errors differ
+    there. They have no missing joints: the estimator they were fitted to guesses all.
+    """
+    if config.errors is not None:
+        state = states_of(joints, hidden, half_height)
+        return with_errors(joints, state, config.errors, config.rate_hz, rng)
     batch, frames, count = joints.shape[:3]
     low, high = joints.min(axis=2), joints.max(axis=2)
     size = np.asarray(np.linalg.norm(high - low, axis=-1).mean(axis=1))  # (B,) apparent height
