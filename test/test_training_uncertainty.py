@@ -56,7 +56,11 @@ def test_a_reduced_fit_writes_header_and_card_and_the_estimator_uses_it(tmp_path
     assert {k: v for k, v in after.meta.items() if k in before.meta} == before.meta
     for name, tensor in before.tensors.items():
         np.testing.assert_array_equal(after.tensors[name], tensor)
-    assert 'Words about it.\n\nMore words.' in path.with_suffix('.md').read_text(encoding='utf-8')
+    card = path.with_suffix('.md').read_text(encoding='utf-8')
+    assert 'Words about it.\n\nMore words.\n\n`uncertainty_measured`' in card
+    assert card.endswith(
+        '    trpose train uncertainty --shards 24 --crops 60 --test-crops 20 --seed 0\n'
+    )
     estimator = create_estimator('metrabs_torch', EstimatorConfig(model=str(path)))
     image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     frame = Frame(image, 0, cameras.camera_from_fov(320, 240))
@@ -65,6 +69,8 @@ def test_a_reduced_fit_writes_header_and_card_and_the_estimator_uses_it(tmp_path
     assert (np.linalg.eigvalsh(people.covariances_m2[0].astype(float)) > 0).all()
     assert ((people.joint_scores >= 0) & (people.joint_scores <= 1)).all()
     assert uncertainty.run(config) == results  # the crops depend on the seed alone
+    again = path.with_suffix('.md').read_text(encoding='utf-8')
+    assert again.count('trpose train uncertainty') == 1
 
 
 def test_hidden_joints_are_those_behind_the_own_body_or_a_rectangle(composer):
