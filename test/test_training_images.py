@@ -1,7 +1,7 @@
 """`trpose train NAME` of the networks that look at images, from end to end on a person of boxes."""
 
+import contextlib
 import csv
-import importlib
 import json
 
 import numpy as np
@@ -16,6 +16,10 @@ from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import CropConfig
 from trpose_ros.data.scenes import SceneComposer
 from trpose_ros.data.scenes import SceneConfig
+from trpose_ros.training import detector
+from trpose_ros.training import heatmap2d
+from trpose_ros.training import metrabs
+from trpose_ros.training.distributed import map_tensors
 from trpose_ros.training.images import ImageTask
 
 STEPS = {'metrabs': 20, 'heatmap2d': 20, 'detector': 28}
@@ -35,10 +39,8 @@ def packs(monkeypatch):
     def scenes(config, split, shards):
         return SceneComposer(store, PlainBackgrounds(), SceneConfig(objects=0.0, empty=0.0))
 
-    for name in ('metrabs', 'heatmap2d'):
-        module = importlib.import_module(f'trpose_ros.training.{name}')
+    for module in (metrabs, heatmap2d):
         monkeypatch.setattr(module, 'prepare', crops)
-    detector = importlib.import_module('trpose_ros.training.detector')
     evaluate = detector.evaluate
     monkeypatch.setattr(detector, 'prepare', scenes)
     monkeypatch.setattr(detector, 'evaluate_clips', lambda model: {})  # these need the packs
@@ -87,6 +89,31 @@ def test_a_run_learns_and_one_that_was_cut_off_ends_the_same(name, packs, tmp_pa
     logs = [(folder / 'run' / 'log.csv').read_text().splitlines() for folder in (whole, parts)]
     step_and_loss = [[line.split(',')[::2] for line in log] for log in logs]
     assert step_and_loss[0] == step_and_loss[1]
+
+
+@pytest.mark.parametrize('name', STEPS)
+def test_losses_leave_no_tensor_on_the_processor(name, monkeypatch):
+    """Without a GPU at hand: on PyTorch's device without memory, mixing devices fails as well."""
+    monkeypatch.setattr(ImageTask, 'autocast', lambda self, images: contextlib.nullcontext())
+    store = TinyStore()
+    crops = Composer(store, PlainBackgrounds())
+    scenes = SceneComposer(store, PlainBackgrounds(), SceneConfig(objects=0.0, empty=0.0))
+    task: ImageTask
+    if name == 'metrabs':
+        data = metrabs.MetrabsBatches(crops, metrabs.MetrabsTraining(batch=3), 0)
+        network = metrabs.Metrabs(metrabs.MetrabsConfig(backbone='resnet-plain-xs'))
+        task = metrabs.MetrabsTask(network, data, 0)
+    elif name == 'heatmap2d':
+        plain = heatmap2d.Heatmap2d(heatmap2d.Heatmap2dConfig(backbone='resnet-plain-xs'))
+        task = heatmap2d.Heatmap2dTask(plain, heatmap2d.WholePeople(crops, 3, 0), 0)
+    else:
+        found = detector.DetectorNetwork(detector.DetectorConfig())
+        task = detector.DetectorTask(found, detector.SceneBatches(scenes, 3, 0), 0)
+    batch = map_tensors(task.data[0], lambda tensor: tensor.to('meta'))
+    task.model.to('meta')
+    losses = task.loss(batch, 1000)
+    assert {value.device.type for value in losses.values()} == {'meta'}
+    losses['total'].backward()
 
 
 def test_an_unknown_name_and_a_wrong_setting_are_named(tmp_path):
