@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,11 +69,18 @@ class Pass:
     def restricted(self, stamps: Iterable[int]) -> Pass:
         """Return the same with the images of these stamps alone."""
         kept = set(stamps)
-        parts = {
-            name: {s: v for s, v in getattr(self, name).items() if s in kept}
-            for name in ('posed', 'lifted', 'truth', 'hidden_px')
-        }
-        return Pass(self.condition, self.images & kept, **parts)
+
+        def part(values: dict[int, Any]) -> dict[int, Any]:
+            return {stamp: value for stamp, value in values.items() if stamp in kept}
+
+        return Pass(
+            self.condition,
+            self.images & kept,
+            posed=part(self.posed),
+            lifted=part(self.lifted),
+            truth=part(self.truth),
+            hidden_px=part(self.hidden_px),
+        )
 
     @property
     def sent(self) -> int:
