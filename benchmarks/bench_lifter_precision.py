@@ -15,16 +15,16 @@ import torch
 from results import Numbers
 from results import add_option
 
-from trpose_ros import weights
 from trpose_ros.data.motion import find_shared
 from trpose_ros.data.motion import load_mocap
 from trpose_ros.data.virtual_cameras import CameraConfig
 from trpose_ros.data.virtual_cameras import NoiseConfig
-from trpose_ros.lifters.missing import JointFiller
 from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
+from trpose_ros.training.lifting import load_network
+from trpose_ros.training.lifting_samples import estimated
 from trpose_ros.training.lifting_samples import make_sample
-from trpose_ros.training.videopose3d_measure import TEST_SUBJECTS
-from trpose_ros.training.videopose3d_measure import build
+from trpose_ros.training.lifting_samples import marked
+from trpose_ros.training.lifting_windows import TEST_SUBJECTS
 
 FRAMES, CLIPS, LOOK_AHEAD = 40, 200, 4
 
@@ -44,12 +44,7 @@ def main() -> None:
             parser.error('no motion packs: give --mocap FOLDER or set TRPOSE_SHARED')
         folder = shared / 'data' / 'mocap'
     torch.set_num_threads(1)
-    file = weights.load(options.weights, 'videopose3d')
-    tensors = {
-        key: value.astype(np.float32) if value.dtype == np.float16 else value
-        for key, value in file.tensors.items()
-    }
-    model, pack = build(tensors, file), load_mocap(folder)
+    model, pack = load_network(options.weights), load_mocap(folder)
     print('| held-out person | frames | mean change (mm) | largest (mm) |')
     print('|---|---:|---:|---:|')
     for name, subject in TEST_SUBJECTS:
@@ -57,8 +52,10 @@ def main() -> None:
         world = motions.windows(motions.window_starts(FRAMES, step=FRAMES)[:CLIPS], FRAMES)
         cameras = CameraConfig(rate_hz=pack.rate_hz)
         rng = np.random.default_rng(1)
-        sample = make_sample(world, rng, cameras, NoiseConfig(), JointFiller())
-        full, half = (lift(model, sample.joints, reduced) for reduced in (False, True))
+        sample = make_sample(world, rng, cameras)
+        joints = marked(*estimated(sample, NoiseConfig(), pack.rate_hz, rng))
+        joints = joints[..., : model.config.values_in]  # type: ignore
+        full, half = (lift(model, joints, reduced) for reduced in (False, True))
         apart = 1000 * (full - half).norm(dim=-1)
         print(f'| {name} | {len(world) * FRAMES} | {apart.mean():.2f} | {apart.max():.1f} |')
         numbers.error(f'lifters, bfloat16 against float32, {name}', float(apart.mean()))

@@ -22,6 +22,7 @@ from trpose_ros.training import TRAINERS
 from trpose_ros.training import mhformer
 from trpose_ros.training import mixste
 from trpose_ros.training import pstmo
+from trpose_ros.training import videopose3d
 from trpose_ros.training.lifting import WindowTask
 from trpose_ros.training.lifting import measure
 from trpose_ros.training.lifting import open_windows
@@ -33,11 +34,17 @@ SMALL = {
     'mhformer': 'frames=9 batch=16 channels=32 hidden=32 layers=2 learning_rate=3e-3',
     'mixste': 'frames=9 batch=8 channels=32 depth=1 learning_rate=3e-3 scale_by_loss=false',
     'pstmo': 'frames=9 batch=16 channels=32 hidden=32 layers=2 learning_rate=3e-3 stage1_steps=3',
+    'videopose3d': 'frames=9 batch=16 channels=32 learning_rate=3e-3',
 }
 TASKS = {
     'mhformer': (mhformer.MHFormerTraining, mhformer.MHFormerTask, mhformer.build),
     'mixste': (mixste.MixSTETraining, mixste.MixSTETask, mixste.build),
-    'pstmo': (pstmo.PSTMOTraining, pstmo.PSTMOTask, lambda t: PSTMO(pstmo.sizes(t))),
+    'pstmo': (pstmo.PSTMOTraining, pstmo.PSTMOTask, pstmo.build),
+    'videopose3d': (
+        videopose3d.VideoPose3DTraining,
+        videopose3d.VideoPose3DTask,
+        videopose3d.build,
+    ),
 }
 
 
@@ -76,7 +83,8 @@ def make_task(name, mocap, **changes):
     torch.manual_seed(0)
     training = small(name, mocap=str(mocap), **changes)
     _, task, build = TASKS[name]
-    return task(build(training), training, open_windows(training), 0)
+    windows = open_windows(training)
+    return task(build(training, 3 if windows.marked else 2), training, windows, 0, 4)
 
 
 def loop_config(steps, **changes):
@@ -86,7 +94,7 @@ def loop_config(steps, **changes):
 
 @pytest.mark.parametrize('name', sorted(TASKS))
 def test_the_loss_falls(name, mocap, tmp_path):
-    task = make_task(name, mocap, recipe='clean')
+    task = make_task(name, mocap)
     TrainingLoop(task, loop_config(40, log_every=5), tmp_path).run()
     rows = (tmp_path / 'log.csv').read_text().splitlines()
     column = rows[0].split(',').index('total')
@@ -96,10 +104,11 @@ def test_the_loss_falls(name, mocap, tmp_path):
 
 
 @pytest.mark.parametrize('name', sorted(TASKS))
-def test_a_run_cut_off_ends_with_the_same_weights(name, mocap, tmp_path):
+@pytest.mark.parametrize('recipe', ['clean', 'robust'])
+def test_a_run_cut_off_ends_with_the_same_weights(recipe, name, mocap, tmp_path):
     config = loop_config(4, schedule='epochs', epoch_steps=2, optimizer='adam')
-    whole = TrainingLoop(make_task(name, mocap), config, tmp_path / 'a').run()
-    first = TrainingLoop(make_task(name, mocap), config, tmp_path / 'b')
+    whole = TrainingLoop(make_task(name, mocap, recipe=recipe), config, tmp_path / 'a').run()
+    first = TrainingLoop(make_task(name, mocap, recipe=recipe), config, tmp_path / 'b')
 
     def stop_early(task=first.task, batches=first.task.batches):
         task.batches = lambda begin, end: batches(begin, 2)
@@ -107,7 +116,7 @@ def test_a_run_cut_off_ends_with_the_same_weights(name, mocap, tmp_path):
     stop_early()
     first.run()
     torch.manual_seed(99)  # a new process knows nothing of the old one's random numbers
-    second = TrainingLoop(make_task(name, mocap), config, tmp_path / 'b')
+    second = TrainingLoop(make_task(name, mocap, recipe=recipe), config, tmp_path / 'b')
     assert second.step == 2
     again = second.run()
     for (key, a), b in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
@@ -115,14 +124,16 @@ def test_a_run_cut_off_ends_with_the_same_weights(name, mocap, tmp_path):
 
 
 @pytest.mark.parametrize('name', sorted(TASKS))
-def test_trained_weights_run_in_a_stream(name, mocap, tmp_path):
+@pytest.mark.parametrize('recipe', ['clean', 'robust'])
+def test_trained_weights_run_in_a_stream(recipe, name, mocap, tmp_path, capsys):
     out = tmp_path / f'{name}.safetensors'
     options = [f'--set={pair}' for pair in SMALL[name].split()]
     options += [f'--mocap={mocap}', f'--out={out}', f'--folder={tmp_path / "run"}', '--threads=1']
-    TRAINERS[name]([*options, '--steps=4', '--test-windows=8', '--set', 'epoch_steps=2'])
+    options += [f'--recipe={recipe}', '--test-windows=8']
+    TRAINERS[name]([*options, '--steps=4', '--set', 'epoch_steps=2'])
     file = weights.load(out, name)
     measured = json.loads(file.meta['measured_error'])
-    assert set(measured) == {'cmu exact', 'cmu noisy'}
+    assert set(measured) == {f'cmu {kind}' for kind in ('exact', 'noisy', 'part', 'rand', 'gap')}
     assert all(0 < value < 2000 for row in measured.values() for value in row.values())
     facts = json.loads(file.meta['training'])
     assert facts['steps done'] == 4
@@ -135,7 +146,14 @@ def test_trained_weights_run_in_a_stream(name, mocap, tmp_path):
         stamp_ns = 1_000_000_000 + number * 33_333_333
         lifted += stream.push(stamp_ns, np.array([1]), joints, states)
     lifted += stream.flush()
-    assert lifted
+    assert len(lifted) == 30
+    assert f'trpose train {name} --measure' in out.with_suffix('.md').read_text()
+    assert str(tmp_path) not in out.with_suffix('.md').read_text()
+    capsys.readouterr()
+    TRAINERS[name]([*options, f'--measure={out}'])
+    again = json.loads(capsys.readouterr().out)
+    for kind, row in measured.items():  # the file has half the digits
+        assert again[kind] == pytest.approx(row, rel=0.02)
 
 
 def test_published_recipes_are_the_defaults():
@@ -247,7 +265,10 @@ def test_batches_depend_on_seed_and_step_alone(mocap):
 def test_the_recipe_decides_what_is_seen(mocap):
     clean, _ = next(iter(make_task('mixste', mocap, recipe='clean').batches(0, 1)))
     robust, _ = next(iter(make_task('mixste', mocap, recipe='robust').batches(0, 1)))
-    assert (clean - robust).abs().max() > 1e-3
+    assert clean.shape[-1] == 2
+    assert robust.shape[-1] == 3  # with marks
+    assert (clean - robust[..., :2]).abs().max() > 1e-3
+    assert set(robust[..., 2].unique().tolist()) == {0.0, 1.0}
     with pytest.raises(ValueError, match='recipe must be one of'):
         small('mixste', recipe='dirty')
 
@@ -271,7 +292,7 @@ def test_a_published_data_set_can_be_trained_on(tmp_path):
     # The first window of a take repeats its first frame.
     first, _ = windows._windows('train', np.array([0]))
     np.testing.assert_array_equal(first[0, :4], np.repeat(first[:, 4], 4, axis=0))
-    task = mixste.MixSTETask(mixste.build(training), training, windows, 0)
+    task = mixste.MixSTETask(mixste.build(training, 2), training, windows, 0)
     TrainingLoop(task, loop_config(2), tmp_path / 'run').run()
     results = measure(task.model, windows, training)
     assert set(results) == {'human36m test'}

@@ -71,7 +71,7 @@ class LiftingTraining:
         default='', metadata={'help': 'the 2D of the data set, for example cpn_ft_h36m_dbb'}
     )
     recipe: str = field(
-        default='robust',
+        default='clean',
         metadata={'help': 'what is seen of the motion', 'choices': ('clean', 'robust')},
     )
     batch: int = field(default=256, metadata={'help': 'windows', 'range': (2, 65536)})
@@ -251,13 +251,22 @@ def run_trainer(
     print(f'wrote {written.path} ({written.sha256[:12]}): {written.meta["measured_error"]}')
 
 
-def measure_weights(name: str, training: LiftingTraining) -> dict[str, dict[str, float]]:
-    """Measure a weights file, as at the end of its training, on the data of ``training``."""
+def load_network(name: str) -> nn.Module:
+    """Return the network of a weights file in float32, in eval mode."""
     file = weights.load(weights.resolve(name))
     model = build_network(file.meta['architecture'], file.config)
-    tensors = {key: value.astype(np.float32) for key, value in file.tensors.items()}
-    fill(model, tensors, str(file.path))
-    frames = file.config.get('frames') or model.config.receptive_field  # type: ignore
-    recipe = 'robust' if model.config.values_in == 3 else 'clean'  # type: ignore
+    tensors = {
+        key: value.astype(np.float32) if value.dtype == np.float16 else value
+        for key, value in file.tensors.items()
+    }
+    return fill(model, tensors, str(file.path)).eval().requires_grad_(False)
+
+
+def measure_weights(name: str, training: LiftingTraining) -> dict[str, dict[str, float]]:
+    """Measure a weights file, as at the end of its training, on the data of ``training``."""
+    model = load_network(name)
+    config: Any = model.config
+    frames = getattr(config, 'frames', None) or config.receptive_field
+    recipe = 'robust' if config.values_in == 3 else 'clean'
     training = dataclasses.replace(training, frames=frames, recipe=recipe)
     return measure(model, open_windows(training), training)
