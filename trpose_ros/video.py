@@ -15,11 +15,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 import cv2
 import numpy as np
 
+_TERMINAL = Lock()
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
 
 
@@ -93,15 +95,16 @@ def _quiet() -> Iterator[None]:
     Only the file descriptor will do, because the message comes from C; a failure is found by
     asking the writer whether it is open.
     """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    try:
-        with open(os.devnull, 'w') as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
+    with _TERMINAL:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        try:
+            with open(os.devnull, 'w') as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 class VideoWriter:

@@ -258,8 +258,9 @@ def write_tables(
 
     frames = {(r['dataset'], r['subject'], r['action'], r['camera']): r['frames'] for r in rows}
     rates = sorted({round(r['fps'], 2) for r in rows})
+    clips = '1 clip' if len(frames) == 1 else f'{len(frames)} clips'
     note = (
-        f'Protocol v1, track {track}; {len(frames)} clips, {sum(frames.values())} frames at '
+        f'Protocol v1, track {track}; {clips}, {sum(frames.values())} frames at '
         f'{", ".join(map(str, rates))} Hz; data: {", ".join(sorted({r["dataset"] for r in rows}))}.'
     )
     tables, notes = all_tables(rows), list(notes)

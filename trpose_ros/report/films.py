@@ -31,8 +31,8 @@ from trpose_ros.people import Camera
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.video import VideoWriter
 
-_OVERLAY_PX = 360  # height of the image with its margin
-_VIEW_PX = 270
+OVERLAY_PX = 360  # height of the image with its margin
+_VIEW_SHARE = 0.75  # of it: height of the 3D view
 _GAP_PX = 6
 _DIM_RGB = (170, 172, 178)
 
@@ -50,9 +50,10 @@ class Take:
 class SideBySide:
     """Draws the shots of takes beside each other, all pictures of one size."""
 
-    def __init__(self, takes: Sequence[Take]) -> None:
+    def __init__(self, takes: Sequence[Take], overlay_px: int = OVERLAY_PX) -> None:
         self._titles = [take.title for take in takes]
-        self._figures = [Figure(take.camera, _OVERLAY_PX) for take in takes]
+        self._height, self._size = overlay_px, 0.55 * (overlay_px / OVERLAY_PX) ** 0.5
+        self._figures = [Figure(take.camera, overlay_px) for take in takes]
 
     def draw(self, shots: Sequence[Shot], lines: Sequence[str], caption: str) -> np.ndarray:
         """Return a picture (H, W, 3) uint8 RGB; ``lines`` stand under the 3D views."""
@@ -65,28 +66,29 @@ class SideBySide:
                 parts.append(np.full((column.shape[0], _GAP_PX, 3), PAPER_RGB, np.uint8))
             parts.append(column)
         picture = np.concatenate(parts, axis=1)
-        draw_text(picture, caption, (10, _OVERLAY_PX - 10), size=0.5, colour=_DIM_RGB)
+        place = 10, self._height - 10
+        draw_text(picture, caption, place, size=self._size, colour=_DIM_RGB)
         page = np.concatenate([picture, legend(picture.shape[1])])
         return page[: page.shape[0] // 2 * 2, : page.shape[1] // 2 * 2]
 
-    @staticmethod
-    def _column(figure: Figure, shot: Shot, title: str, line: str) -> np.ndarray:
+    def _column(self, figure: Figure, shot: Shot, title: str, line: str) -> np.ndarray:
         overlay = figure.overlay(shot)
-        draw_text(overlay, title, (10, 22), size=0.55)
+        draw_text(overlay, title, (10, 20), size=self._size)
         view, width = figure.follow(shot), overlay.shape[1]
+        height = round(_VIEW_SHARE * self._height)
         if shot.people is None:
-            panel = np.full((_VIEW_PX, width, 3), PAPER_RGB, np.uint8)
-            draw_text(panel, 'no output', (10, _VIEW_PX // 2), size=0.5, colour=_DIM_RGB)
+            panel = np.full((height, width, 3), PAPER_RGB, np.uint8)
+            draw_text(panel, 'no output', (10, height // 2), size=self._size, colour=_DIM_RGB)
         else:
             panel = draw_view(
                 at_the_true_pelvis(shot.people, shot.truth),
                 view,
                 width=width,
-                height=_VIEW_PX,
+                height=height,
                 truth=shot.truth,
                 floor_m=figure.floor_m,
             )
-        draw_text(panel, line, (10, _VIEW_PX - 10), size=0.5, colour=_DIM_RGB)
+        draw_text(panel, line, (10, height - 10), size=self._size, colour=_DIM_RGB)
         return np.concatenate([overlay, panel])
 
 
@@ -94,13 +96,14 @@ def film(
     path: Path,
     shows: Iterable[tuple[Sequence[Take], str]],
     progress: Callable[[int], object] | None = None,
+    overlay_px: int = OVERLAY_PX,
 ) -> int:
     """Write takes beside each other into one file; several shows follow one another.
 
     A show is its takes and a caption that is written over the image. The moments are those of the
-    first take; the others show their shot at the nearest time since their own beginning. Returns
-    the number of pictures; 0 means that there is no file. Raises VideoError when it cannot be
-    written.
+    first take; the others show their shot at the nearest time since their own beginning. An image
+    with its margin is ``overlay_px`` high. Returns the number of pictures; 0 means that there is
+    no file. Raises VideoError when it cannot be written.
     """
     count = 0
     writer: VideoWriter | None = None
@@ -108,7 +111,7 @@ def film(
         for takes, caption in shows:
             if writer is None:
                 writer = VideoWriter(path, min(max(takes[0].rate_hz, 1.0), 120.0))
-            pages = SideBySide(takes)
+            pages = SideBySide(takes, overlay_px)
             for entries in _together(takes):
                 shots, lines = [e[1] for e in entries], [e[2] for e in entries]
                 writer.write(pages.draw(shots, lines, caption))

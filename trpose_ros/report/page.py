@@ -68,10 +68,16 @@ def write_page(folder: Path, out: Path) -> Path:
     rows = results.read_rows(file)
     if not rows:
         raise ValueError(f'{file} holds no rows: nothing was measured')
-    text = render(rows, list(load_scenes(folder)), _facts_beside(folder))
+    text = render(rows, sorted(load_scenes(folder), key=_place), _facts_beside(folder))
     out.parent.mkdir(parents=True, exist_ok=True)
     results.replace_text(out, text)
     return out
+
+
+def _place(scene: Scene) -> int:
+    """Return the place of a scene: conditions in the order of the study's table."""
+    known = results.COLUMNS
+    return known.index(scene.condition) if scene.condition in known else len(known)
 
 
 def render(rows: list[Row], scenes: list[Scene], beside: dict[str, Any]) -> str:
@@ -151,8 +157,10 @@ def _cards(rows: list[Row], labels: dict[Method, str]) -> list[dict[str, Any]]:
 def _table(table: Table, labels: dict[Method, str]) -> dict[str, Any]:
     """Return a table for the template: head, rows of names and cells, which cells are best."""
     best = {}
-    if 'MPJPE' in table.title:
+    if table.head == ('estimator', 'lifter') and 'MPJPE' in table.title:
         for column in table.columns:
+            if ' - ' in column:
+                continue  # a difference is small where everything is bad
             means = [table.cell(row, column).mean for row in table.rows]
             if len(means) > 1 and np.isfinite(means).any():
                 best[column] = float(np.nanmin(means))
