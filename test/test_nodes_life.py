@@ -154,6 +154,7 @@ def quick_collection():
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs /proc')
+@pytest.mark.timeout(1200)  # fifty loads of a model: long on a machine that others use too
 def test_fifty_cycles_do_not_grow(world, models, quick_collection):
     node = world.add(PoseNode, model=models['metrabs'], boxes='image', camera_info_wait_s=0.0)
     camera, _ = world.camera_publishers()

@@ -318,5 +318,4 @@ def main(args: Sequence[str] | None = None) -> int:
         made.append(EvaluationNode())
         return made[-1]
 
-    code = run([make], args)
-    return code or int(any(node.failure for node in made))
+    return run([make], args, lambda: int(any(node.failure for node in made)))

@@ -3,7 +3,9 @@
 The executor runs in the main thread and all its callbacks only store, so that one thread is
 enough. A model is loaded inside a callback: SIGINT interrupts that at once. A frame that is being
 worked on at the end may finish; if it does not within four seconds, the process ends without it,
-because a launch file kills what does not end within five.
+because a launch file kills what does not end within five. For the same reason the interpreter is
+not taken down piece by piece: with torch that is a second of the processor, and many on a machine
+that has other things to do.
 """
 
 from __future__ import annotations
@@ -42,8 +44,22 @@ class _IntoRosLog(logging.Handler):
             say.get(record.levelno, logger.debug)(record.getMessage())
 
 
-def run(classes: Sequence[Callable[[], StageNode]], args: Sequence[str] | None = None) -> int:
-    """Make the nodes, spin until SIGINT, SIGTERM or shutdown; return the exit code."""
+def run(
+    classes: Sequence[Callable[[], StageNode]],
+    args: Sequence[str] | None = None,
+    exit_code: Callable[[], int] = lambda: 0,
+) -> int:
+    """Make the nodes, spin until SIGINT, SIGTERM or shutdown, then end the process.
+
+    Args:
+        classes: what makes the nodes.
+        args: command line; None takes that of the process.
+        exit_code: asked at the end, when all is closed, for the code to end the process with.
+
+    Returns:
+        1 when a parameter makes a start impossible; otherwise it does not return.
+
+    """
     nodes: list[StageNode] = []
     ended = True
     try:
@@ -73,12 +89,16 @@ def run(classes: Sequence[Callable[[], StageNode]], args: Sequence[str] | None =
         limit_s = time.monotonic() + STOP_TIMEOUT_S
         for node in nodes:
             ended &= node.close(max(limit_s - time.monotonic(), 0.0))
+        if ended:
+            for node in nodes:
+                node.destroy_node()  # leaves the graph at once, not when its lease ends
         rclpy.try_shutdown()
     if not ended:
-        print('a frame is still being worked on: ending without it', file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(0)  # the interpreter would wait for the worker thread
-    return 0
+        print('a frame is still being worked on: ending without it', file=sys.stderr)
+    code = exit_code()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # everything is closed; the interpreter would wait for a thread that works
 
 
 def _forward_log() -> None:
