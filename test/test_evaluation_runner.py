@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from trpose_ros.bag_messages import MessageMaker
 from trpose_ros.bags import BagWriter
+from trpose_ros.data.registry import datasets
 from trpose_ros.data.samples import DataError
 from trpose_ros.data.samples import Sample
 from trpose_ros.estimators import ESTIMATORS
@@ -32,6 +33,7 @@ from trpose_ros.evaluation.estimation import cached_pass
 from trpose_ros.evaluation.estimation import run_pass
 from trpose_ros.evaluation.runner import EvaluationRun
 from trpose_ros.evaluation.runner import SettingsError
+from trpose_ros.evaluation.scenes import load_scenes
 from trpose_ros.lift_stage import LiftStage
 from trpose_ros.occlusion import FIVE
 from trpose_ros.people import PER_PERSON
@@ -492,6 +494,46 @@ def test_missing_extras_are_named(tmp_path, monkeypatch):
     assert "need pyarrow: pip install 'trpose_ros[evaluate]'" in result.output
 
 
+def test_lifters_may_differ_by_estimator(tmp_path):
+    made = {name: lambda: LiftStage(lifter=FakeLifter(0)) for name in ('one', 'two')}
+    settings = config(
+        estimators=('blinded:x', 'blinded:y'),
+        pairs={'blinded:x': ('one',), 'blinded:y': ('none', 'two')},
+        stages=made,
+        conditions=FOUR[:1],
+    )
+    run = EvaluationRun(settings, [clip()], tmp_path)
+    assert not any(error for _, _, error in finish(run))
+    assert [(r['estimator'], r['lifter']) for r in run.rows()] == [
+        ('blinded:x', 'one'),
+        ('blinded:y', 'none'),
+        ('blinded:y', 'two'),
+    ]
+    assert not (tmp_path / 'scenes').exists()  # nothing was to be shown
+    other = config(
+        estimators=settings.estimators,
+        pairs=settings.pairs | {'blinded:x': ('two',)},
+        stages=made,
+        conditions=FOUR[:1],
+    )
+    with pytest.raises(SettingsError, match=r"lifters was .*'one'.*, now .*'two'"):
+        EvaluationRun(other, [clip()], tmp_path)
+
+
+@pytest.mark.parametrize('name', sorted(datasets()))
+@pytest.mark.parametrize('there', [False, True])
+def test_incomplete_data_are_named(tmp_path, monkeypatch, name, there):
+    if there:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'readme.txt').write_text('the rest is still being copied')
+    monkeypatch.setenv('TRPOSE_DATA', str(tmp_path))
+    command = ['--data', name, '--out', str(tmp_path / 'out'), '--lifter', 'none']
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2, result.output
+    assert str(tmp_path / name) in result.output.replace('\n', ''), result.output
+    assert not (tmp_path / 'out').exists()
+
+
 def test_command_line(tmp_path):
     bag = recording(tmp_path / 'a.mcap')
     out = tmp_path / 'out'
@@ -516,6 +558,12 @@ def test_command_line(tmp_path):
     assert 'MPJPE, mm, protocol v1' in result.output
     text = (out / 'tables.md').read_text()
     assert 'protocol v1' in text
+    assert (out / 'report.html').stat().st_size > 1e6
+    scenes = list(load_scenes(out))
+    assert sorted(s.condition for s in scenes) == sorted(['clean', *FIVE])
+    assert all(len(s.images) >= FRAMES // 2 for s in scenes)
+    for name in ('results.parquet', 'tables.md', 'report.html'):
+        assert (out / name).stat().st_mode & 0o044  # others may read it
     assert 'another data set' in text  # the published figures, labelled
     cells = json.loads((out / 'tables.json').read_text())['tables'][0]['cells']
     average = next(c['mean'] for c in cells if c['column'] == 'average')

@@ -134,7 +134,7 @@
         scene: {
           xaxis: axis('right, m', x), yaxis: axis('depth, m', y), zaxis: axis('up, m', z),
           aspectmode: 'data', uirevision: 'same',
-          camera: { eye: { x: 1.3, y: -1.9, z: 0.4 }, center: { x: 0, y: 0, z: -0.05 } },
+          camera: { eye: { x: 1.7, y: -1.6, z: 0.5 } },
         },
       };
     };
