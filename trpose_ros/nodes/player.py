@@ -22,6 +22,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo
@@ -91,7 +92,9 @@ class Player(Node):
         self._boxes = self.create_publisher(PersonArray, 'reference', quality)
         if given['lockstep_s']:
             self._listen(self.resolve_topic_name('results'), quality)
-        self._clocks = self.create_publisher(ClockMessage, '/clock', quality)
+        self._clocks: Publisher | None = None
+        if given['clock']:
+            self._clocks = self.create_publisher(ClockMessage, '/clock', quality)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', quality)
         if given['start'] == 'service':
             self.create_service(Trigger, '~/play', self._on_play)
@@ -122,12 +125,12 @@ class Player(Node):
 
     def _tick(self) -> None:
         """Go on with the time where it has begun to run, and say who listens."""
-        if self.given['clock']:
+        if self._clocks is not None:
             self._clock_ns += round(_TICK_S * 1e9 * self.given['rate']) if self._played else 0
             self._clocks.publish(ClockMessage(clock=conversions.ns_to_stamp(self._clock_ns)))
         listeners = {
             f'subscribers of {publisher.topic_name}': str(publisher.get_subscription_count())
-            for publisher in (self._images, self._infos, self._truths, self._boxes, self._clocks)
+            for publisher in (self._images, self._infos, self._truths, self._boxes)
         }
         self._diagnostics.publish(
             conversions.diagnostics_to_message(
@@ -210,7 +213,7 @@ class Player(Node):
         if self.given['stamps'] == 'now':
             stamp_ns = self.get_clock().now().nanoseconds
         image = conversions.image_to_message(frame.image, stamp_ns, frame_id)
-        if self.given['clock']:
+        if self._clocks is not None:
             self._clock_ns = stamp_ns
             self._clocks.publish(ClockMessage(clock=conversions.ns_to_stamp(stamp_ns)))
         if entry.truth is not None:
