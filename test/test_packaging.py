@@ -20,7 +20,7 @@ KNOWN_KEYS = {
     *('rosidl_default_runtime', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs'),
     *('domain_coordinator', 'geometry_msgs', 'launch', 'launch_ros', 'lifecycle_msgs', 'rclpy'),
     *('rcl_interfaces', 'sensor_msgs', 'std_msgs', 'std_srvs', 'visualization_msgs'),
-    *('rosgraph_msgs',),
+    *('rosgraph_msgs', 'vision_msgs'),
     *('python3-hypothesis', 'python3-numpy', 'python3-opencv', 'python3-pytest'),
     *('python3-pytest-timeout', 'python3-scipy', 'python3-torch', 'python3-yaml'),
 }
