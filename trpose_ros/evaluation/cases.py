@@ -273,6 +273,8 @@ class CaseRunner:
             if lifter == 'none' and not self._is_metric(case):
                 continue  # 2D alone is no skeleton
             lifted, lift_ms = self._lift(lifter, seen)
+            if case.condition.profile == 'none':
+                self._keep_clean(case, lifter, lifted)
             truth = case.clip.truth or self._unoccluded(case, lifter, lifted)
             clean = self._clean_means(case, lifter)
             joined = join(lifted, truth)
@@ -315,12 +317,17 @@ class CaseRunner:
         """Return what the lifter gives without occlusion."""
         key = case.clip.identity, case.estimator, lifter
         if key not in self._reference:
-            if any(k[:2] != key[:2] for k in self._reference):
-                self._reference.clear()  # one clip at a time: memory stays small
-                self._means.clear()
             seen, _ = self._pass(dataclasses.replace(case, condition=Condition('none')))
-            self._reference[key] = self._lift(lifter, seen)[0]
+            self._keep_clean(case, lifter, self._lift(lifter, seen)[0])
         return self._reference[key]
+
+    def _keep_clean(self, case: Case, lifter: str, lifted: dict[int, People]) -> None:
+        """Remember a clean run for the clip's other cases: one clip at a time, to stay small."""
+        key = case.clip.identity, case.estimator, lifter
+        if any(k[:2] != key[:2] for k in self._reference):
+            self._reference.clear()
+            self._means.clear()
+        self._reference[key] = lifted
 
     def _unoccluded(self, case: Case, lifter: str, lifted: dict[int, People]) -> dict[int, People]:
         """Return the clean run as the reference of a recording without ground truth."""
