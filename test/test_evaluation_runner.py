@@ -488,6 +488,10 @@ def test_missing_extras_are_named(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ['--workers', '2', '--out', str(tmp_path)])
     assert result.exit_code == 2
     assert "pip install 'trpose_ros[evaluate]'" in result.output
+    monkeypatch.setitem(sys.modules, 'plotly', None)
+    result = CliRunner().invoke(app, ['--out', str(tmp_path)])
+    assert result.exit_code == 2
+    assert "plotly is missing: pip install 'trpose_ros[train,evaluate]'" in result.output
     monkeypatch.setitem(sys.modules, 'pyarrow', None)
     result = CliRunner().invoke(app, ['--out', str(tmp_path)])
     assert result.exit_code == 2
@@ -527,7 +531,7 @@ def test_incomplete_data_are_named(tmp_path, monkeypatch, name, there):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'readme.txt').write_text('the rest is still being copied')
     monkeypatch.setenv('TRPOSE_DATA', str(tmp_path))
-    command = ['--data', name, '--out', str(tmp_path / 'out'), '--lifter', 'none']
+    command = ['--data', name, '--out', str(tmp_path / 'out'), '--lifter', 'none', '--no-report']
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2, result.output
     assert str(tmp_path / name) in result.output.replace('\n', ''), result.output
@@ -535,6 +539,8 @@ def test_incomplete_data_are_named(tmp_path, monkeypatch, name, there):
 
 
 def test_command_line(tmp_path):
+    pytest.importorskip('plotly')
+    pytest.importorskip('jinja2')
     bag = recording(tmp_path / 'a.mcap')
     out = tmp_path / 'out'
     command = [
