@@ -140,8 +140,10 @@ class _Sheet:
     def __init__(self, source, count: int, seed: int) -> None:
         from trpose_ros.data.sprites import join
 
-        figures = -(-count // 6)
-        self._all = join([source.figure_sprites(seed, i, 6) for i in range(figures)])
+        # Many people, two poses of each.
+        figures = -(-count // 2)
+        parts = [source.figure_sprites(seed, i, 2) for i in range(figures)]
+        self._all = join(parts)
 
     def __len__(self) -> int:
         return len(self._all)

@@ -20,6 +20,7 @@ import numpy as np
 
 from trpose_ros.data.backgrounds import Backgrounds
 from trpose_ros.data.backgrounds import random_cut
+from trpose_ros.data.posing import cross
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.skeletons import get_skeleton
 
@@ -75,9 +76,9 @@ def _view(point_px: np.ndarray, intrinsics: np.ndarray, angle: float, mirror: bo
     """Return the rotation (3, 3) towards a pixel; mirrored views have determinant -1."""
     z = np.linalg.solve(intrinsics, np.array([*point_px, 1.0]))
     z = z / np.linalg.norm(z)
-    x = np.cross(z, [0.0, -1.0, 0.0])
+    x = cross(z, np.array([0.0, -1.0, 0.0]))
     x = x / np.linalg.norm(x)
-    view = np.stack([x, np.cross(z, x), z])
+    view = np.stack([x, cross(z, x), z])
     c, s = np.cos(angle), np.sin(angle)
     view = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]]) @ view
     if mirror:

@@ -143,7 +143,7 @@ def _add_leg(out, side, joints, rest, motion, pelvis, extra) -> None:
     share = near_ground * np.clip((length - 0.3) / 0.3, 0, 1)
     forward = forward / np.maximum(length, 1e-6)[:, None]
     up = np.broadcast_to([0.0, 0.0, 1.0], forward.shape)
-    flat = np.stack([np.cross(-forward, up), -forward, up], axis=2)
+    flat = np.stack([cross(-forward, up), -forward, up], axis=2)
     flat = np.where((length > 0.3)[:, None, None], flat, lower)
     foot = _blend(lower, flat, share) @ _turn(0, extra[6 + (side == 'Right')])
     out[f'{side}Foot'] = out[f'{side}ToeBase'] = foot
@@ -153,12 +153,12 @@ def _hinged_limb(parent, rest, motion, joints) -> tuple[np.ndarray, np.ndarray]:
     """Return rotations of the upper and lower bone of an arm or a leg."""
     start, middle, end = joints
     rest_upper, rest_lower = rest[middle] - rest[start], rest[end] - rest[middle]
-    rest_hinge = np.cross(rest_upper, rest_lower)
+    rest_hinge = cross(rest_upper, rest_lower)
     rest_hinge = rest_hinge / np.linalg.norm(rest_hinge)
     upper = _unit(motion[:, middle] - motion[:, start])
     lower = _unit(motion[:, end] - motion[:, middle])
     carried = _swing(parent, rest_upper, upper) @ rest_hinge
-    hinge = np.cross(upper, lower)
+    hinge = cross(upper, lower)
     bend = np.linalg.norm(hinge, axis=1, keepdims=True)
     share = np.clip((bend - 0.14) / 0.28, 0, 1)  # 8 to 25 degrees
     share = share * share * (3 - 2 * share)
@@ -185,6 +185,16 @@ def _leg_length(joints: np.ndarray) -> np.ndarray:
     return sum(np.linalg.norm(joints[:, a] - joints[:, b], axis=1) for a, b in pairs) / 2
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the cross products of vectors (..., 3); numpy's own spends its time on axes."""
+    a, b = np.broadcast_arrays(a, b)
+    out = np.empty(a.shape)
+    out[..., 0] = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
+    out[..., 1] = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
+    out[..., 2] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    return out
+
+
 def _unit(v: np.ndarray) -> np.ndarray:
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
 
@@ -193,7 +203,7 @@ def _frame(main: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return (..., 3, 3) with columns: main, second made orthogonal to it, their cross product."""
     a = _unit(main)
     b = _unit(second - (second * a).sum(-1, keepdims=True) * a)
-    return np.stack([a, b, np.cross(a, b)], axis=-1)
+    return np.stack([a, b, cross(a, b)], axis=-1)
 
 
 def _align(target, rest) -> np.ndarray:
@@ -205,7 +215,7 @@ def _swing(parent: np.ndarray, rest_dir: np.ndarray, target_dir: np.ndarray) -> 
     """Return parent followed by the smallest rotation that brings rest_dir to target_dir."""
     a = _unit(parent @ rest_dir)
     b = _unit(target_dir)
-    axis = np.cross(a, b)
+    axis = cross(a, b)
     cosine = np.clip((a * b).sum(-1), -0.999, 1.0)
     skew = np.zeros((len(a), 3, 3))
     skew[:, 0, 1], skew[:, 0, 2], skew[:, 1, 2] = -axis[:, 2], axis[:, 1], -axis[:, 0]

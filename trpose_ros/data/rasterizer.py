@@ -70,12 +70,14 @@ def render(
     intrinsics: np.ndarray,
     size: tuple[int, int],
     light: Light,
+    posed: list[np.ndarray] | None = None,
 ) -> Raster:
     """Render posed figures.
 
     matrices holds one (31, 3, 4) set of skinning transforms per figure; ``rotation`` (3, 3) turns
     world into camera directions, ``position_m`` is the camera's place in the world; size is
-    (width, height). Returns a Raster of that size.
+    (width, height). ``posed`` holds what posed_vertices gives, where it is known already. Returns a
+    Raster of that size.
     """
     width, height = size
     inverse_depth = np.zeros((height, width), np.float32)
@@ -89,7 +91,7 @@ def render(
     lamp = np.stack([light.ambient_sky, light.ambient_ground, light.sun, light.direction])
     lamp = lamp.astype(np.float32)
     for number, (figure, bones) in enumerate(zip(figures, matrices, strict=True)):
-        vertices = _skin(figure.rest, figure.weight_index, figure.weight, bones)
+        vertices = posed[number] if posed else posed_vertices(figure, bones)
         normals = _vertex_normals(vertices, figure.corner_vertex)
         seen = _to_camera(vertices, rotation, camera)
         triangle = np.full((height, width), -1, np.int32)
@@ -126,7 +128,7 @@ def render(
             number,
         )
     with np.errstate(divide='ignore'):
-        depth = np.where(inverse_depth > 0, 1 / inverse_depth, np.inf).astype(np.float32)
+        depth = 1 / inverse_depth  # of zero, nothing hit: infinite
     return Raster(rgb=rgb, depth_m=depth, owner=owner)
 
 

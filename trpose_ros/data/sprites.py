@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numba
 import numpy as np
 
 from trpose_ros.data.bodies import SHAPE_SPLITS
@@ -24,6 +25,7 @@ from trpose_ros.data.bodies import Figure
 from trpose_ros.data.bodies import shared_data_dir
 from trpose_ros.data.motion import MotionPack
 from trpose_ros.data.motion import load_mocap
+from trpose_ros.data.posing import cross
 from trpose_ros.data.posing import pose_rig
 from trpose_ros.data.rasterizer import bounds
 from trpose_ros.data.rasterizer import image_bounds
@@ -119,10 +121,10 @@ def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.n
     """
     z = target - position
     z = z / np.linalg.norm(z)
-    x = np.cross(z, [0.0, 0.0, 1.0])
+    x = cross(z, np.array([0.0, 0.0, 1.0]))
     length = np.linalg.norm(x)
     x = np.array([1.0, 0.0, 0.0]) if length < 1e-6 else x / length
-    rotation = np.stack([x, np.cross(z, x), z])
+    rotation = np.stack([x, cross(z, x), z])
     c, s = np.cos(roll), np.sin(roll)
     return np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ rotation
 
@@ -162,7 +164,7 @@ def _render_one(
     intrinsics[0, 0] = intrinsics[1, 1] = _RENDER_SIDE / 2 * _FILL / reach
     intrinsics[:2, 2] = (_RENDER_SIDE - 1) / 2
     size = (_RENDER_SIDE, _RENDER_SIDE)
-    raster = render([figure], [bones], rotation, position, intrinsics, size, light)
+    raster = render([figure], [bones], rotation, position, intrinsics, size, light, [vertices])
     joints = (joints_m - position) @ rotation.T
     visible = joint_visibility(joints, intrinsics, raster.depth_m)
     small = intrinsics.copy()
@@ -200,9 +202,23 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
 
 
 def _premultiplied(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    layer = np.dstack([to_srgb(rgb) * mask[..., None], mask.astype(np.float32) * 255])
-    small = cv2.resize(layer, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.rint(small).astype(np.uint8)
+    small = cv2.resize(_layer(rgb, mask), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.rint(small, out=small).astype(np.uint8)
+
+
+@numba.njit(cache=True)
+def _layer(rgb, mask):
+    """Return to_srgb(rgb) and 255 where mask is true, zeros elsewhere: (H, W, 4) float32."""
+    height, width = mask.shape
+    layer = np.zeros((height, width, 4), np.float32)
+    for y in range(height):
+        for x in range(width):
+            if mask[y, x]:
+                for k in range(3):
+                    value = min(max(rgb[y, x, k], np.float32(0)), np.float32(1))
+                    layer[y, x, k] = np.sqrt(value) * np.float32(255)
+                layer[y, x, 3] = 255
+    return layer
 
 
 def join(parts: list[Sprites]) -> Sprites:
