@@ -228,3 +228,8 @@ def test_what_is_seen_of_rendered_people_is_kept(shared_dir, tmp_path):
             again.rate_hz,
         )
         np.testing.assert_array_equal(run.seen, again.seen)
+    with pytest.raises(ValueError, match=r"not of 'another seed'; delete it"):
+        load_runs(tmp_path / 'runs.npz', 'another seed')
+    (tmp_path / 'runs.npz').write_bytes((tmp_path / 'runs.npz').read_bytes()[:300])
+    with pytest.raises(ValueError, match='holds no runs'):
+        load_runs(tmp_path / 'runs.npz')

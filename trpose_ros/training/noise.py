@@ -46,8 +46,8 @@ class NoiseTraining:
     estimator: str = field(
         default='metrabs-small', metadata={'help': "weights, or 'kind:weights', as for evaluate"}
     )
-    clips: int = field(default=12, metadata={'help': 'rendered clips', 'range': (4, 1000)})
-    seconds: float = field(default=1.5, metadata={'help': 'of each', 'range': (0.5, 60.0)})
+    clips: int = field(default=24, metadata={'help': 'rendered clips', 'range': (4, 1000)})
+    seconds: float = field(default=1.0, metadata={'help': 'of each', 'range': (0.5, 60.0)})
     seed: int = 0
     runs: str = field(default='', metadata={'help': 'keep what was seen in this .npz, or reuse it'})
     out: str = field(default='', metadata={'help': 'file; default: where the package keeps it'})
@@ -87,15 +87,16 @@ def train(config: NoiseTraining) -> DetectorErrors:
 
 def _runs(config: NoiseTraining) -> list[NoiseRun]:
     path = Path(config.runs) if config.runs else None
+    origin = f'{config.estimator}, {config.clips} clips of {config.seconds:g} s, seed {config.seed}'
     if path is not None and path.is_file():
-        return load_runs(path)
+        return load_runs(path, origin)
     runs = []
     for run in observe(config.estimator, config.clips, config.seconds, config.seed):
         runs.append(run)
         answered = int(np.isfinite(run.seen).all(axis=(1, 2)).sum())
         print(f'clip {run.clip} {run.condition}: {answered} of {len(run.seen)} frames', flush=True)
     if path is not None:
-        save_runs(path, runs)
+        save_runs(path, runs, origin)
     return runs
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -135,8 +136,8 @@ def _whose(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     return found[best] if far[best] < tall else np.full_like(true, np.nan)
 
 
-def save_runs(path: Path, runs: list[NoiseRun]) -> None:
-    """Write runs to an npz file: complete or not at all."""
+def save_runs(path: Path, runs: list[NoiseRun], origin: str = '') -> None:
+    """Write runs, and in words how they came about, to an npz file: complete or not at all."""
     names = ('truth', 'seen', 'hidden')
     arrays = {f'{n}_{i}': getattr(run, n) for i, run in enumerate(runs) for n in names}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +146,7 @@ def save_runs(path: Path, runs: list[NoiseRun]) -> None:
         with os.fdopen(handle, 'wb') as stream:
             np.savez_compressed(
                 stream,
+                origin=np.array(origin),
                 condition=np.array([run.condition for run in runs]),
                 facts=np.array([(run.half_height, run.rate_hz, run.clip) for run in runs]),
                 **arrays,  # type: ignore[arg-type]
@@ -155,9 +157,24 @@ def save_runs(path: Path, runs: list[NoiseRun]) -> None:
         raise
 
 
-def load_runs(path: Path) -> list[NoiseRun]:
-    """Read what ``save_runs`` wrote."""
+def load_runs(path: Path, origin: str = '') -> list[NoiseRun]:
+    """Read what ``save_runs`` wrote.
+
+    Raises ValueError for a file that is none, or that came about in another way.
+    """
+    try:
+        return _read(path, origin)
+    except (OSError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f'{path} holds no runs of an estimator ({error}); delete it') from error
+
+
+def _read(path: Path, origin: str) -> list[NoiseRun]:
     with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
+        if str(data['origin']) != origin:
+            raise ValueError(
+                f'{path} holds runs of {str(data["origin"])!r}, not of {origin!r}; delete it or '
+                'name another file'
+            )
         return [
             NoiseRun(
                 int(data['facts'][i, 2]),
