@@ -46,7 +46,8 @@ def work(number: int, figures: int, side: int, start: object, results: object) -
     """Draw ``figures`` people in all their poses; report processor seconds by stage."""
     cv2.setNumThreads(1)
     source, backgrounds = SpriteSource('train'), Backgrounds('train')
-    source.figure_sprites(9, 10_000 + number, 2)  # compile and read what is read once
+    for figure in range(24):  # compile, and read the garments that are read once
+        source.library.dress(0, np.random.default_rng(figure))
     sheet = Sheet(source.figure_sprites(9, 0, 2))
     composer = Composer(sheet, backgrounds, CropConfig(side=side))  # type: ignore[arg-type]
     composer.training_crop(0, np.random.default_rng(0))
