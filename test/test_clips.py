@@ -93,6 +93,12 @@ def test_truth_is_consistent_and_drawing_is_repeatable(shared_dir):
     assert inside.all()
     # The person differs from the empty room where the hips are.
     x, y = np.rint(people.joints_px[0, 0]).astype(int)
+    owner = moving.owner(12)
+    assert owner.shape == frame.image.shape[:2]
+    assert owner[y, x] == 0
+    rows, columns = np.nonzero(owner == 0)
+    assert np.abs([columns.min(), rows.min()] - low).max() < 3
+    assert np.abs([columns.max(), rows.max()] - low - size).max() < 3
     room = moving._back.image[y, x]
     assert np.abs(frame.image[y, x] - room).max() > 10
 

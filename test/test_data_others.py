@@ -19,6 +19,8 @@ from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import normalise_screen
 from trpose_ros.data.camera_fit import fit_camera
 from trpose_ros.data.camera_fit import fit_intrinsics
+from trpose_ros.data.motion import PACKS
+from trpose_ros.data.motion import load_mocap
 from trpose_ros.data.registry import load_dataset
 from trpose_ros.data.registry import recognise
 from trpose_ros.data.samples import DataError
@@ -245,6 +247,23 @@ def test_bad_motion_packs(tmp_path):
     path.write_bytes(b'PK\x03\x04 no archive')
     with pytest.raises(DataError, match='not a readable motion pack'):
         list(load_dataset('motion', tmp_path))
+
+
+def test_motion_packs_that_would_spoil_a_training(tmp_path):
+    path = tmp_path / PACKS[0]
+    joints = write_pack(path)
+    assert len(load_mocap(tmp_path)) == 2
+    broken = joints - joints[:, :1]
+    broken[35, 4] = np.nan
+    write_pack(path, rel=broken)
+    with pytest.raises(ValueError, match=r"clip 'run' has joints that are not a number.*frame 5"):
+        load_mocap(tmp_path)
+    write_pack(path, root=1000 * joints[:, 0], rel=1000 * (joints - joints[:, :1]))
+    with pytest.raises(ValueError, match='millimetres'):
+        load_mocap(tmp_path)
+    write_pack(path, rel=broken[:, :16])
+    with pytest.raises(ValueError, match=r'rel must be \(F, 17, 3\), got \(50, 16, 3\)'):
+        load_mocap(tmp_path)
 
 
 # --- recordings ------------------------------------------------------------------------------

@@ -217,6 +217,12 @@ def test_scenes_box_what_can_be_seen(store):
         assert (low >= -0.5).all()
         assert (high <= [159.5, 119.5]).all()
         assert ((scene.seen > 0) & (scene.seen <= 1.3)).all()
+        for row, (x, y, w, h) in enumerate(scene.boxes_px):
+            ys, xs = np.nonzero(scene.owner == row)
+            assert (xs.min() - 0.5, ys.min() - 0.5) == (x, y)
+            assert (xs.max() + 0.5, ys.max() + 0.5) == (x + w, y + h)
+        assert scene.owner.max(initial=-1) == len(scene.boxes_px) - 1
+        assert (scene.owner == -2).any() == (len(scene.faint_px) > 0)
         total += len(scene.boxes_px)
     assert total > 25
     nobody = SceneComposer(store, PlainBackgrounds(), SceneConfig(empty=1.0))

@@ -28,6 +28,7 @@ from trpose_ros.data.motion import MotionPack
 from trpose_ros.data.posing import Posed
 from trpose_ros.data.posing import pose_rig
 from trpose_ros.data.rasterizer import Light
+from trpose_ros.data.rasterizer import Raster
 from trpose_ros.data.rasterizer import image_bounds
 from trpose_ros.data.rasterizer import posed_vertices
 from trpose_ros.data.rasterizer import random_light
@@ -130,8 +131,31 @@ class Clip:
         """Return the time of a frame."""
         return self.config.start_ns + round(index * 1e9 / self.motion.rate_hz)
 
+    def owner(self, index: int) -> np.ndarray:
+        """Return (H, W) int16: whose body each pixel of a frame shows; -1 nobody's.
+
+        A pixel is drawn as four; the one of them at its upper left decides.
+        """
+        return self._render(index)[0].owner[::_FINE, ::_FINE]
+
     def draw(self, index: int) -> tuple[Frame, People]:
         """Render frame ``index`` and return it with the people in it, in the order of casting."""
+        raster, fine = self._render(index)
+        mask = (raster.owner >= 0).astype(np.float32)[..., None]
+        layer = np.concatenate([to_srgb(raster.rgb) * mask, mask], axis=2)
+        layer = cv2.resize(
+            layer, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
+        )
+        room = self._back.with_shadow([actor.posed.joints_m[index] for actor in self._actors])
+        image = room * (1 - layer[..., 3:]) + layer[..., :3]
+        rng = np.random.default_rng([self.config.seed, index])
+        image += rng.normal(0, self.config.noise, image.shape[:2]).astype(np.float32)[..., None]
+        picture = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        frame = Frame(picture, self.stamp_ns(index), self.camera, 'camera')
+        return frame, self._truth(index, fine, raster.depth_m)
+
+    def _render(self, index: int) -> tuple[Raster, np.ndarray]:
+        """Return a frame's people at twice the size, and the matrix of that camera."""
         if not 0 <= index < len(self):
             raise IndexError(f'frame {index} of a clip with {len(self)} frames')
         size = (_FINE * self.camera.width, _FINE * self.camera.height)
@@ -147,18 +171,7 @@ class Clip:
             size,
             self._light,
         )
-        mask = (raster.owner >= 0).astype(np.float32)[..., None]
-        layer = np.concatenate([to_srgb(raster.rgb) * mask, mask], axis=2)
-        layer = cv2.resize(
-            layer, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
-        )
-        room = self._back.with_shadow([actor.posed.joints_m[index] for actor in self._actors])
-        image = room * (1 - layer[..., 3:]) + layer[..., :3]
-        rng = np.random.default_rng([self.config.seed, index])
-        image += rng.normal(0, self.config.noise, image.shape[:2]).astype(np.float32)[..., None]
-        picture = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-        frame = Frame(picture, self.stamp_ns(index), self.camera, 'camera')
-        return frame, self._truth(index, fine, raster.depth_m)
+        return raster, fine
 
     def joints_m(self, index: int) -> np.ndarray:
         """Return the people's joints (N, 17, 3), camera frame, without drawing anything."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from trpose_ros.data.registry import packs_folder
+from trpose_ros.data.samples import check_metres
 from trpose_ros.skeletons import get_skeleton
 
 PACKS = ('mocap_cmu_30hz.npz', 'mocap_accad_30hz.npz')
@@ -164,12 +165,31 @@ def join_packs(packs: list[MotionPack]) -> MotionPack:
 
 
 def load_mocap(folder: str | Path) -> MotionPack:
-    """Read and join all known packs that lie in ``folder`` (at least one must)."""
+    """Read and join all known packs that lie in ``folder`` (at least one must).
+
+    Raises FileNotFoundError without any, and ValueError for a pack that cannot be trained on.
+    """
     paths = [Path(folder) / name for name in PACKS]
     found = [path for path in paths if path.is_file()]
     if not found:
         raise FileNotFoundError(f'none of {list(PACKS)} lies in {folder}')
-    return join_packs([load_pack(path) for path in found])
+    packs = [load_pack(path) for path in found]
+    for path, pack in zip(found, packs, strict=True):
+        _check(path, pack)
+    return join_packs(packs)
+
+
+def _check(path: Path, pack: MotionPack) -> None:
+    """Refuse what a training would choke on: joints that are no numbers, or not in metres."""
+    for index in range(len(pack)):
+        clip = pack.clip(index)
+        if not np.isfinite(clip).all():
+            frame = int(np.argmin(np.isfinite(clip).all(axis=(1, 2))))
+            raise ValueError(
+                f'{path}: clip {pack.names[index]!r} has joints that are not a number, first in '
+                f'frame {frame}; leave it out or build the pack again: trpose data prepare motion'
+            )
+        check_metres(clip[:1], 'h36m_17', f'{path}: {pack.names[index]}')
 
 
 def resample(joints_m: np.ndarray, rate_hz: float, target_hz: float) -> np.ndarray:

@@ -60,6 +60,7 @@ class Scene:
     boxes_px: np.ndarray  # (N, 4) float32 x, y, width, height of what is seen
     seen: np.ndarray  # (N,) float32, share of the body that is seen
     faint_px: np.ndarray  # (M, 4) boxes of people too hidden or too small to count
+    owner: np.ndarray  # (H, W) int16: whose pixel, a row of boxes_px; -1 nobody's, -2 a faint one's
 
 
 class SceneComposer:
@@ -90,7 +91,10 @@ class SceneComposer:
         counts = (seen >= config.min_seen) & (boxes[:, 2:].min(axis=1, initial=1e9) >= 1)
         counts &= boxes[:, 2:].max(axis=1, initial=0) >= config.min_side_px
         faint = ~counts & (areas > 0)
-        return Scene(image, boxes[counts], seen[counts].astype(np.float32), boxes[faint])
+        rows = np.append(np.where(counts, np.cumsum(counts) - 1, -2), -1).astype(np.int16)
+        return Scene(
+            image, boxes[counts], seen[counts].astype(np.float32), boxes[faint], rows[owner]
+        )
 
     def _scales(self, height: int, rng: np.random.Generator) -> np.ndarray:
         """Return body heights in px, far people first."""
