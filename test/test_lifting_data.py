@@ -178,3 +178,12 @@ def test_cut_futures_repeat_the_newest_known_frame(share, frames, seed):
             first = changed[0]
             assert first > now
             assert (after[first:] == before[first - 1]).all()
+
+
+def test_a_fitted_estimator_guesses_all_and_knows_only_what_is_outside():
+    sample = windows(200)
+    noise = NoiseConfig.fitted('metrabs-small')
+    joints, trusted = estimated(sample, noise, 30.0, np.random.default_rng(8))
+    assert np.isfinite(joints).all()
+    np.testing.assert_array_equal(trusted, sample.inside)
+    assert np.abs(joints - sample.exact).mean() > 1e-3

@@ -74,6 +74,10 @@ class LiftingTraining:
         default='clean',
         metadata={'help': 'what is seen of the motion', 'choices': ('clean', 'robust')},
     )
+    estimator: str = field(
+        default='metrabs-small',
+        metadata={'help': "its fitted errors are half of what 'robust' sees; '' = none"},
+    )
     batch: int = field(default=256, metadata={'help': 'windows', 'range': (2, 65536)})
     bf16: bool = field(default=False, metadata={'help': 'bfloat16 matrix products'})
     frames: int = field(default=27, metadata={'help': 'of a window', 'range': (1, 1000)})
@@ -141,7 +145,7 @@ def open_windows(training: LiftingTraining) -> Windows:
                 'no motion packs: give --mocap FOLDER, or build them: trpose data prepare motion'
             )
         folder = shared / 'data' / 'mocap'
-    return MotionWindows(load_mocap(folder), training.frames, training.recipe)
+    return MotionWindows(load_mocap(folder), training.frames, training.recipe, training.estimator)
 
 
 def train(task: WindowTask, loop: LoopConfig, folder: str | Path, architecture: str) -> nn.Module:

@@ -57,13 +57,18 @@ def estimated(
 ) -> tuple[np.ndarray, np.ndarray]:
     """See a sample as an estimator does, parts of people hidden.
 
+    With errors fitted to an estimator (NoiseConfig.fitted) all joints are guessed, as it does, and
+    marks say no more than what lies outside the image. Otherwise it knows what it does not see.
+
     Returns:
         joints: (B, T, 17, 2) noisy, filled.
         trusted: (B, T, 17) bool, the estimator's opinion of them.
 
     """
-    joints = add_noise(sample.exact, sample.half_height, noise, rng)
     hidden = draw_hidden(sample.exact, rng)
+    joints = add_noise(sample.exact, sample.half_height, noise, rng, hidden)
+    if noise.errors is not None:
+        return joints, sample.inside
     guessed = guess(sample.exact, rate_hz, rng)
     dropped = rng.random(len(joints)) < _DROPPED
     joints = np.where(hidden[..., None], guessed, joints)

@@ -57,7 +57,9 @@ class Windows(Protocol):
 class MotionWindows:
     """Motion packs seen by random cameras.
 
-    The recipe 'clean' gives exact 2D joints; 'robust' an estimator's, marked where it does not see.
+    The recipe 'clean' gives exact 2D joints; 'robust' an estimator's, marked where it does not see:
+    in half of the batches one of which little is known, in the others ``estimator``, whose errors
+    were fitted (data/detector_errors.py); '' leaves those out.
     """
 
     credit = (
@@ -65,11 +67,16 @@ class MotionWindows:
         'Ohio State University (CC BY 3.0), seen by random virtual cameras'
     )
 
-    def __init__(self, pack: MotionPack, frames: int, recipe: str) -> None:
-        """Raise ValueError when no training clip is as long as a window."""
+    def __init__(
+        self, pack: MotionPack, frames: int, recipe: str, estimator: str = 'metrabs-small'
+    ) -> None:
+        """Raise ValueError when no training clip is as long as a window, or for an estimator."""
         self.rate_hz, self._pack, self._frames = pack.rate_hz, pack, frames
         self.marked = recipe == 'robust'
         self._noise, self._cameras = NoiseConfig(), CameraConfig(rate_hz=pack.rate_hz)
+        self._noises = [self._noise]
+        if estimator:
+            self._noises.append(NoiseConfig.fitted(estimator, pack.rate_hz))
         self._train = pack.select('train')
         self._starts = self._train.window_starts(frames)
         if len(self._starts) == 0:
@@ -83,7 +90,8 @@ class MotionWindows:
         sample = make_sample(vary_bones(world, rng), rng, self._cameras)
         if not self.marked:
             return sample.exact, sample.target_m
-        return marked(*estimated(sample, self._noise, self.rate_hz, rng)), sample.target_m
+        noise = self._noises[int(rng.integers(len(self._noises)))]
+        return marked(*estimated(sample, noise, self.rate_hz, rng)), sample.target_m
 
     def tests(self, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Batch]]:
         """Yield each test subject as the windows of TESTS; what is hidden is guessed, not missing.
