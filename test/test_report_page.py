@@ -59,7 +59,11 @@ def folder(tmp_path_factory):
     made = {name: lambda n=n: stage(n) for name, n in lifters.items()}
     made |= {f'{name}+fusion': make for name, make in made.items()}
     shown = clip('walk', frames=24)
-    conditions = (*plan(['five'], seeds=[0]), Condition('random_box', 0), Condition('random_box', 3))
+    conditions = (
+        *plan(['five'], seeds=[0]),
+        Condition('random_box', 0),
+        Condition('random_box', 3),
+    )
     run = EvaluationRun(
         EvaluationConfig(
             estimators=(BASELINE, OURS),
