@@ -19,6 +19,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import cv2
 import numpy as np
+from results import Numbers
+from results import add_option
 
 from trpose_ros.data.backgrounds import Backgrounds
 from trpose_ros.data.compose import Composer
@@ -90,7 +92,9 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=240)
     parser.add_argument('--processes', type=int, default=2)
     parser.add_argument('--side', type=int, default=256)
+    add_option(parser)
     options = parser.parse_args()
+    numbers = Numbers()
     print(f'{options.side} px, load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs')
     for processes in sorted({1, options.processes}):
         rate, per_cpu, drawn, composed = measure(processes, options.images, options.side)
@@ -99,6 +103,8 @@ def main() -> None:
             f'(drawing {drawn:.1f} ms, composing {composed:.1f} ms), so '
             f'{per_cpu * processes:.0f} images/s on {processes} free core(s)'
         )
+        numbers.rate(f'rendering, {processes} processes', per_cpu, 'images per CPU second')
+    numbers.write(options.json)
 
 
 if __name__ == '__main__':

@@ -47,6 +47,7 @@ RUNS: dict[str, list[str]] = {
         *('bench_live.py', '--only', 'import', 'delivery', 'overhead', 'first', '--seconds', '5'),
     ],
     'live_cpu': ['bench_live_cpu.py'],
+    'rendering': ['bench_rendering.py', '--images', '96'],
 }
 
 
