@@ -12,12 +12,12 @@ from trpose_ros.data.virtual_cameras import add_noise
 from trpose_ros.data.virtual_cameras import look_rotation
 from trpose_ros.data.virtual_cameras import view
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.training.lifting import cut_future
 from trpose_ros.training.lifting_masks import draw_hidden
 from trpose_ros.training.lifting_masks import guess
 from trpose_ros.training.lifting_samples import estimated
 from trpose_ros.training.lifting_samples import make_sample
 from trpose_ros.training.lifting_windows import hidden_for_test
-from trpose_ros.training.videopose3d import cut_future
 
 SKELETON = get_skeleton('h36m_17')
 

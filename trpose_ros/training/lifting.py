@@ -81,6 +81,15 @@ class LiftingTraining:
     batch: int = field(default=256, metadata={'help': 'windows', 'range': (2, 65536)})
     bf16: bool = field(default=False, metadata={'help': 'bfloat16 matrix products'})
     frames: int = field(default=27, metadata={'help': 'of a window', 'range': (1, 1000)})
+    dial_share: float = field(
+        default=0.6,
+        metadata={
+            'help': "with the recipe 'robust', for networks that lift the centre frame alone: share "
+            'of windows whose future is cut off at a random frame and repeated, as a stream with a '
+            'smaller look-ahead does',
+            'range': (0.0, 1.0),
+        },
+    )
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
     test_windows: int = field(
         default=600, metadata={'help': 'windows per test subject', 'range': (1, 1_000_000)}
@@ -105,11 +114,18 @@ class WindowTask(ABC):
         self.model, self.training, self.windows, self.seed = model, training, windows, seed
         self.steps = steps  # of the whole run
 
+    @property
+    def dial_share(self) -> float:
+        """Share of windows whose future is cut off; none where every frame is lifted anyway."""
+        return 0.0
+
     def batches(self, first_step: int, last_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (B, T, 17, 2 or 3) joints and (B, T, 17, 3) root-relative m of every step."""
         for step in range(first_step, last_step):
             rng = np.random.default_rng([self.seed, step])
             joints, target_m = self.windows.draw(rng, self.training.batch)
+            if self.windows.marked:
+                cut_future(joints, self.dial_share, rng)
             yield torch.from_numpy(joints), torch.from_numpy(target_m)
 
     @abstractmethod
@@ -120,6 +136,18 @@ class WindowTask(ABC):
         """Return what ``forward`` makes of the joints, in float32, through bf16 when asked."""
         with torch.autocast('cpu', torch.bfloat16, enabled=self.training.bf16):
             return forward(joints).float()  # type: ignore[operator]
+
+
+def cut_future(joints: np.ndarray, share: float, rng: np.random.Generator) -> None:
+    """Repeat the newest known frame in a share of windows (B, T, J, C), in place.
+
+    A third of those end at the centre frame itself (look-ahead 0), the others at a later one.
+    """
+    frames = joints.shape[1]
+    for window in np.flatnonzero(rng.random(len(joints)) < share):
+        now = frames // 2
+        newest = now if rng.random() < 1 / 3 else int(rng.integers(now, frames))
+        joints[window, newest + 1 :] = joints[window, newest]
 
 
 def mpjpe(predicted_m: Tensor, target_m: Tensor) -> Tensor:

@@ -95,6 +95,13 @@ class MaskedTask(WindowTask):
 class PSTMOTask(WindowTask):
     """Stage 2."""
 
+    training: PSTMOTraining
+
+    @property
+    def dial_share(self) -> float:
+        """Share of windows whose future is cut off."""
+        return self.training.dial_share
+
     def loss(self, batch: tuple[Tensor, Tensor], step: int) -> dict[str, Tensor]:
         """Return the distances of the centre pose and of all poses, metres."""
         joints, target_m = batch
