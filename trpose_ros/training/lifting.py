@@ -84,7 +84,7 @@ class LiftingTraining:
     dial_share: float = field(
         default=0.6,
         metadata={
-            'help': "with the recipe 'robust', for networks that lift the centre frame alone: share "
+            'help': "with 'robust', for networks that lift the centre frame alone: share "
             'of windows whose future is cut off at a random frame and repeated, as a stream with a '
             'smaller look-ahead does',
             'range': (0.0, 1.0),
