@@ -91,6 +91,14 @@ class LiftingTraining:
         },
     )
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
+    look_ahead: int = field(
+        default=-1,
+        metadata={
+            'help': 'measure with so many frames of future, the newest repeated after them; '
+            '-1 = the whole window',
+            'range': (-1, 1000),
+        },
+    )
     test_windows: int = field(
         default=600, metadata={'help': 'windows per test subject', 'range': (1, 1_000_000)}
     )
@@ -208,6 +216,9 @@ def measure(
     middle = training.frames // 2
     rng = np.random.default_rng(seed)
     for name, (joints, target) in windows.tests(training.test_windows, rng):
+        if training.look_ahead >= 0:
+            newest = min(middle + training.look_ahead, training.frames - 1)
+            joints[:, newest:] = joints[:, newest : newest + 1]
         parts = [model(part) for part in torch.from_numpy(joints).split(64)]
         poses = torch.cat([p[:, p.shape[1] // 2 : p.shape[1] // 2 + 1] for p in parts])
         results[name] = centre_errors_mm(poses.float().numpy(), target[:, middle : middle + 1])
