@@ -102,12 +102,17 @@ class Camera:
         self.sent += 1
         self.stamps_ns.append(stamp_ns)
 
-    def play(self, seconds: float, each: Callable[[], None] | None = None) -> None:
-        """Send at 30 Hz."""
+    def play(
+        self,
+        seconds: float,
+        each: Callable[[], None] | None = None,
+        rate_hz: float = RATE_HZ,
+    ) -> None:
+        """Send at the camera's rate."""
         begin = time.monotonic()
-        for i in range(round(seconds * RATE_HZ)):
+        for i in range(round(seconds * rate_hz)):
             self.send()
             if each is not None:
                 each()
-            while (left_s := begin + (i + 1) / RATE_HZ - time.monotonic()) > 0:
+            while (left_s := begin + (i + 1) / rate_hz - time.monotonic()) > 0:
                 self.executor.spin_once(timeout_sec=left_s)
