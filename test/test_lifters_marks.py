@@ -1,4 +1,7 @@
-"""Lifters that take marks: which 2D joints can be trusted, in streams as in whole windows."""
+"""What lifters of our own training take in besides screen coordinates, in streams as in windows.
+
+Marks say which 2D joints can be trusted; joints may be relative to the root.
+"""
 
 import numpy as np
 import pytest
@@ -22,15 +25,16 @@ CONFIGS = {
 }
 
 
-def network(name, values_in=3):
+def network(name, values_in=3, relative=0.0):
     torch.manual_seed(0)
-    model = build_network(name, CONFIGS[name] | {'values_in': values_in})
+    model = build_network(name, CONFIGS[name] | {'values_in': values_in, 'relative': relative})
     return model.double().eval().requires_grad_(False)
 
 
 def stream_of(name, model, flip=False):
     config = LifterConfig(name=name, model='test', flip=flip, dtype='float64')
-    sizes = CONFIGS[name] | {'values_in': model.config.values_in}
+    taken = {key: getattr(model.config, key) for key in ('values_in', 'relative')}
+    sizes = CONFIGS[name] | taken
     tensors = {key: value.numpy() for key, value in model.state_dict().items()}
     core = LIFTERS[name](LoadedWeights(tensors, sizes, 'test'), config)
     return LifterStream(core, config, rate_hz=50.0, weights_id='test', dtype=torch.float64)
@@ -65,10 +69,10 @@ def run(stream, joints, states):
     return np.stack([one.joints_m for one in lifted])
 
 
-@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize(('flip', 'relative'), [(False, 0.0), (True, 0.0), (True, 4.0)])
 @pytest.mark.parametrize('name', CONFIGS)
-def test_streams_give_the_network_the_marks(name, flip):
-    model, (joints, states) = network(name), clip()
+def test_streams_give_the_network_the_marks(name, flip, relative):
+    model, (joints, states) = network(name, relative=relative), clip()
     stream = stream_of(name, model, flip)
     got = run(stream, joints, states)
     output = FRAMES - 1 - stream.look_ahead if name in ('mhformer', 'mixste') else 0
@@ -89,6 +93,19 @@ def test_networks_without_marks_do_not_see_states(name):
     got = run(stream_of(name, model), joints, states)
     trusting = np.where(states == JointState.UNOBSERVED, states, JointState.VISIBLE)
     np.testing.assert_array_equal(run(stream_of(name, model), joints, trusting), got)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('values_in', [2, 3])
+def test_relative_networks_take_joints_less_the_root(name, values_in):
+    joints = torch.from_numpy(marked(*clip()))[None, :FRAMES, :, :values_in]
+    given = joints.clone()
+    given[:, :, 1:, :2] = 4 * (joints[:, :, 1:, :2] - joints[:, :, :1, :2])
+    relative, plain = network(name, values_in, 4.0), network(name, values_in)
+    torch.testing.assert_close(relative(joints), plain(given))
+    if name == 'videopose3d':
+        torch.testing.assert_close(relative.forward_windows(joints), plain.forward_windows(given))
+    assert not torch.allclose(relative(joints), plain(joints))
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -26,6 +26,7 @@ from trpose_ros.training import videopose3d
 from trpose_ros.training.lifting import WindowTask
 from trpose_ros.training.lifting import measure
 from trpose_ros.training.lifting import open_windows
+from trpose_ros.training.lifting import scale_dropouts
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
@@ -136,7 +137,7 @@ def test_trained_weights_run_in_a_stream(recipe, name, mocap, tmp_path, capsys):
     assert set(measured) == {f'cmu {kind}' for kind in ('exact', 'noisy', 'part', 'rand', 'gap')}
     assert all(0 < value < 2000 for row in measured.values() for value in row.values())
     facts = json.loads(file.meta['training'])
-    assert facts['steps done'] == 4
+    assert facts['steps_done'] == 4
     assert not any(str(tmp_path) in str(value) for value in facts.values())
     stream = create_lifter(LifterConfig(name=name, model=str(out)))
     joints = np.zeros((1, 17, 2), np.float32) + np.linspace(-0.1, 0.1, 17)[:, None]
@@ -154,6 +155,49 @@ def test_trained_weights_run_in_a_stream(recipe, name, mocap, tmp_path, capsys):
     again = json.loads(capsys.readouterr().out)
     for kind, row in measured.items():  # the file has half the digits
         assert again[kind] == pytest.approx(row, rel=0.02)
+
+
+def test_short_windows_come_first_and_more_of_them(mocap, tmp_path):
+    task = make_task('mixste', mocap, short_frames=3, short_steps=2)
+    shapes = [tuple(joints.shape) for joints, _ in task.batches(0, 4)]
+    assert shapes == [(24, 3, 17, 2), (24, 3, 17, 2), (8, 9, 17, 2), (8, 9, 17, 2)]
+    model = TrainingLoop(task, loop_config(4), tmp_path).run()
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_short_windows_lie_anywhere_in_the_long_one(mocap):
+    task = make_task('mixste', mocap, short_frames=3, short_steps=100)
+    places = task.model.Temporal_pos_embed
+    joints, target_m = next(iter(task.batches(0, 1)))
+    touched = torch.zeros(9, dtype=torch.bool)
+    for step in range(40):
+        places.grad = None
+        task.loss((joints, target_m), step)['total'].backward()
+        rows = places.grad[0].abs().sum(dim=1) > 0
+        assert rows.sum() == 3
+        touched |= rows
+    assert touched.all()
+
+
+@pytest.mark.parametrize('name', sorted(TASKS))
+def test_dropouts_can_be_scaled(name, mocap):
+    torch.manual_seed(0)
+    model = scale_dropouts(make_task(name, mocap).model, 0.0).train()
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    for norm in norms:
+        norm.eval()
+    joints = torch.randn(2, 9, 17, 2)
+    torch.testing.assert_close(model(joints), model(joints), rtol=0, atol=0)
+
+
+# What torch itself imports to compile warns of its own methods.
+@pytest.mark.filterwarnings('ignore:.*torch.jit:DeprecationWarning')
+def test_a_compiled_network_learns_the_same(mocap):
+    plain, compiled = (make_task('mixste', mocap, compiled=value) for value in (False, True))
+    batch = next(iter(plain.batches(0, 1)))
+    torch.testing.assert_close(
+        plain.loss(batch, 0)['total'], compiled.loss(batch, 0)['total'], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_published_recipes_are_the_defaults():

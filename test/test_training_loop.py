@@ -9,6 +9,7 @@ from tiny_body import PlainBackgrounds
 from tiny_body import TinyStore
 from torch import nn
 
+from trpose_ros import weights
 from trpose_ros.data.compose import Composer
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
@@ -89,6 +90,44 @@ def test_an_interrupted_run_ends_with_the_same_numbers(tmp_path):
         assert torch.equal(value, second.task.model.state_dict()[name]), name
     for name, value in whole.average.state_dict().items():
         assert torch.equal(value, second.average.state_dict()[name]), name
+
+
+def line_weights(path, model, **meta):
+    required = {
+        'architecture': 'line',
+        'config': '{}',
+        'skeleton': 'h36m_17',
+        'licence': 'Apache-2.0',
+        'training_data': 'a line',
+        'measured_error': '{}',
+    }
+    tensors = {key: value.half().numpy() for key, value in model.state_dict().items()}
+    return weights.save(path, tensors, required | meta)
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path):
+    first = TrainingLoop(LineTask(), config(), tmp_path / 'a')
+    file = line_weights(tmp_path / 'line.safetensors', first.run(), training='{"steps_done": 60}')
+    second = TrainingLoop(LineTask(), config(start=str(file.path), steps=2), tmp_path / 'b')
+    started = second.average.state_dict()
+    for key, value in first.average.state_dict().items():
+        torch.testing.assert_close(started[key], value.half().float(), rtol=0, atol=0)
+    second.run()
+    done = second.done()
+    assert done['steps_done'] == 2
+    assert done['start'] == {'weights': file.weights_id, 'training': {'steps_done': 60}}
+    assert str(tmp_path) not in str(second.config.facts()) + str(done)
+    assert 'start' not in first.done()
+    log = (tmp_path / 'b' / 'run.json').read_text()
+    assert file.path.name in log
+
+
+def test_weights_that_do_not_fit_cannot_be_begun_with(tmp_path):
+    file = line_weights(tmp_path / 'line.safetensors', nn.Sequential(nn.Linear(1, 3)))
+    with pytest.raises(weights.WeightsError, match='line'):
+        TrainingLoop(LineTask(), config(start=str(file.path)), tmp_path / 'run')
+    with pytest.raises(weights.WeightsError, match='nowhere'):
+        TrainingLoop(LineTask(), config(start='nowhere'), tmp_path / 'run')
 
 
 def test_steps_without_a_finite_loss_are_left_out(tmp_path):

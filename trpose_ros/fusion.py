@@ -4,10 +4,11 @@ The estimator sees one image: it knows where the person is, and its joints are g
 be seen. The lifter sees a window of 2D poses: it carries hidden joints through time, but it knows
 no position, only a skeleton relative to the root. So
 
-* the skeleton is a weighted mean of the two root-relative skeletons. The estimator's share is
-  ``estimator_share`` for a joint that can be seen and ``hidden_share`` for a joint that cannot;
-  a share fades over ``fade_s`` when a joint appears or disappears, so that the skeleton does not
-  jump at that moment;
+* the skeleton is the lifted one plus a share of what the estimator's differs by, averaged over
+  ``smoothing_s``: motion comes from the lifter, which does not flicker, and what stays wrong in it,
+  such as a person's size, is corrected slowly. The share is ``estimator_share`` for a joint that
+  can be seen and ``hidden_share`` for a joint that cannot; it fades over ``fade_s`` when a joint
+  appears or disappears, so that the skeleton does not jump at that moment;
 * the root is the estimator's metric root, smoothed by an alpha-beta filter (a level and a speed,
   updated by the time between stamps). Its direction is left alone: the image measures it far
   better than its depth, so only the depth is smoothed, over ``root_smoothing_s``;
@@ -62,6 +63,14 @@ class FusionConfig:
             'range': (0.0, 5.0),
         },
     )
+    smoothing_s: float = field(
+        default=0.5,
+        metadata={
+            'help': "time over which the estimator's difference from the lifted skeleton is "
+            'averaged, s; 0 switches it off',
+            'range': (0.0, 60.0),
+        },
+    )
     root_smoothing_s: float = field(
         default=0.2,
         metadata={
@@ -91,7 +100,9 @@ class _TrackMemory:
     """What the fusion remembers of one track."""
 
     stamp_ns: int
+    age_s: float = 0.0
     shares: np.ndarray | None = None  # (J,)
+    offset_m: np.ndarray | None = None  # (J, 3) averaged estimated minus lifted, NaN: unknown
     disagreement_m2: np.ndarray | None = None  # (J, 3) running mean square
     depth_m: float = float('nan')
     depth_speed: float = 0.0
@@ -142,6 +153,7 @@ class Fusion:
                 joints[i], covariances[i], sources[i] = self._person(
                     memory, people, i, np.asarray(lifted_m[i], np.float64), root
                 )
+                memory.age_s += (people.stamp_ns - memory.stamp_ns) * 1e-9
                 memory.stamp_ns = people.stamp_ns
         return people.replace(
             joints_m=joints.astype(np.float32),
@@ -185,7 +197,7 @@ class Fusion:
         hidden: np.ndarray,
         elapsed_s: float,
     ) -> np.ndarray:
-        """Weighted mean of the two root-relative skeletons, (J, 3)."""
+        """Return the lifted skeleton (J, 3), drawn towards the estimated one."""
         config = self.config
         target = np.where(hidden, config.hidden_share, config.estimator_share)
         if memory.shares is None:
@@ -194,10 +206,22 @@ class Fusion:
             memory.shares = memory.shares + _gain(elapsed_s, config.fade_s) * (
                 target - memory.shares
             )
-        share = memory.shares[:, None]
-        mean = share * relative + (1.0 - share) * lifted
-        mean = np.where(np.isfinite(relative), mean, lifted)
-        return np.where(np.isfinite(lifted), mean, relative)
+        offset = self._offset(memory, relative - lifted, elapsed_s)
+        drawn = lifted + memory.shares[:, None] * np.nan_to_num(offset, nan=0.0)
+        return np.where(np.isfinite(lifted), drawn, relative)
+
+    def _offset(self, memory: _TrackMemory, difference: np.ndarray, elapsed_s: float) -> np.ndarray:
+        """Average (J, 3) differences: all of them at first, then those of ``smoothing_s``."""
+        known = memory.offset_m
+        if known is None:
+            known = np.full_like(difference, np.nan)
+        # The first difference counts as long as the one that follows it.
+        span_s = min(memory.age_s + 2 * elapsed_s, self.config.smoothing_s)
+        gain = 1.0 if span_s <= 0 else min(1.0, elapsed_s / span_s)
+        mixed = known + gain * (difference - known)
+        mixed = np.where(np.isfinite(known), mixed, difference)
+        memory.offset_m = np.where(np.isfinite(difference), mixed, known)
+        return memory.offset_m
 
     def _root(
         self, memory: _TrackMemory, origin: np.ndarray, elapsed_s: float

@@ -21,6 +21,7 @@ import numpy as np
 
 from trpose_ros.configuration import check_fields
 from trpose_ros.data.detector_errors import DetectorErrors
+from trpose_ros.data.detector_errors import extremes
 from trpose_ros.data.detector_errors import load_fitted
 from trpose_ros.data.detector_errors import states_of
 from trpose_ros.data.detector_errors import with_errors
@@ -212,7 +213,7 @@ def add_noise(
         state = states_of(joints, hidden, half_height)
         return with_errors(joints, state, config.errors, config.rate_hz, rng)
     batch, frames, count = joints.shape[:3]
-    low, high = joints.min(axis=2), joints.max(axis=2)
+    low, high = extremes(joints)
     size = np.asarray(np.linalg.norm(high - low, axis=-1).mean(axis=1))  # (B,) apparent height
     beyond = np.maximum(np.abs(joints[..., 0]) - 1, 0) + np.maximum(
         np.abs(joints[..., 1]) - half_height[:, None, None], 0

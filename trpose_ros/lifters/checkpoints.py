@@ -154,7 +154,7 @@ def trajectory_config(config: dict[str, Any], tensors: Tensors, source: str) -> 
     causal, dense = bool(config.get('causal')), bool(config.get('dense'))
     if dense:
         found['filter_widths'] = _dense_widths(found['filter_widths']) or found['filter_widths']
-    return found | {'causal': causal, 'dense': dense}
+    return found | {'causal': causal, 'dense': dense, 'relative': config.get('relative', 0.0)}
 
 
 def _state_dict(content: Any, path: Path) -> Tensors:

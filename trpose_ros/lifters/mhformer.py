@@ -25,6 +25,7 @@ from trpose_ros.lifters.attention import Wanted
 from trpose_ros.lifters.attention import attend_wanted
 from trpose_ros.lifters.attention import drop_path_rates
 from trpose_ros.lifters.attention import pick
+from trpose_ros.lifters.inputs import from_root
 from trpose_ros.lifters.precision import Linear
 
 _JOINTS = 17
@@ -45,6 +46,7 @@ class MHFormerConfig:
     hidden: int = 1024
     layers: int = 3  # the last one is the CHI block
     values_in: int = 2  # numbers per joint, see base.Core
+    relative: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -97,7 +99,7 @@ class MHFormer(nn.Module):
 
     def generate(self, joints: Tensor) -> list[Tensor]:
         """Return three hypotheses (B, 34, frames) of joints (B, frames, 17, 2)."""
-        x = joints.flatten(2).transpose(1, 2)  # (B, 34, F)
+        x = from_root(joints, self.config.relative).flatten(2).transpose(1, 2)  # (B, 34, F)
         hypotheses = []
         for k in BRANCHES:
             encoder = self.get_submodule(f'Transformer_encoder_{k}')

@@ -17,6 +17,7 @@ from torch import nn
 from trpose_ros.lifters.attention import PreNormBlock
 from trpose_ros.lifters.attention import Wanted
 from trpose_ros.lifters.attention import drop_path_rates
+from trpose_ros.lifters.inputs import from_root
 
 _JOINTS = 17
 
@@ -31,6 +32,7 @@ class MixSTEConfig:
     heads: int = 8
     drop_path: float = 0.1
     values_in: int = 2  # numbers per joint, see base.Core
+    relative: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -83,6 +85,7 @@ class MixSTE(nn.Module):
 
         Nothing here depends on other frames or on the place in the window, so a stream keeps it.
         """
+        joints = from_root(joints, self.config.relative)
         x = self.Spatial_patch_to_embedding(joints).flatten(0, 1) + self.Spatial_pos_embed
         return self._spatial(0, x).unflatten(0, joints.shape[:2])
 

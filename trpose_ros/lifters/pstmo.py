@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from trpose_ros.lifters.attention import attend
+from trpose_ros.lifters.inputs import from_root
 
 _JOINTS = 17
 _HEADS = 8
@@ -40,6 +41,7 @@ class PSTMOConfig:
     hidden: int = 512
     layers: int = 3
     values_in: int = 2  # numbers per joint, see base.Core
+    relative: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -92,7 +94,7 @@ class PSTMO(nn.Module):
 
         Nothing here depends on other frames or on the place in the window, so a stream keeps it.
         """
-        return self.encoder(joints.flatten(2))
+        return self.encoder(from_root(joints, self.config.relative).flatten(2))
 
     def lift(self, x: Tensor) -> Tensor:
         """Map embedded windows (B, frames, C) to (B, 1, 17, 3)."""
@@ -173,10 +175,11 @@ class _Attention(nn.Module):
         first = nn.Linear(channels, channels)
         # The published initialisation: four copies of one draw.
         self.linears = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(3))])
+        self.drop = nn.Dropout(_DROPOUT)
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value, result = self.linears
-        dropout = _DROPOUT if self.training else 0.0
+        dropout = self.drop.p if self.training else 0.0
         return result(attend(query(x), key(x), value(x), _HEADS, dropout))
 
 

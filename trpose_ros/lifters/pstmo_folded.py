@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from trpose_ros.lifters.attention import Map
 from trpose_ros.lifters.attention import attend
+from trpose_ros.lifters.inputs import from_root
 from trpose_ros.lifters.normed_sum import NormedSumMap
 from trpose_ros.lifters.precision import HALF
 from trpose_ros.lifters.precision import linear
@@ -107,6 +108,7 @@ class FoldedPSTMO:
 
     @torch.no_grad()
     def __init__(self, model: PSTMO, half: bool = False) -> None:
+        self._relative = model.config.relative
         encoder: Any = model.encoder
         layer = encoder.layers[0]
         self._enter = with_batch_norm(encoder.fc_1, encoder.bn_1)
@@ -141,6 +143,7 @@ class FoldedPSTMO:
 
     def embed(self, joints: Tensor) -> tuple[Tensor, Tensor]:
         """Map frames by themselves, (B, T, 17, 2) to tokens (B, T, C) and shares (B, T, 3 C)."""
+        joints = from_root(joints, self._relative)
         x = F.leaky_relu(linear(joints.flatten(2), *self._enter), 0.2)
         y = x
         for one in self._wide:

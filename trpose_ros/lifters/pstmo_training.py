@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from trpose_ros.lifters.inputs import from_root
 from trpose_ros.lifters.pstmo import FrameEncoder
 from trpose_ros.lifters.pstmo import PSTMOConfig
 from trpose_ros.lifters.pstmo import Transformer
@@ -60,6 +61,7 @@ class MaskedPSTMO(nn.Module):
         """
         order = frame_order(frame_mask)
         visible = order[: int((~frame_mask).sum())]
+        joints = from_root(joints, self.config.relative)
         x = torch.where(joint_mask[None, :, :, None], self.spatial_mask_token, joints)
         x = self.Transformer(self.encoder(x.flatten(2)), visible)
         x = self.encoder_to_decoder(self.encoder_LN(x))

@@ -28,6 +28,8 @@ from torch import Tensor
 from torch import nn
 from torch.nn import functional as F
 
+from trpose_ros.lifters.inputs import from_root
+
 
 @dataclass(frozen=True)
 class VideoPose3DConfig:
@@ -41,6 +43,7 @@ class VideoPose3DConfig:
     joints_out: int = field(default=17, metadata={'help': '1 makes it the trajectory model'})
     dense: bool = field(default=False, metadata={'help': 'undilated ablation of the paper'})
     values_in: int = 2  # numbers per joint, see base.Core
+    relative: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -104,6 +107,7 @@ class VideoPose3D(nn.Module):
                 f'the clip has {frames} frames, the network needs at least '
                 f'{self.config.receptive_field}; pad it by repeating edge frames'
             )
+        joints = from_root(joints, self.config.relative)
         x = joints.reshape(batch, frames, -1).transpose(1, 2)  # (B, 2 J, T)
         x = self.drop(F.relu(self.expand_bn(self.expand_conv(x))))
         for i, width in enumerate(self.config.filter_widths[1:]):
@@ -129,7 +133,7 @@ class VideoPose3D(nn.Module):
                 f'forward_windows takes a multiple of {self.config.receptive_field} frames, '
                 f'got {frames}'
             )
-        x = joints.reshape(batch * frames, -1)
+        x = from_root(joints, self.config.relative).reshape(batch * frames, -1)
         x = self._group(x, self.expand_conv)
         x = self.drop(F.relu(self.expand_bn(x)))
         for i, width in enumerate(self.config.filter_widths[1:]):

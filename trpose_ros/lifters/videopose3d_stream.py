@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trpose_ros.lifters.inputs import from_root
 from trpose_ros.lifters.precision import HALF
 from trpose_ros.lifters.precision import linear
 from trpose_ros.lifters.videopose3d import VideoPose3D
@@ -100,7 +101,7 @@ class VideoPose3DCore:
     @torch.no_grad()
     def start(self, slots: Tensor, frames: Tensor) -> None:
         """Fill the rings with what endless repetition of the first frame would leave there."""
-        column = frames.reshape(len(frames), -1)
+        column = from_root(frames, self.config.relative).reshape(len(frames), -1)
         for i, (ring, width) in enumerate(zip(self._rings, self.config.filter_widths, strict=True)):
             ring[slots] = column[:, None]
             if i + 1 < len(self._rings):
@@ -114,7 +115,7 @@ class VideoPose3DCore:
         assert frames is not None  # only hops of more than one frame ask without
         now = self._time[slots]
         self._time[slots] = now + 1
-        real = steady = frames.reshape(len(frames), -1)
+        real = steady = from_root(frames, self.config.relative).reshape(len(frames), -1)
         straddling: Tensor | None = None
         dial = self._future > 0 and count > 0
         last = len(self._rings) - 1

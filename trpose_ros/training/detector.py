@@ -285,7 +285,7 @@ def export(
             'skeleton': 'h36m_17',
             'licence': 'Apache-2.0',
             'training_data': CREDIT,
-            'training': json.dumps({**dataclasses.asdict(loop), 'batch': config.batch, **facts}),
+            'training': json.dumps({**loop.facts(), 'batch': config.batch, **facts}),
             'measured_error': json.dumps(results),
         },
     )
@@ -316,8 +316,7 @@ def train(config: DetectorTraining, loop_config: LoopConfig) -> dict[str, float]
         results = evaluate(loop.average, testing, scenes)  # type: ignore[arg-type]
         if scenes >= 600:
             results |= evaluate_clips(loop.average)  # type: ignore[arg-type]
-        facts = {'steps_done': loop.step, 'minutes_done': round(loop.seconds / 60, 1)}
-        export(loop.average, config, loop_config, results, facts)  # type: ignore[arg-type]
+        export(loop.average, config, loop_config, results, loop.done())  # type: ignore[arg-type]
         loop.log.picture('held_out', sheet(loop.average, testing), loop.step)  # type: ignore
         loop.log.say(f'step {loop.step}: {json.dumps(results)}')
         return results

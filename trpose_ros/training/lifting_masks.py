@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter
 
+from trpose_ros.data.detector_errors import extremes
 from trpose_ros.occlusion_skeleton import SEVERITIES
 from trpose_ros.occlusion_skeleton import DetectorNoise
 from trpose_ros.occlusion_skeleton import in_part
@@ -51,7 +52,8 @@ def draw_hidden(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _in_random_box(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return which joints of (B, T, 17, 2) lie in a box that hides a part of the person."""
-    low, high = joints.min(axis=(1, 2)), joints.max(axis=(1, 2))
+    low, high = extremes(joints)
+    low, high = low.min(axis=1), high.max(axis=1)
     share = rng.uniform(0.25, 0.65, low.shape)
     whole = rng.random(low.shape) < 0.4  # a band from side to side, or from top to bottom
     whole[whole.all(axis=1)] = False
@@ -68,7 +70,7 @@ def guess(
     """Return windows (B, T, 17, 2) as a detector gives them that guesses every joint."""
     noise = noise or DetectorNoise()
     shape = joints.shape
-    low, high = joints.min(axis=2), joints.max(axis=2)
+    low, high = extremes(joints)
     extent = high - low  # (B, T, 2)
     height = extent[..., 1:].mean(axis=1)[:, None, None]  # (B, 1, 1, 1)
     keep = float(np.exp(-1.0 / (noise.bias_time_s * rate_hz)))

@@ -37,6 +37,7 @@ from trpose_ros.training import distributed
 from trpose_ros.training.devices import pick_device
 from trpose_ros.training.devices import uses_bfloat16
 from trpose_ros.training.logbook import Logbook
+from trpose_ros.training.starting import start_from
 
 _MOST_BAD_STEPS = 50
 
@@ -103,10 +104,19 @@ class LoopConfig:
         },
     )
     tensorboard: bool = field(default=True, metadata={'help': 'log for it, where it is installed'})
+    start: str = field(
+        default='', metadata={'help': 'weights to begin with, of an earlier run: a name or a file'}
+    )
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
         check_fields(self)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what belongs into a card: everything but paths."""
+        facts = dataclasses.asdict(self)
+        del facts['start']
+        return facts
 
 
 class Task(Protocol):
@@ -159,6 +169,7 @@ class TrainingLoop:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = distributed.local_device(pick_device(config.device))
         self._share = distributed.share()
+        self.earlier = start_from(task.model, config.start) if config.start else {}
         task.model.to(self.device)
         self.average = copy.deepcopy(task.model).requires_grad_(False)
         self.optimizer = _optimizer(task.model, config)
@@ -242,6 +253,14 @@ class TrainingLoop:
             if self.device.type != 'cpu':
                 batch = distributed.map_tensors(batch, lambda t: t.to(self.device))
             yield batch
+
+    def done(self) -> dict[str, Any]:
+        """Return how far the run has come, and what it began with, for a card."""
+        done: dict[str, Any] = {
+            'steps_done': self.step,
+            'minutes_done': round(self.seconds / 60, 1),
+        }
+        return done | ({'start': self.earlier} if self.earlier else {})
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -288,7 +288,7 @@ def export(
             'skeleton': 'h36m_17',
             'licence': 'Apache-2.0',
             'training_data': CREDIT,
-            'training': json.dumps(dataclasses.asdict(loop) | _scale(config) | facts),
+            'training': json.dumps(loop.facts() | _scale(config) | facts),
             'measured_error': json.dumps(results),
         },
     )
@@ -331,8 +331,7 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
 
     def measure(loop: TrainingLoop, most: int) -> dict:
         results = evaluate(loop.average, testing, most)  # type: ignore[arg-type]
-        facts = {'steps_done': loop.step, 'minutes_done': round(loop.seconds / 60, 1)}
-        export(loop.average, config, loop_config, results, facts)  # type: ignore[arg-type]
+        export(loop.average, config, loop_config, results, loop.done())  # type: ignore[arg-type]
         sheet = pose_sheet(testing, lambda batch: predict(loop.average, batch))
         loop.log.picture('held_out', sheet, loop.step)
         loop.log.say(f'step {loop.step}: {json.dumps(results)}')

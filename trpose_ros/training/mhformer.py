@@ -62,7 +62,12 @@ class MHFormerTask(WindowTask):
 def build(training: MHFormerTraining, values_in: int) -> MHFormer:
     """Return the untrained network."""
     config = MHFormerConfig(
-        training.frames, training.channels, training.hidden, training.layers, values_in
+        training.frames,
+        training.channels,
+        training.hidden,
+        training.layers,
+        values_in,
+        training.relative,
     )
     return MHFormer(config)
 

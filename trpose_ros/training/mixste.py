@@ -8,9 +8,13 @@ the gradient of half its square, which ``scale_by_loss`` minimises.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
+from typing import cast
 
+import numpy as np
 from torch import Tensor
 
 from trpose_ros.lifters.mixste import MixSTE
@@ -18,7 +22,9 @@ from trpose_ros.lifters.mixste import MixSTEConfig
 from trpose_ros.training import register_trainer
 from trpose_ros.training.lifting import LiftingTraining
 from trpose_ros.training.lifting import WindowTask
+from trpose_ros.training.lifting import open_windows
 from trpose_ros.training.lifting import run_trainer
+from trpose_ros.training.lifting_windows import Windows
 from trpose_ros.training.loop import LoopConfig
 
 # Of each joint in Human3.6M order: limbs count more, hands most.
@@ -42,6 +48,17 @@ class MixSTETraining(LiftingTraining):
     )
     velocity: float = field(
         default=2.0, metadata={'help': 'of wrong velocities', 'range': (0.0, 100.0)}
+    )
+    short_frames: int = field(
+        default=0,
+        metadata={
+            'help': 'begin with windows of so many frames, more of them a step: attention costs '
+            'less and batches differ more; 0 = never',
+            'range': (0, 1000),
+        },
+    )
+    short_steps: int = field(
+        default=0, metadata={'help': 'steps with short windows', 'range': (0, 100_000_000)}
     )
     scale_by_loss: bool = field(
         default=True, metadata={'help': 'scale the gradient by the loss, as published'}
@@ -83,10 +100,35 @@ class MixSTETask(WindowTask):
 
     training: MixSTETraining
 
+    @cached_property
+    def _short(self) -> Windows:
+        """Windows of ``short_frames``."""
+        return open_windows(dataclasses.replace(self.training, frames=self.training.short_frames))
+
+    def source(self, step: int) -> tuple[Windows, int]:
+        """Return short windows at the beginning, as many as have the frames of a batch."""
+        training = self.training
+        if not training.short_frames or step >= training.short_steps:
+            return super().source(step)
+        return self._short, training.batch * training.frames // training.short_frames
+
+    def _lift(self, joints: Tensor, step: int) -> Tensor:
+        """Lift windows; short ones lie anywhere in the window that the positions are for."""
+        frames, whole = joints.shape[1], self.training.frames
+        if frames == whole:
+            return self.run(self.model, joints)
+        first = int(np.random.default_rng([self.seed, step, 2]).integers(whole - frames + 1))
+        positions = cast(MixSTE, self.model).Temporal_pos_embed[:, first : first + frames]
+        return self.run(self._lift_part, joints, positions)
+
+    def _lift_part(self, joints: Tensor, positions: Tensor) -> Tensor:
+        model = cast(MixSTE, self.model)
+        return model.lift_placed(model.embed(joints).transpose(1, 2).flatten(0, 1) + positions)
+
     def loss(self, batch: tuple[Tensor, Tensor], step: int) -> dict[str, Tensor]:
         """Return the losses; 'sum' is what the paper minimises."""
         joints, target_m = batch
-        predicted_m = self.run(self.model, joints)
+        predicted_m = self._lift(joints, step)
         losses = {
             'joints': weighted_mpjpe(predicted_m, target_m),
             'smoothness': smoothness(predicted_m),
@@ -107,6 +149,7 @@ def build(training: MixSTETraining, values_in: int) -> MixSTE:
         training.heads,
         training.drop_path,
         values_in,
+        training.relative,
     )
     return MixSTE(config)
 

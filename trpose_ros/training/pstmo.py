@@ -124,7 +124,12 @@ class PSTMOTask(WindowTask):
 def sizes(training: PSTMOTraining, values_in: int = 2) -> PSTMOConfig:
     """Return the sizes of the network."""
     return PSTMOConfig(
-        training.frames, training.channels, training.hidden, training.layers, values_in
+        training.frames,
+        training.channels,
+        training.hidden,
+        training.layers,
+        values_in,
+        training.relative,
     )
 
 
@@ -145,7 +150,11 @@ def take_over(model: PSTMO, masked: MaskedPSTMO) -> int:
 def pretrain(training: PSTMOTraining, loop: LoopConfig, task: MaskedTask) -> MaskedPSTMO:
     """Run stage 1, or finish it."""
     stage = dataclasses.replace(
-        loop, steps=training.stage1_steps, learning_rate=training.stage1_rate, halve_every=0
+        loop,
+        steps=training.stage1_steps,
+        learning_rate=training.stage1_rate,
+        halve_every=0,
+        start='',
     )
     TrainingLoop(task, stage, Path(training.folder) / 'stage1').run()
     return cast(MaskedPSTMO, task.model)

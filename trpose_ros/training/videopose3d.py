@@ -88,6 +88,7 @@ def build(training: VideoPose3DTraining, values_in: int) -> VideoPose3D:
         training.causal,
         training.dropout,
         values_in=values_in,
+        relative=training.relative,
     )
     return VideoPose3D(config)
 
