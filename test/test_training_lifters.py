@@ -27,6 +27,7 @@ from trpose_ros.training.lifting import WindowTask
 from trpose_ros.training.lifting import measure
 from trpose_ros.training.lifting import open_windows
 from trpose_ros.training.lifting import scale_dropouts
+from trpose_ros.training.lifting import train
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
 
@@ -177,6 +178,26 @@ def test_short_windows_lie_anywhere_in_the_long_one(mocap):
         assert rows.sum() == 3
         touched |= rows
     assert touched.all()
+
+
+@pytest.mark.parametrize('name', sorted(TASKS))
+def test_networks_with_marks_begin_with_those_without(name, mocap, tmp_path):
+    out = tmp_path / 'clean.safetensors'
+    clean = train(make_task(name, mocap, out=str(out)), loop_config(1), tmp_path / 'a', name)
+    task = make_task(name, mocap, recipe='robust')
+    loop = TrainingLoop(task, loop_config(1, start=str(out)), tmp_path / 'b')
+    joints = torch.randn(2, 9, 17, 2)
+    unmarked = torch.cat([joints, torch.zeros(2, 9, 17, 1)], dim=-1)
+    if name == 'mhformer':  # its tokens are coordinates: those of marks take part in attention
+        own, given = task.model.state_dict(), clean.state_dict()
+        key = 'embedding_1.0.weight'
+        half = given[key].half().float()
+        torch.testing.assert_close(own[key].unflatten(1, (17, 3))[:, :, :2].flatten(1, 2), half)
+        assert not own[key].unflatten(1, (17, 3))[:, :, 2].any()
+    else:
+        given = clean.eval()(joints)
+        torch.testing.assert_close(task.model.eval()(unmarked), given, rtol=0.02, atol=0.02)
+    assert loop.done()['start']['weights'].startswith('clean@')
 
 
 @pytest.mark.parametrize('name', sorted(TASKS))

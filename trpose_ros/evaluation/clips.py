@@ -44,7 +44,9 @@ class EvaluationClip:
     open_frames: Callable[[], Iterator[Frame]]
     describe: Callable[[], bytes]  # bytes that change when images or truth change
     camera: Camera | None = None  # where it is one and the same
-    start_ns: int = 0  # the stamp at which the time of the conditions is zero
+    # The stamp at which the time of the conditions is zero. Of recordings it is 0, as in the nodes
+    # and in `trpose replay`, which do not know where a recording begins: all hide the same.
+    start_ns: int = 0
     problems: tuple[str, ...] = ()
 
     def frames(self) -> Iterator[Frame]:
@@ -178,7 +180,6 @@ def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> Evalu
         boxes_px={stamp: box for stamp, box in given if box is not None},
         open_frames=frames,
         describe=lambda: _file_digest(path),
-        start_ns=min(stamps),
         problems=tuple(problems),
     )
 
