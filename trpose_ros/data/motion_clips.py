@@ -84,7 +84,7 @@ def _seen(sample: Sample, number: int, seed: int) -> Sample:
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], 'little')))
     assert sample.world_m is not None
     config = CameraConfig(moving_share=0.0, rate_hz=sample.fps)
-    joints_m, screen, half_height = view(sample.world_m[None], config, rng)
+    joints_m, screen, half_height, _ = view(sample.world_m[None], config, rng)
     height = round(WIDTH * float(half_height[0]))
     return sample.replace(
         camera_name=f'virtual{number}',

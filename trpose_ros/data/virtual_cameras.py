@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -103,17 +104,17 @@ def look_rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.nd
     return np.stack([c * right + s * down, c * down - s * right, forward], axis=-2)
 
 
-def view(
-    world_m: np.ndarray, config: CameraConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See (B, T, 17, 3) world joints through one random, maybe moving camera per window.
+class View(NamedTuple):
+    """What random cameras see."""
 
-    Returns:
-        joints_m: (B, T, 17, 3) in the camera frame, metres.
-        joints: (B, T, 17, 2) exact normalised screen coordinates.
-        half_height: (B,) half image height in those units (h / w).
+    joints_m: np.ndarray  # (B, T, 17, 3) in the camera frame, metres
+    joints: np.ndarray  # (B, T, 17, 2) exact normalised screen coordinates
+    half_height: np.ndarray  # (B,) half image height in those units (h / w)
+    focal: np.ndarray  # (B,) focal length in those units
 
-    """
+
+def view(world_m: np.ndarray, config: CameraConfig, rng: np.random.Generator) -> View:
+    """See (B, T, 17, 3) world joints through one random, maybe moving camera per window."""
     batch, frames = world_m.shape[:2]
     root = world_m[:, frames // 2, 0]
     focal, aspect = _intrinsics(batch, config, rng)
@@ -150,7 +151,7 @@ def view(
         bent = np.less(rng.random(batch), config.distorted_share)
         joints = distort(joints, lenses(batch, rng) * bent[:, None])
     joints = joints * focal[:, None, None, None].astype(np.float32)
-    return joints_m, np.clip(joints, -FARTHEST, FARTHEST), aspect
+    return View(joints_m, np.clip(joints, -FARTHEST, FARTHEST), aspect, focal.astype(np.float32))
 
 
 def lenses(batch: int, rng: np.random.Generator) -> np.ndarray:

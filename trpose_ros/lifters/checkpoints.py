@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,8 @@ def split_trajectory(tensors: Tensors) -> tuple[Tensors, Tensors | None]:
 
 def trajectory_config(config: dict[str, Any], tensors: Tensors, source: str) -> dict[str, Any]:
     """Return the configuration of a trajectory model; ``config`` is its pose network's."""
-    found = _videopose3d(tensors, source)
+    values_in = config.get('values_in', 2)
+    found = _videopose3d(tensors, source, values_in)
     if found['joints_out'] != 1:
         raise WeightsError(
             f'{source}: the trajectory model gives {found["joints_out"]} joints instead of 1'
@@ -154,7 +156,8 @@ def trajectory_config(config: dict[str, Any], tensors: Tensors, source: str) -> 
     causal, dense = bool(config.get('causal')), bool(config.get('dense'))
     if dense:
         found['filter_widths'] = _dense_widths(found['filter_widths']) or found['filter_widths']
-    return found | {'causal': causal, 'dense': dense, 'relative': config.get('relative', 0.0)}
+    relative = config.get('relative', 0.0)
+    return found | {'causal': causal, 'dense': dense, 'values_in': values_in, 'relative': relative}
 
 
 def _state_dict(content: Any, path: Path) -> Tensors:
@@ -177,7 +180,7 @@ def _identify(tensors: Tensors, path: Path, heads: int) -> tuple[str, dict[str, 
     if 'Transformer_dec.model.norm.a_2' in tensors or 'post_refine.0.weight' in tensors:
         part = 'refine module' if 'post_refine.0.weight' in tensors else 'masked model of stage 1'
         raise WeightsError(f"{path} is P-STMO's {part}, which does not lift; give the stage 2 file")
-    makers = {
+    makers: dict[str, tuple[str, Callable[[Tensors, str], dict[str, Any]]]] = {
         'expand_conv.weight': ('videopose3d', _videopose3d),
         'Transformer_hypothesis.pos_embed_1': ('mhformer', _mhformer),
         'Temporal_pos_embed': ('mixste', _mixste),
@@ -198,19 +201,19 @@ def _identify(tensors: Tensors, path: Path, heads: int) -> tuple[str, dict[str, 
     )
 
 
-def _videopose3d(tensors: Tensors, source: str) -> dict[str, Any]:
+def _videopose3d(tensors: Tensors, source: str, values_in: int = 2) -> dict[str, Any]:
     channels, coordinates, first = tensors['expand_conv.weight'].shape
-    if coordinates % 2:
+    if coordinates % values_in:
         raise WeightsError(
-            f'{source} takes {coordinates} numbers per frame, not two per joint (networks of '
-            'another input, such as the first published ones, are not supported)'
+            f'{source} takes {coordinates} numbers per frame, not {values_in} per joint (networks '
+            'of another input, such as the first published ones, are not supported)'
         )
     layers = _count(tensors, r'layers_conv\.(\d+)\.weight')
     widths = [first, *(tensors[f'layers_conv.{i}.weight'].shape[2] for i in range(0, layers, 2))]
     return {
         'filter_widths': widths,
         'channels': channels,
-        'joints_in': coordinates // 2,
+        'joints_in': coordinates // values_in,
         'joints_out': tensors['shrink.weight'].shape[0] // 3,
     }
 

@@ -32,6 +32,7 @@ from trpose_ros.data.motion import find_shared
 from trpose_ros.data.motion import load_mocap
 from trpose_ros.evaluation.metrics import procrustes
 from trpose_ros.lifters.attention import DropPath
+from trpose_ros.lifters.checkpoints import split_trajectory
 from trpose_ros.lifters.networks import build_network
 from trpose_ros.lifters.registry import fill
 from trpose_ros.training import distributed
@@ -70,6 +71,10 @@ class LiftingTraining:
     data: str = field(default='', metadata={'help': "the data set's folder; default: its own"})
     keypoints: str = field(
         default='', metadata={'help': 'the 2D of the data set, for example cpn_ft_h36m_dbb'}
+    )
+    unlabelled_subjects: str = field(
+        default='',
+        metadata={'help': 'of the data set, whose 2D alone is used, for example S2,S3,S4'},
     )
     recipe: str = field(
         default='clean',
@@ -215,7 +220,12 @@ def open_windows(training: LiftingTraining) -> Windows:
     """
     if training.dataset:
         return DatasetWindows(
-            training.dataset, training.data, training.keypoints, training.frames, training.recipe
+            training.dataset,
+            training.data,
+            training.keypoints,
+            training.frames,
+            training.recipe,
+            tuple(name for name in training.unlabelled_subjects.split(',') if name),
         )
     folder = Path(training.mocap)
     if not training.mocap:
@@ -311,7 +321,7 @@ def run_trainer(
     kinds: tuple[type, type],
     architecture: str,
     build: Callable[[Any, int], nn.Module],
-    make_task: type[WindowTask],
+    make_task: Callable[..., WindowTask],
     arguments: list[str] | None,
     before: Callable[[WindowTask, LoopConfig], None] | None = None,
 ) -> None:
@@ -343,7 +353,7 @@ def load_network(name: str) -> nn.Module:
     model = build_network(file.meta['architecture'], file.config)
     tensors = {
         key: value.astype(np.float32) if value.dtype == np.float16 else value
-        for key, value in file.tensors.items()
+        for key, value in split_trajectory(file.tensors)[0].items()
     }
     return fill(model, tensors, str(file.path)).eval().requires_grad_(False)
 

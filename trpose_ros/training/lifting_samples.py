@@ -27,6 +27,8 @@ class Sample:
     exact: np.ndarray  # (B, T, 17, 2) normalised screen coordinates
     target_m: np.ndarray  # (B, T, 17, 3) root-relative, camera frame
     half_height: np.ndarray  # (B,) of the image, in half image widths
+    root_m: np.ndarray  # (B, T, 3) camera frame
+    intrinsics: np.ndarray  # (B, 4) focal lengths and principal point in half image widths
 
     @property
     def inside(self) -> np.ndarray:
@@ -37,14 +39,16 @@ class Sample:
 
 def make_sample(world_m: np.ndarray, rng: np.random.Generator, cameras: CameraConfig) -> Sample:
     """Turn (B, T, 17, 3) world joints into a batch; half of it mirrored."""
-    joints_m, exact, half_height = view(world_m, cameras, rng)
-    target = joints_m - joints_m[:, :, :1]
+    joints_m, exact, half_height, focal = view(world_m, cameras, rng)
+    target, root_m = joints_m - joints_m[:, :, :1], joints_m[:, :, 0]
     half = len(world_m) // 2
     mirror = get_skeleton('h36m_17').mirror
     for array in (exact, target):
         array[:half] = array[:half][:, :, mirror]
         array[:half, ..., 0] *= -1
-    return Sample(exact, target, half_height)
+    root_m[:half, :, 0] *= -1  # the principal point lies in the middle
+    intrinsics = np.stack([focal, focal, 0 * focal, 0 * focal], axis=1)
+    return Sample(exact, target, half_height, root_m, intrinsics)
 
 
 def marked(joints: np.ndarray, trusted: np.ndarray) -> np.ndarray:

@@ -7,10 +7,12 @@ that depend on a generator alone, and held-out windows to measure on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from trpose_ros.cameras import normalise_screen
 from trpose_ros.data.motion import MotionPack
 from trpose_ros.data.motion import vary_bones
 from trpose_ros.data.registry import load_dataset
@@ -33,9 +35,12 @@ TEST_SUBJECTS = (('cmu', 'cmu014'), ('accad', 'accad_female1'))
 TESTS = ('exact', 'noisy', 'part', 'rand', 'gap')
 
 Batch = tuple[np.ndarray, np.ndarray]  # (B, T, 17, 2 or 3) screen, (B, T, 17, 3) m from the root
+Rooted = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # and (B, T, 3) root, (B, 4) camera
 _RANDOM = 0.3  # share of joints hidden at random in tests
 _GAP = 10  # frames of a gap in tests, one of them the lifted one
 _MIRROR = get_skeleton('h36m_17').mirror
+_SPLITS = ('train', 'test')
+_UNLABELLED = 'unlabelled'
 
 
 class Windows(Protocol):
@@ -47,6 +52,14 @@ class Windows(Protocol):
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
         """Return a batch of training windows."""
+        ...
+
+    def draw_rooted(self, rng: np.random.Generator, count: int, labelled: bool = True) -> Rooted:
+        """Return a batch with roots in the camera's frame, m, and fx fy cx cy of the screen.
+
+        Not ``labelled``: of people whose 3D is not to be used; it may be NaN. Raises DataError
+        where there are none, or where cameras or positions are not known.
+        """
         ...
 
     def tests(self, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Batch]]:
@@ -86,12 +99,29 @@ class MotionWindows:
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
         """Return a batch, half of it mirrored, with bones of random proportions."""
-        world = self._train.windows(rng.choice(self._starts, count), self._frames)
-        sample = make_sample(vary_bones(world, rng), rng, self._cameras)
-        if not self.marked:
-            return sample.exact, sample.target_m
-        noise = self._noises[int(rng.integers(len(self._noises)))]
-        return marked(*estimated(sample, noise, self.rate_hz, rng)), sample.target_m
+        return self.draw_rooted(rng, count)[:2]
+
+    def draw_rooted(self, rng: np.random.Generator, count: int, labelled: bool = True) -> Rooted:
+        """Return a batch with its roots and cameras; people of the split 'val' have no labels."""
+        clips, starts = (self._train, self._starts) if labelled else self._unlabelled
+        world = vary_bones(clips.windows(rng.choice(starts, count), self._frames), rng)
+        sample = make_sample(world, rng, self._cameras)
+        joints = sample.exact
+        if self.marked:
+            noise = self._noises[int(rng.integers(len(self._noises)))]
+            joints = marked(*estimated(sample, noise, self.rate_hz, rng))
+        return joints, sample.target_m, sample.root_m, sample.intrinsics
+
+    @cached_property
+    def _unlabelled(self) -> tuple[MotionPack, np.ndarray]:
+        clips = self._pack.select('val')
+        starts = clips.window_starts(self._frames)
+        if len(starts) == 0:
+            raise DataError(
+                f"the motion packs have no clip of {self._frames} frames in the split 'val', whose "
+                'people serve as those without labels'
+            )
+        return clips, starts
 
     def tests(self, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Batch]]:
         """Yield each test subject as the windows of TESTS; what is hidden is guessed, not missing.
@@ -149,69 +179,119 @@ class DatasetWindows:
     """
 
     def __init__(
-        self, name: str, folder: str, keypoints: str, frames: int, recipe: str = 'clean'
+        self,
+        name: str,
+        folder: str,
+        keypoints: str,
+        frames: int,
+        recipe: str = 'clean',
+        unlabelled: tuple[str, ...] = (),
     ) -> None:
-        """Read the data set; raises what its loader raises, DataError when nothing can be used."""
+        """Read the data set; raises what its loader raises, DataError when nothing can be used.
+
+        ``unlabelled`` are subjects whose 2D alone is used.
+        """
         options: dict[str, object] = {'keypoints': keypoints} if keypoints else {}
         self._name, self._frames, self.marked = name, frames, recipe == 'robust'
-        self._clips: dict[str, list[Batch]] = {'train': [], 'test': []}
-        self._centres: dict[str, list[np.ndarray]] = {'train': [], 'test': []}
+        self._clips: dict[str, list[Rooted]] = {'train': [], 'test': [], _UNLABELLED: []}
+        self._centres: dict[str, list[np.ndarray]] = {part: [] for part in self._clips}
         rates = set()
         for sample in load_dataset(name, folder or None, **options):
-            if sample.split in self._clips and self._add(sample):
+            if sample.split in _SPLITS and self._add(sample, sample.split):
                 rates.add(sample.fps)
+        if unlabelled:
+            for sample in load_dataset(name, folder or None, subjects=unlabelled, **options):
+                self._add(sample, _UNLABELLED)
         if not self._clips['train']:
             raise DataError(f'{name} has no training clip with both 2D and 3D joints')
         self.rate_hz = float(np.median(sorted(rates)))
         self.credit = f'{name}, see docs/data.md for its licence'
         self._index = {part: _places(centres) for part, centres in self._centres.items()}
 
-    def _add(self, sample: Clip) -> bool:
-        if sample.joints_px is None or sample.joints_m is None:
+    def _add(self, sample: Clip, part: str) -> bool:
+        labelled = part != _UNLABELLED
+        if sample.joints_px is None or (labelled and sample.joints_m is None):
             return False
         sample = sample.to_skeleton('h36m_17')
-        joints, target = sample.screen().astype(np.float32), sample.relative_m()
-        good = np.isfinite(joints).all(axis=(1, 2)) & np.isfinite(target).all(axis=(1, 2))
-        good &= sample.valid.all(axis=1)
+        joints = sample.screen().astype(np.float32)
+        good = np.asarray(np.isfinite(joints).all(axis=(1, 2)))
+        target = np.full((*joints.shape[:2], 3), np.nan, np.float32)
+        root = target[:, 0]
+        if labelled:
+            assert sample.joints_m is not None
+            target = sample.relative_m().astype(np.float32)
+            good &= np.isfinite(target).all(axis=(1, 2)) & sample.valid.all(axis=1)
+            if not sample.root_relative:
+                root = sample.joints_m[:, 0].astype(np.float32)
         if not good.any():
             return False
         # A frame that cannot be used shows the last one that can, as a stream would hold it.
         last = np.maximum.accumulate(np.where(good, np.arange(len(good)), np.argmax(good)))
-        self._clips[sample.split].append((joints[last], target[last].astype(np.float32)))
-        self._centres[sample.split].append(np.flatnonzero(good))
+        self._clips[part].append((joints[last], target[last], root[last], _screen_camera(sample)))
+        self._centres[part].append(np.flatnonzero(good))
         return True
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
         """Return a batch, half of it mirrored."""
-        joints, target = self._windows('train', rng.integers(0, len(self._index['train']), count))
+        joints, target, _, _ = self._drawn('train', rng, count)
+        return joints, target
+
+    def draw_rooted(self, rng: np.random.Generator, count: int, labelled: bool = True) -> Rooted:
+        """Return a batch with its roots and cameras; see ``Windows``."""
+        part = 'train' if labelled else _UNLABELLED
+        if not len(self._index[part]):
+            raise DataError(f'{self._name}: no subject without labels was named, or none has 2D')
+        joints, target, root, camera = self._drawn(part, rng, count)
+        if not np.isfinite(camera).all() or (labelled and not np.isfinite(root).all()):
+            raise DataError(
+                f'{self._name}: a trajectory model needs positions in the frame of a calibrated '
+                'camera, and some clips have none'
+            )
+        return joints, target, root, camera
+
+    def _drawn(self, part: str, rng: np.random.Generator, count: int) -> Rooted:
+        rows = rng.integers(0, len(self._index[part]), count)
+        joints, target, root, camera = self._windows(part, rows)
         half = count // 2
         for array in (joints, target):
             array[:half] = array[:half][:, :, _MIRROR]
             array[:half, ..., 0] *= -1
+        root[:half, :, 0] *= -1
+        camera[:half, 2] *= -1  # the principal point
         if not self.marked:
-            return joints, target
+            return joints, target, root, camera
         hidden = draw_hidden(joints, rng)
         guessed = guess(joints, self.rate_hz, rng)
-        return marked(np.where(hidden[..., None], guessed, joints), ~hidden), target
+        seen = marked(np.where(hidden[..., None], guessed, joints), ~hidden)
+        return seen, target, root, camera
 
     def tests(self, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Batch]]:
         """Yield windows of the test split."""
         total = len(self._index['test'])
         if total:
             rows = np.sort(rng.choice(total, min(total, count), replace=False))
-            joints, target = self._windows('test', rows)
+            joints, target = self._windows('test', rows)[:2]
             seen = np.ones(joints.shape[:3], bool)
             yield f'{self._name} test', (marked(joints, seen) if self.marked else joints, target)
 
-    def _windows(self, part: str, rows: np.ndarray) -> Batch:
+    def _windows(self, part: str, rows: np.ndarray) -> Rooted:
         reach = np.arange(self._frames) - self._frames // 2
-        joints, target = [], []
+        windows = []
         for clip, centre in self._index[part][rows]:
-            screen, metres = self._clips[part][clip]
+            screen, metres, root, camera = self._clips[part][clip]
             frames = np.clip(centre + reach, 0, len(screen) - 1)
-            joints.append(screen[frames])
-            target.append(metres[frames])
-        return np.stack(joints), np.stack(target)
+            windows.append((screen[frames], metres[frames], root[frames], camera))
+        joints, target, roots, cameras = (np.stack(one) for one in zip(*windows, strict=True))
+        return joints, target, roots, cameras
+
+
+def _screen_camera(sample: Clip) -> np.ndarray:
+    """Return fx fy cx cy in normalised screen coordinates, NaN for a camera that is not known."""
+    if sample.camera is None:
+        return np.full(4, np.nan, np.float32)
+    matrix, half = sample.camera.matrix, sample.width / 2
+    centre = normalise_screen(matrix[:2, 2], sample.width, sample.height)
+    return np.array([matrix[0, 0] / half, matrix[1, 1] / half, *centre], np.float32)
 
 
 def _places(centres: list[np.ndarray]) -> np.ndarray:

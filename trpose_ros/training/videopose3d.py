@@ -2,7 +2,8 @@
 
 Pavllo et al., CVPR 2019: batches of independent windows, Adam, the momentum of the batch norms
 decaying from 0.1 to 0.001 over ``steps`` (a run that ends by ``minutes`` hardly changes it).
-27 frames, 384 channels; ``--frames 243 --channels 1024`` is the published network.
+27 frames, 384 channels; ``--frames 243 --channels 1024`` is the published network. ``--causal``
+lifts the newest frame; ``--trajectory`` and ``--unlabelled``: see videopose3d_rooted.py.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from trpose_ros.training.lifting import LiftingTraining
 from trpose_ros.training.lifting import WindowTask
 from trpose_ros.training.lifting import mpjpe
 from trpose_ros.training.lifting import run_trainer
+from trpose_ros.training.lifting_windows import Windows
 from trpose_ros.training.loop import LoopConfig
-
-_MOMENTUM = 0.1  # of the batch norms at the beginning; at the end a hundredth of it
+from trpose_ros.training.videopose3d_rooted import RootedTask
+from trpose_ros.training.videopose3d_rooted import RootedVideoPose3D
+from trpose_ros.training.videopose3d_rooted import decay_momentum
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,29 @@ class VideoPose3DTraining(LiftingTraining):
     causal: bool = field(default=False, metadata={'help': 'no look-ahead'})
     dropout: float = field(default=0.1, metadata={'range': (0.0, 0.9)})
 
+    trajectory: bool = field(
+        default=False, metadata={'help': "train a model of the root's position, too"}
+    )
+    unlabelled: float = field(
+        default=0.0,
+        metadata={
+            'help': 'weight of what people without 3D labels teach by their 2D joints (needs '
+            "--trajectory): those of --unlabelled-subjects, of the packs those of the split 'val'",
+            'range': (0.0, 1000.0),
+        },
+    )
+    unlabelled_after: int = field(
+        default=1000, metadata={'help': 'steps without them first', 'range': (0, 100_000_000)}
+    )
+
     def __post_init__(self) -> None:
         """Validate the ranges."""
         super().__post_init__()
+        if self.unlabelled > 0 and not self.trajectory:
+            raise ValueError(
+                f'unlabelled = {self.unlabelled:g} needs trajectory = true: without a root a '
+                'skeleton cannot be projected'
+            )
         if 3**self.layers != self.frames:
             raise ValueError(f'frames must be a power of three, got {self.frames}')
 
@@ -74,7 +97,7 @@ class VideoPose3DTask(WindowTask):
         """Return the mean joint distance of the lifted frame, metres."""
         joints, target_m = batch
         model = cast(VideoPose3D, self.model)
-        model.set_bn_momentum(_MOMENTUM * 100 ** -(step / self.steps))
+        decay_momentum(model, step / self.steps)
         lifted = -1 if self.training.causal else target_m.shape[1] // 2
         predicted_m = self.run(model.forward_windows, joints)
         return {'total': mpjpe(predicted_m[:, 0], target_m[:, lifted])}
@@ -90,11 +113,19 @@ def build(training: VideoPose3DTraining, values_in: int) -> VideoPose3D:
         values_in=values_in,
         relative=training.relative,
     )
-    return VideoPose3D(config)
+    return RootedVideoPose3D(config) if training.trajectory else VideoPose3D(config)
+
+
+def make_task(
+    model: VideoPose3D, training: VideoPose3DTraining, windows: Windows, seed: int, steps: int = 1
+) -> WindowTask:
+    """Return the task that the options ask for."""
+    kind = RootedTask if training.trajectory else VideoPose3DTask
+    return kind(model, training, windows, seed, steps)
 
 
 @register_trainer('videopose3d')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     kinds = (VideoPose3DTraining, VideoPose3DLoop)
-    run_trainer(__doc__, kinds, 'videopose3d', build, VideoPose3DTask, arguments)
+    run_trainer(__doc__, kinds, 'videopose3d', build, make_task, arguments)
