@@ -107,6 +107,8 @@ def _nodes(given, source, file):
         'evaluation': (
             {
                 'results': str(_path(given['report'])),
+                'recording': str(_path(given['bag'])),
+                'recording_topic': given['image_topic'],
                 'conditions': given['occlusion'],
                 'identity': source.identity,
                 'severity': number(given, 'severity'),

@@ -33,8 +33,10 @@ from trpose_ros.evaluation.passes import notes_of
 from trpose_ros.evaluation.passes import rows_of
 from trpose_ros.evaluation.passes import write_results
 from trpose_ros.evaluation.results import read_rows
+from trpose_ros.evaluation.scenes import load_scenes
 from trpose_ros.people import Provenance
 from trpose_ros.sources import open_source
+from trpose_ros.sources import read_frames
 
 pytest.importorskip('pyarrow')
 
@@ -157,12 +159,12 @@ def model(tmp_path_factory):
     return str(folder / 'standing.safetensors')
 
 
-def evaluated(bag, out, model):
+def evaluated(bag, out, model, condition='fixed_lower'):
     """Run both commands; return their results and rows."""
     common = ['--boxes', 'image', '--lifter', 'none']
-    first = ['--data', str(bag), '--estimator', model, '--condition', 'fixed_lower', '--no-cache']
+    first = ['--data', str(bag), '--estimator', model, '--condition', condition, '--no-cache']
     first += ['--seeds', '1', '--out', str(out / 'evaluate'), *common]
-    second = ['replay', str(bag), '--model', model, '--occlusion', 'fixed_lower', '--report']
+    second = ['replay', str(bag), '--model', model, '--occlusion', condition, '--report']
     second += ['--no-video', '--no-bag', '--out', str(out / 'replay'), *common]
     one, two = CliRunner().invoke(app, first), CliRunner().invoke(cli.app, second)
     rows = []
@@ -172,14 +174,27 @@ def evaluated(bag, out, model):
     return (one, two), rows
 
 
-def test_a_whole_recording(tmp_path, model):
-    results, (rows, replayed) = evaluated(write_recording(tmp_path / 'in.mcap', 8), tmp_path, model)
+@pytest.mark.parametrize('condition', ['fixed_lower', 'moving_box', 'random_box'])
+def test_a_whole_recording(condition, tmp_path, model):
+    bag = write_recording(tmp_path / 'in.mcap', 8)
+    results, (rows, replayed) = evaluated(bag, tmp_path, model, condition)
     assert [r.exit_code for r in results] == [0, 0], [r.output for r in results]
-    # conditions without randomness are the same for both, so everything is
     for row, other in zip(rows, replayed, strict=True):
         same = {k for k in row if not k.endswith('_ms') and k != 'estimator'} & set(other)
         assert {k: row[k] for k in same} == pytest.approx({k: other[k] for k in same}, nan_ok=True)
     assert (tmp_path / 'replay' / 'report.html').is_file()
+    clean, hidden = load_scenes(tmp_path / 'replay')
+    assert (clean.condition, hidden.condition) == ('clean', condition)
+    assert list(clean.outputs_m) == ['none']
+    assert len(hidden.stamps_ns) == 8
+    assert not clean.hidden.any()
+    frames = list(read_frames(bag))
+    assert len(clean.images) == len(hidden.images) == 4  # every other one
+    for index, one in ((0, clean), (2, hidden)):
+        frame = frames[2 * index]
+        assert one.image_stamps_ns[index] == frame.stamp_ns
+        changed = np.abs(one.image(index).astype(int) - frame.image).max(axis=2) > 40
+        assert (changed.mean() > 0.01) == (one is hidden)  # thin lines differ by their JPEG
 
 
 def test_truth_for_part_of_the_time(tmp_path, model):

@@ -33,6 +33,7 @@ from trpose_ros.cli import _pipeline_config
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.passes import Pass
 from trpose_ros.evaluation.passes import rows_of
+from trpose_ros.evaluation.scenes import load_scenes
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes import conversions
 from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
@@ -165,6 +166,16 @@ def test_live_and_offline_reports_agree(tmp_path, weights):
         assert 'moving_box' in live_text
     assert json.loads((tmp_path / 'live' / 'tables.json').read_text())['failed'] == {}
     assert 'MPJPE' in words['evaluation']
+    for name in ('clean', 'moving_box'):  # what the videos and the player show
+        (shown,), (other,) = (
+            [scene for scene in load_scenes(tmp_path / run) if scene.condition == name]
+            for run in ('live', 'offline')
+        )
+        assert list(shown.outputs_m) == ['none', 'videopose3d@2+fusion']
+        assert shown.images == other.images
+        assert len(shown.images) == 6
+        for lifter, poses in shown.outputs_m.items():
+            np.testing.assert_allclose(poses, other.outputs_m[lifter], atol=1e-5)
 
 
 class Answered:

@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.pass_scenes import save_pass_scenes
 from trpose_ros.evaluation.passes import Pass
 from trpose_ros.evaluation.passes import check_libraries
 from trpose_ros.evaluation.passes import write_results
@@ -21,6 +22,7 @@ from trpose_ros.replay import ReplayResult
 from trpose_ros.replay import replay
 from trpose_ros.sources import SourceOptions
 from trpose_ros.sources import open_source
+from trpose_ros.sources import read_frames
 
 
 def replay_and_report(
@@ -35,8 +37,8 @@ def replay_and_report(
     """Replay a recording without occlusion, then with that of ``config``; write a report.
 
     Into ``out`` go the files of the replay (replay.py) and results.parquet, tables.md,
-    tables.json and report.html; into ``out/clean`` the metrics of the unoccluded replay, which is
-    the reference where the recording holds no ground truth. Returns the replay and the rows.
+    tables.json, scenes and report.html; into ``out/clean`` the metrics of the unoccluded replay,
+    which is the reference where the recording holds no ground truth. Returns the replay and rows.
 
     Raises ValueError when nothing could be measured, and MissingExtraError without
     what the report needs.
@@ -53,6 +55,8 @@ def replay_and_report(
     for settings, folder, how in runs:
         result = replay(open_source(path, source), folder, settings, how, progress=progress)
         passes.append(pass_of(result, settings))
+    if not str(path).startswith('/dev/'):  # what a camera saw cannot be read again
+        save_pass_scenes(out, passes, options.identity, lambda: read_frames(path, source))
     rows = write_results(out, passes, options.identity, result.problems)
     return result, rows
 

@@ -82,6 +82,16 @@ def open_source(path: str | Path, options: SourceOptions | None = None) -> Sourc
     return BagSource(path, options)
 
 
+def read_frames(path: str | Path, options: SourceOptions | None = None) -> Iterator[Frame]:
+    """Yield the frames of a recording or a video from its beginning; raises as ``open_source``."""
+    source = open_source(path, options)
+    try:
+        for entry in source.frames():
+            yield entry.frame
+    finally:
+        source.close()
+
+
 class VideoSource:
     """Frames of a video file or a camera; the field of view is assumed."""
 

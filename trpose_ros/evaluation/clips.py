@@ -26,6 +26,7 @@ from trpose_ros.people import People
 from trpose_ros.people import with_visibility
 from trpose_ros.sources import BagSource
 from trpose_ros.sources import SourceOptions
+from trpose_ros.sources import read_frames
 
 if TYPE_CHECKING:
     from trpose_ros.data.samples import Sample
@@ -165,20 +166,12 @@ def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> Evalu
     if source.truth_topic and len(truth) < len(seen):
         problems.append(truth_note(source.truth_topic, len(truth), len(seen)))
 
-    def frames() -> Iterator[Frame]:
-        again = BagSource(path, options)
-        try:
-            for entry in again.frames():
-                yield entry.frame
-        finally:
-            again.close()
-
     return EvaluationClip(
         identity=source.identity,
         fps=fps,
         truth=truth,
         boxes_px={stamp: box for stamp, box in given if box is not None},
-        open_frames=frames,
+        open_frames=lambda: read_frames(path, options),
         describe=lambda: _file_digest(path),
         problems=tuple(problems),
     )

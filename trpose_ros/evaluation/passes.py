@@ -154,10 +154,9 @@ def rows_of(passes: Iterable[Pass], identity: str) -> list[Row]:
 
 def _rows(one: Pass, clean: Pass | None, kind: str, identity: str) -> list[Row]:
     found: dict[int, People] = getattr(one, kind)
-    names = _names(found, kind)
+    names, truth = names_of(one, kind), truth_of(one, clean, kind)
     if names is None:
         return []
-    truth = one.truth or as_reference(getattr(clean, kind))
     means = {}
     if clean is not None and one.condition.profile != 'none' and one.truth and clean.truth:
         persons = join(getattr(clean, kind), clean.truth).persons
@@ -179,8 +178,14 @@ def _rows(one: Pass, clean: Pass | None, kind: str, identity: str) -> list[Row]:
     return rows
 
 
-def _names(found: Mapping[int, People], kind: str) -> tuple[str, str] | None:
+def truth_of(one: Pass, clean: Pass | None, kind: str) -> dict[int, People]:
+    """Return what 'posed' or 'lifted' people are measured against: the truth, or the clean pass."""
+    return one.truth or as_reference(getattr(clean, kind) if clean is not None else {})
+
+
+def names_of(one: Pass, kind: str) -> tuple[str, str] | None:
     """Return estimator and lifter as `trpose evaluate` writes them; None where there is no 3D."""
+    found: dict[int, People] = getattr(one, kind)
     if found and not any(np.isfinite(p.joints_m).any() for p in found.values()):
         return None
     first = next((p.provenance for p in found.values() if p.provenance.weights_id), None)

@@ -28,6 +28,7 @@ from trpose_ros.evaluation import passes
 from trpose_ros.evaluation.conditions import CLEAN
 from trpose_ros.evaluation.conditions import GROUPS
 from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.pass_scenes import save_pass_scenes
 from trpose_ros.evaluation.passes import Pass
 from trpose_ros.evaluation.passes import RunningErrors
 from trpose_ros.evaluation.rows import as_reference
@@ -42,6 +43,8 @@ from trpose_ros.nodes.stage_node import StageNode
 from trpose_ros.nodes.stage_node import Topic
 from trpose_ros.occlusion import seed_of
 from trpose_ros.people import People
+from trpose_ros.sources import SourceOptions
+from trpose_ros.sources import read_frames
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'results of the lifter node', depth=1000)
 ESTIMATED = Topic('estimated', PersonArray, 'in', 'results of the pose node', depth=1000)
@@ -63,6 +66,13 @@ class EvaluationNodeConfig:
 
     results: str = field(
         default='', metadata={'help': 'folder for results.parquet, tables and report.html'}
+    )
+    recording: str = field(
+        default='',
+        metadata={'help': "what is played; its images go into the report's videos"},
+    )
+    recording_topic: str = field(
+        default='', metadata={'help': 'its image topic, where it has several'}
     )
     conditions: str = field(
         default='',
@@ -252,7 +262,16 @@ class EvaluationNode(StageNode):
         """Write the results; return the errors in lines. Raises ValueError for want of any."""
         if not self._config.results:
             raise ValueError('parameter results names no folder to write to')
-        folder = Path(self._config.results)
+        folder, recording = Path(self._config.results), self._config.recording
+        if recording:
+            try:
+                which = SourceOptions(image_topic=self._config.recording_topic or None)
+                identity = self._config.identity
+                save_pass_scenes(
+                    folder, self._passes, identity, lambda: read_frames(recording, which)
+                )
+            except Exception as error:  # a report without videos is better than none
+                self.report(f'no videos: {error}', error)
         rows = passes.write_results(folder, self._passes, self._config.identity, self._problems)
         return [*passes.notes_of(self._passes), *passes.summary(rows), f'results in {folder}']
 
