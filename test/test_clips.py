@@ -1,5 +1,6 @@
 """Rendered clips and the sample recording: exact truth, determinism, motions in sequence."""
 
+import cv2
 import numpy as np
 import pytest
 from tiny_body import walking
@@ -121,6 +122,35 @@ def test_people_keep_apart_and_their_ids(shared_dir):
         assert people.track_ids.tolist() == [0, 1]
         apart = np.linalg.norm(people.joints_m[0, 0] - people.joints_m[1, 0])
         assert apart > 0.5
+
+
+def test_things_hide_what_is_behind_them(shared_dir):
+    plain, hidden = clip(seconds=0.5), clip(seconds=0.5, things=6)
+    before, after = plain.truth(7), hidden.truth(7)
+    np.testing.assert_array_equal(before.joints_m, after.joints_m)
+    visible, still = (p.joint_states[0] == JointState.VISIBLE for p in (before, after))
+    assert still.sum() < visible.sum()
+    assert not (still & ~visible).any()
+    mine, rest = plain.owner(7) == 0, hidden.owner(7) == 0
+    assert 0 < rest.sum() < mine.sum()
+    assert not (rest & ~mine).any()
+    assert set(np.unique(hidden.owner(7))) <= {-1, 0}
+    changed = np.abs(plain.draw(7)[0].image.astype(int) - hidden.draw(7)[0].image).max(axis=2)
+    assert (changed[mine & ~rest] > 0).mean() > 0.9
+
+
+def test_an_open_shutter_blurs_what_moves_and_a_lens_everything(shared_dir):
+    quick = {'motions': ('accad_Model01_Female-Run',), 'seconds': 1.0, 'noise': 0.0}
+    sharp, slow, soft = clip(**quick), clip(**quick, exposure=1.0), clip(**quick, lens_blur_px=2.0)
+    images = [one.draw(12)[0].image.astype(int) for one in (sharp, slow, soft)]
+    np.testing.assert_array_equal(sharp.truth(12).joints_px, slow.truth(12).joints_px)
+    body = sharp.owner(12) == 0
+    apart = np.abs(images[1] - images[0]).max(axis=2)
+    assert apart[body].mean() > 1
+    far = ~cv2.dilate(body.astype(np.uint8), np.ones((61, 61))).astype(bool)
+    assert apart[far].max() == 0  # the room stands still
+    edges = [np.abs(np.diff(image, axis=1)).mean() for image in (images[0], images[2])]
+    assert edges[1] < 0.7 * edges[0]
 
 
 def test_bad_settings_are_named(shared_dir):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated
@@ -65,6 +66,9 @@ def clip(
     framing: Annotated[str, typer.Option(help="'whole' or 'near'")] = 'whole',
     split: str = 'test',
     seed: int = 0,
+    exposure: Annotated[float, typer.Option(help='shutter time, of that between frames')] = 0.0,
+    lens_blur: Annotated[float, typer.Option(help='blur of the whole image, px')] = 0.0,
+    things: Annotated[int, typer.Option(help='panels before people')] = 0,
 ) -> None:
     """Render a clip with ground truth as a recording."""
     from trpose_ros.data.clips import Clip
@@ -72,7 +76,14 @@ def clip(
     from trpose_ros.data.sample import write_recording
 
     config = ClipConfig(
-        motions=tuple(motions or ()), seconds=seconds, framing=framing, split=split, seed=seed
+        motions=tuple(motions or ()),
+        seconds=seconds,
+        framing=framing,
+        split=split,
+        seed=seed,
+        exposure=exposure,
+        lens_blur_px=lens_blur,
+        things=things,
     )
     frames = write_recording(Clip(config), out)
     typer.echo(f'wrote {out}: {frames} frames')
@@ -124,9 +135,10 @@ def _clips(split: str, count: int, seed: int) -> list[np.ndarray]:
     library, tiles = BodyLibrary(), []
     for row in range(-(-count // 6)):
         framing = 'near' if row % 2 else 'whole'
-        moving = Clip(
-            ClipConfig(split=split, seconds=2.0, framing=framing, seed=seed + row), library
-        )
+        config = ClipConfig(split=split, seconds=2.0, framing=framing, seed=seed + row)
+        if row % 4 > 1:
+            config = dataclasses.replace(config, things=2, exposure=0.5, lens_blur_px=1.0)
+        moving = Clip(config, library)
         for index in np.linspace(0, len(moving) - 1, 6).astype(int):
             frame, people = moving.draw(int(index))
             image = draw_people(frame.image.copy(), people) if index else frame.image

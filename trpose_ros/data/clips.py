@@ -5,6 +5,7 @@ subjects in a room with a held-out photograph on the wall, seen by a still camer
 height. Frames are drawn one at a time at twice their size and averaged down, so a clip of any
 length needs little memory. Labels come from the posed rig: a joint is TRUNCATED when it projects
 outside the image, OCCLUDED when anything but the flesh around it lies in front of it, else VISIBLE.
+On demand the shutter stays open, the lens is out of focus, and things stand in front of people.
 
 World frame: z up, metres, floor at z = 0. Labels are in the camera's optical frame.
 """
@@ -24,6 +25,9 @@ from trpose_ros.data.backgrounds import Backgrounds
 from trpose_ros.data.bodies import SHAPE_SPLITS
 from trpose_ros.data.bodies import BodyLibrary
 from trpose_ros.data.bodies import Figure
+from trpose_ros.data.furniture import THING
+from trpose_ros.data.furniture import draw_panels
+from trpose_ros.data.furniture import place_panels
 from trpose_ros.data.motion import MotionPack
 from trpose_ros.data.posing import Posed
 from trpose_ros.data.posing import pose_rig
@@ -51,6 +55,7 @@ _FINE = 2  # frames are drawn this many times larger
 _BLEND_S = 0.4  # motions that follow each other are cross-faded
 _APART_M = 0.75  # people keep this distance, hip to hip
 _NEAR_M = 0.1
+_SHUTTER = 5  # moments that a long exposure is the mean of
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,20 @@ class ClipConfig:
     camera_height_m: float = field(default=1.2, metadata={'range': (0.1, 4.0)})
     background: str = field(default='', metadata={'help': 'picture on the wall; empty: drawn'})
     noise: float = field(default=2.0, metadata={'help': 'std, grey levels', 'range': (0.0, 50.0)})
+    exposure: float = field(
+        default=0.0,
+        metadata={
+            'help': 'time the shutter is open, of the time between frames: motion blur',
+            'range': (0.0, 1.0),
+        },
+    )
+    lens_blur_px: float = field(
+        default=0.0, metadata={'help': 'std of the blur of the whole image', 'range': (0.0, 20.0)}
+    )
+    things: int = field(
+        default=0,
+        metadata={'help': 'panels between the people and the camera', 'range': (0, 20)},
+    )
     start_ns: int = 1_700_000_000_000_000_000
     seed: int = 0
 
@@ -117,6 +136,9 @@ class Clip:
         self.rotation, self.position_m = _place_camera(joints, self.camera, config, rng)
         self._light = _indoor(random_light(rng))
         self._back = self._room(rng)
+        others = np.random.default_rng([config.seed, 1])  # clips without things stay as they are
+        picture = Backgrounds(config.split).picture(others)
+        self._panels = place_panels(config.things, joints, self.position_m, picture, others)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -136,26 +158,39 @@ class Clip:
 
         A pixel is drawn as four; the one of them at its upper left decides.
         """
-        return self._render(index)[0].owner[::_FINE, ::_FINE]
+        owner = self._render(index)[0].owner[::_FINE, ::_FINE]
+        return np.where(owner == THING, -1, owner).astype(owner.dtype)
 
     def draw(self, index: int) -> tuple[Frame, People]:
         """Render frame ``index`` and return it with the people in it, in the order of casting."""
         raster, fine = self._render(index)
-        mask = (raster.owner >= 0).astype(np.float32)[..., None]
-        layer = np.concatenate([to_srgb(raster.rgb) * mask, mask], axis=2)
-        layer = cv2.resize(
-            layer, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
-        )
+        layer = self._layer(raster)
+        if self.config.exposure > 0:
+            shifts = np.linspace(-0.5, 0.5, _SHUTTER) * self.config.exposure
+            layers = [self._layer(self._render(index, shift)[0]) for shift in shifts]
+            layer = np.asarray(np.mean(layers, axis=0, dtype=np.float32))
         room = self._back.with_shadow([actor.posed.joints_m[index] for actor in self._actors])
         image = room * (1 - layer[..., 3:]) + layer[..., :3]
+        if self.config.lens_blur_px > 0:
+            image = cv2.GaussianBlur(image, (0, 0), self.config.lens_blur_px)
         rng = np.random.default_rng([self.config.seed, index])
         image += rng.normal(0, self.config.noise, image.shape[:2]).astype(np.float32)[..., None]
         picture = np.clip(np.rint(image), 0, 255).astype(np.uint8)
         frame = Frame(picture, self.stamp_ns(index), self.camera, 'camera')
         return frame, self._truth(index, fine, raster.depth_m)
 
-    def _render(self, index: int) -> tuple[Raster, np.ndarray]:
-        """Return a frame's people at twice the size, and the matrix of that camera."""
+    def _layer(self, raster: Raster) -> np.ndarray:
+        """Return (H, W, 4) colours, 0..255, times coverage, and coverage."""
+        mask = (raster.owner != -1).astype(np.float32)[..., None]
+        layer = np.concatenate([to_srgb(raster.rgb) * mask, mask], axis=2)
+        size = self.camera.width, self.camera.height
+        return cv2.resize(layer, size, interpolation=cv2.INTER_AREA)
+
+    def _render(self, index: int, shift: float = 0.0) -> tuple[Raster, np.ndarray]:
+        """Return what stands in a frame at twice the size, and the matrix of that camera.
+
+        ``shift``: frames before or after it, a share of one.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f'frame {index} of a clip with {len(self)} frames')
         size = (_FINE * self.camera.width, _FINE * self.camera.height)
@@ -164,13 +199,14 @@ class Clip:
         fine[:2, 2] += (_FINE - 1) / 2  # pixel centres are integers at both sizes
         raster = render(
             [actor.figure for actor in self._actors],
-            [actor.bones[index] for actor in self._actors],
+            [_between(actor.bones, index + shift) for actor in self._actors],
             self.rotation,
             self.position_m,
             fine,
             size,
             self._light,
         )
+        draw_panels(raster, self._panels, self.rotation, self.position_m, fine)
         return raster, fine
 
     def joints_m(self, index: int) -> np.ndarray:
@@ -240,6 +276,16 @@ class Clip:
         )
         wall_m = reach + rng.uniform(0.6, 2.0)
         return Room(self.camera, self.rotation, self.position_m, wall_m, picture, rng)
+
+
+def _between(bones: np.ndarray, time: float) -> np.ndarray:
+    """Return the matrices (31, 3, 4) at a time in frames, between those of (T, 31, 3, 4)."""
+    time = min(max(time, 0.0), len(bones) - 1.0)
+    first = int(time)
+    share = time - first
+    if share == 0:
+        return bones[first]
+    return (1 - share) * bones[first] + share * bones[first + 1]
 
 
 def play(motion: MotionPack, names: str, frames: int) -> np.ndarray:
