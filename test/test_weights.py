@@ -4,8 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trpose_ros import weights
+from trpose_ros.weights_packing import INT8
+from trpose_ros.weights_packing import pack
+from trpose_ros.weights_packing import unpack
 
 META = {
     'architecture': 'metrabs',
@@ -133,3 +138,58 @@ def test_every_shipped_file_matches_its_card():
     for path in shipped:
         assert weights.verify(path).path == path
     assert {p.stem for p in shipped} <= set(weights.available())
+
+
+# --- packed: large tensors as bytes -----------------------------------------------------------
+
+PACKED = META | {'packing': INT8}
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(['float16', 'float32']))
+def test_packing_loses_little_of_large_tensors_and_nothing_of_others(seed, kind):
+    rng = np.random.default_rng(seed)
+    large = (rng.normal(0, 1, (64, 24, 3)) * rng.uniform(1e-3, 10, (64, 1, 1))).astype(kind)
+    large[5] = 0
+    given_tensors = {
+        'large': large,
+        'bias': rng.normal(0, 1, 9000).astype(kind),
+        'positions': rng.normal(0, 1, (1, 9, 512)).astype(kind),
+        'count': np.array(7),
+        'whole': rng.integers(0, 9, (64, 80)),
+    }
+    again = unpack(pack(given_tensors))
+    assert set(again) == set(given_tensors)
+    for name, value in given_tensors.items():
+        if name != 'large':
+            np.testing.assert_array_equal(again[name], value)
+    most = np.abs(large.astype(float)).max(axis=(1, 2), keepdims=True)
+    assert (np.abs(again['large'] - large.astype(float)) <= most / 254 * 1.001).all()
+    twice = unpack(pack(again))
+    np.testing.assert_allclose(twice['large'], again['large'], rtol=1e-6)
+
+
+def test_a_packed_file_is_half_as_large(tmp_path):
+    tensors = {'w': np.random.default_rng(0).normal(0, 1, (300, 300)).astype(np.float16)}
+    plain = weights.save(tmp_path / 'a.safetensors', tensors, META)
+    packed = weights.save(tmp_path / 'b.safetensors', tensors, PACKED)
+    assert packed.path.stat().st_size < 0.52 * plain.path.stat().st_size
+    again = weights.load(packed.path)
+    assert set(again.tensors) == {'w'}
+    np.testing.assert_array_equal(again.tensors['w'], packed.tensors['w'])
+    assert again.tensors['w'].dtype == np.float32
+
+
+def test_rewriting_keeps_tensors_and_the_text_of_the_card(saved, tmp_path):
+    weights.write_card(saved, 'Good for small people.\n\n    measure small\n\nNot for tall ones.')
+    new = weights.rewrite(saved.path, tmp_path / 'other.safetensors', measured_error='90 mm')
+    assert new.meta == META | {'measured_error': '90 mm'}
+    card = new.path.with_suffix('.md').read_text()
+    assert card.endswith('Good for other people.\n\n    measure other\n\nNot for tall ones.\n'), (
+        card
+    )
+    assert '90 mm' in card
+    assert weights.verify(new.path).tensors.keys() == TENSORS.keys()
+    weights.rewrite(new.path, measured_error='91 mm')
+    assert new.path.with_suffix('.md').read_text() == card.replace('90 mm', '91 mm').replace(
+        new.sha256, weights.load(new.path).sha256
+    )

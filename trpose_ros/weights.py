@@ -28,6 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trpose_ros.weights_packing import INT8
+from trpose_ros.weights_packing import pack
+from trpose_ros.weights_packing import unpack
+
 REQUIRED_META = (
     'architecture',
     'config',
@@ -118,7 +122,7 @@ def load(name_or_path: str | Path, architecture: str | None = None) -> WeightsFi
         with safe_open(path, framework='numpy') as reader:
             meta = dict(reader.metadata() or {})
             names = reader.keys()  # the reader itself cannot be iterated
-            tensors = {name: reader.get_tensor(name) for name in names}
+            tensors = unpack({name: reader.get_tensor(name) for name in names})
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise WeightsError(
             f'{path} is not a readable safetensors file ({error}); it may be cut off: compare '
@@ -150,6 +154,7 @@ def read_meta(name_or_path: str | Path) -> dict[str, str]:
 def save(path: str | Path, tensors: dict[str, np.ndarray], meta: dict[str, str]) -> WeightsFile:
     """Write a weights file (to a temporary name, then renamed) and return it.
 
+    With ``packing`` in its metadata large tensors are written as bytes (weights_packing.py).
     Raises WeightsError when required metadata is missing or a tensor is empty of meaning (NaN,
     infinity).
     """
@@ -161,17 +166,33 @@ def save(path: str | Path, tensors: dict[str, np.ndarray], meta: dict[str, str])
     bad = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if bad:
         raise WeightsError(f'refusing to save {path}: NaN or infinity in {_listing(bad)}')
-    tensors = {name: np.asarray(value, order='C') for name, value in tensors.items()}
+    written = pack(tensors) if meta.get('packing') == INT8 else tensors
+    written = {name: np.asarray(value, order='C') for name, value in written.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix='.part')
     os.close(handle)
     try:
-        save_file(tensors, temporary, metadata=meta)
+        save_file(written, temporary, metadata=meta)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return WeightsFile(tensors, meta, sha256_of(path), path)
+    return WeightsFile(unpack(written), meta, sha256_of(path), path)
+
+
+def rewrite(name_or_path: str | Path, out: str | Path = '', **meta: str) -> WeightsFile:
+    """Write a file again, or to ``out``, with changed metadata; the text of its card stays.
+
+    Raises what ``load`` and ``save`` raise.
+    """
+    old = load(name_or_path)
+    card, text = old.path.with_suffix('.md'), ''
+    if card.is_file():
+        blocks = card.read_text(encoding='utf-8').split('\n\n')
+        text = '\n\n'.join(block for block in blocks[1:] if not block.startswith('- sha256'))
+    new = save(out or old.path, old.tensors, old.meta | meta)
+    write_card(new, text.replace(old.path.stem, new.path.stem))
+    return new
 
 
 def write_card(weights: WeightsFile, text: str = '') -> Path:

@@ -17,6 +17,7 @@ import typer
 from trpose_ros import weights
 from trpose_ros.weights import WeightsError
 from trpose_ros.weights import WeightsFile
+from trpose_ros.weights_packing import INT8
 
 app = typer.Typer(
     help='List, show, check and import weights.',
@@ -120,6 +121,24 @@ def import_weights(
     except WeightsError as error:
         _fail(error)
     typer.echo(f'{file.path}\nid: {file.weights_id}\nlicence: {file.meta["licence"]}')
+
+
+@app.command()
+def pack(
+    name: Name,
+    out: Annotated[Path, typer.Argument(help='file to write, ending in .safetensors')],
+) -> None:
+    """Write weights at half their size, large matrices as bytes; measure them again afterwards."""
+    try:
+        file = weights.rewrite(name, out, packing=INT8)
+    except WeightsError as error:
+        _fail(error)
+    kind = file.meta['architecture']
+    typer.echo(
+        f'{file.path}: {file.path.stat().st_size / 1e6:.2f} MB\n'
+        f'measure it, and write that into its card: trpose train {kind} --measure {file.path} '
+        '--record true'
+    )
 
 
 def _target(path: Path, name: str) -> Path:

@@ -74,6 +74,9 @@ class DetectorTraining:
     batch: int = field(default=32, metadata={'range': (1, 4096)})
     workers: int = field(default=1, metadata={'help': 'processes', 'range': (0, 64)})
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
+    record: bool = field(
+        default=False, metadata={'help': 'write what is measured into the file and its card'}
+    )
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -304,7 +307,10 @@ def train(config: DetectorTraining, loop_config: LoopConfig) -> dict[str, float]
     testing = prepare(config, 'test', 1)
     if config.measure:
         network = load_network(config.measure)
-        return evaluate(network, testing) | evaluate_clips(network)
+        found = evaluate(network, testing) | evaluate_clips(network)
+        if config.record:
+            weights.rewrite(config.measure, measured_error=json.dumps(found))
+        return found
     data = SceneBatches(prepare(config, 'train', config.shards), config.batch, loop_config.seed)
     task = DetectorTask(
         DetectorNetwork(DetectorConfig()), data, config.workers, loop_config.precision

@@ -80,6 +80,9 @@ class Heatmap2dTraining:
     backbone: str = field(default='resnet-plain-s', metadata={'help': 'see metrabs/backbones'})
     workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
+    record: bool = field(
+        default=False, metadata={'help': 'write what is measured into the file and its card'}
+    )
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -181,7 +184,10 @@ def train(config: Heatmap2dTraining, loop_config: LoopConfig) -> dict[str, dict[
     torch.manual_seed(loop_config.seed)
     testing = prepare(config, 'test', 1)
     if config.measure:
-        return evaluate(load_network(config.measure)[0], testing)
+        results = evaluate(load_network(config.measure)[0], testing)
+        if config.record:
+            weights.rewrite(config.measure, measured_error=json.dumps(results))
+        return results
     people = WholePeople(prepare(config, 'train', config.shards), config.batch, loop_config.seed)
     network = Heatmap2d(Heatmap2dConfig(backbone=config.backbone))
     task = Heatmap2dTask(network, people, config.workers, loop_config.precision)

@@ -119,6 +119,9 @@ class LiftingTraining:
         },
     )
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
+    record: bool = field(
+        default=False, metadata={'help': 'write what is measured into the file and its card'}
+    )
     look_ahead: int = field(
         default=-1,
         metadata={
@@ -296,8 +299,9 @@ def write(
         for key, value in run.average.state_dict().items()
     }
     facts = dataclasses.asdict(task.training) | run.config.facts() | run.done()
-    for path in ('folder', 'out', 'mocap', 'data', 'measure'):  # paths of the machine that trains
-        facts.pop(path)
+    # paths of the machine that trains, and what is no part of it
+    for name in ('folder', 'out', 'mocap', 'data', 'measure', 'record'):
+        facts.pop(name)
     file = weights.save(
         task.training.out,
         tensors,
@@ -334,7 +338,10 @@ def run_trainer(
     (training, loop), threads = read_options(title, kinds, arguments)
     torch.set_num_threads(threads)
     if training.measure:
-        print(json.dumps(measure_weights(training.measure, training), indent=1))
+        results = measure_weights(training.measure, training)
+        print(json.dumps(results, indent=1))
+        if training.record:
+            weights.rewrite(training.measure, measured_error=json.dumps(results))
         return
     torch.manual_seed(loop.seed)
     windows = open_windows(training)

@@ -112,6 +112,9 @@ class MetrabsTraining:
     )
     workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
+    record: bool = field(
+        default=False, metadata={'help': 'write what is measured into the file and its card'}
+    )
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -314,7 +317,10 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
     torch.manual_seed(loop_config.seed)
     testing = prepare(config, 'test', 1)
     if config.measure:
-        return evaluate(load_network(config.measure).model.float(), testing)
+        results = evaluate(load_network(config.measure).model.float(), testing)
+        if config.record:
+            weights.rewrite(config.measure, measured_error=json.dumps(results))
+        return results
     flat = None
     if config.data_2d:
         flat = Labelled2d.of(config.data_2d, testing.config.side)
