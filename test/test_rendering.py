@@ -15,12 +15,12 @@ from trpose_ros.data.backgrounds import procedural
 from trpose_ros.data.backgrounds import scene_of
 from trpose_ros.data.backgrounds import split_of
 from trpose_ros.data.bodies import SHAPE_SPLITS
-from trpose_ros.data.compose import CONDITIONS
 from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import CropConfig
-from trpose_ros.data.compose import hidden_rectangles
 from trpose_ros.data.compose import project
 from trpose_ros.data.compose import reference_box
+from trpose_ros.data.hiding import CONDITIONS
+from trpose_ros.data.hiding import hidden_rectangles
 from trpose_ros.data.posing import pose_rig
 from trpose_ros.data.posing import rig_joints
 from trpose_ros.data.rasterizer import random_light
@@ -183,6 +183,31 @@ def test_a_mirrored_crop_swaps_left_and_right(store):
     assert len(wrists) == 2
 
 
+def covered_by(hidden, clean):
+    """Return where the person's pixels went black."""
+    return (hidden.image == 0).all(axis=2) & (clean.image != 0).any(axis=2)
+
+
+def test_masks_and_visible_joints_agree_with_the_picture(store):
+    whole = CropConfig(hidden=0, border=0, objects=0, people=0)
+    composer = Composer(store, PlainBackgrounds(), whole)
+    for number in range(20):
+        crop = composer.training_crop(number % 4, np.random.default_rng(number))
+        column, row = np.rint(crop.joints_px).astype(int).T
+        inside = (crop.joints_px > -0.51).all(axis=1) & (crop.joints_px < 127.51).all(axis=1)
+        assert not (crop.visible & ~inside).any()
+        seen = crop.visible & inside
+        assert crop.mask[row[seen], column[seen]].mean() > 0.8  # joints lie inside the body
+    hard = Composer(store, PlainBackgrounds(), CropConfig(hidden=1, border=1, objects=1, people=1))
+    fewer = 0
+    for number in range(20):
+        crop = hard.training_crop(number % 4, np.random.default_rng(number))
+        black = (crop.image == 0).all(axis=2)
+        fewer += crop.visible.sum() < 17
+        assert (crop.mask & black).sum() < 0.02 * max(crop.mask.sum(), 100)
+    assert fewer > 15
+
+
 @pytest.mark.parametrize('condition', CONDITIONS)
 def test_conditions_hide_inside_the_crop_and_leave_the_rest(store, condition):
     composer = Composer(store, PlainBackgrounds())
@@ -192,6 +217,10 @@ def test_conditions_hide_inside_the_crop_and_leave_the_rest(store, condition):
     assert 0.02 < changed.mean() < 0.9
     assert (hidden.image[changed] == 0).all()
     assert np.array_equal(clean.joints_m, hidden.joints_m)
+    assert clean.visible.sum() > hidden.visible.sum() >= 0
+    assert not (hidden.mask & changed).any()
+    assert not (hidden.visible & ~clean.visible).any()
+    np.testing.assert_array_equal(hidden.mask, clean.mask & ~covered_by(hidden, clean))
     rectangles = hidden_rectangles(clean.box, condition, 128, np.random.default_rng(0), exact=True)
     assert (rectangles[:, 2:] > rectangles[:, :2]).all()
 

@@ -14,9 +14,9 @@ from tiny_body import TinyStore
 
 from trpose_ros import cameras
 from trpose_ros import weights
-from trpose_ros.data.compose import CONDITIONS
 from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import CropConfig
+from trpose_ros.data.hiding import CONDITIONS
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators import create_estimator
 from trpose_ros.metrabs.inference import CropRunner

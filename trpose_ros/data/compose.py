@@ -11,6 +11,7 @@ Everything is drawn from the generator that is passed in.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -20,11 +21,13 @@ import numpy as np
 
 from trpose_ros.data.backgrounds import Backgrounds
 from trpose_ros.data.backgrounds import random_cut
+from trpose_ros.data.hiding import CONDITIONS
+from trpose_ros.data.hiding import cut_border
+from trpose_ros.data.hiding import hide
 from trpose_ros.data.posing import cross
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.skeletons import get_skeleton
 
-CONDITIONS = ('random_box', 'moving_box', 'fixed_upper', 'fixed_middle', 'fixed_lower')
 _MIRROR = get_skeleton('h36m_17').mirror
 # Protocol v1: the reference box is the joints' box plus these shares of its own size.
 _PAD_TOP, _PAD_BOTTOM, _PAD_SIDE = 0.12, 0.06, 0.12
@@ -64,6 +67,8 @@ class Crop:
     joints_m: np.ndarray  # (17, 3) float32
     joints_px: np.ndarray  # (17, 2) float32
     box: np.ndarray  # (4,) x0 y0 x1 y1 of the reference box (protocol v1), crop px
+    mask: np.ndarray  # (S, S) bool, pixels that show the person
+    visible: np.ndarray  # (17,) bool: in the crop, with nothing in front, the own body included
 
 
 def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -125,16 +130,18 @@ class Composer:
         if other and not in_front:
             self._add_person(image, size, rng, front=False)
         _over(image, layer)
+        covered = np.zeros((side, side), bool)
         if other and in_front:
-            self._add_person(image, size, rng, front=True)
+            covered |= self._add_person(image, size, rng, front=True)
         if rng.random() < self.config.objects:
-            self._add_object(image, crop.box, rng)
+            covered |= self._add_object(image, crop.box, rng)
         image = self._photograph(image, rng)
         if rng.random() < self.config.border:
-            cut_border(image, crop.box, rng)
+            cut_border(image, crop.box, rng, covered)
         if rng.random() < self.config.hidden:
-            hide(image, crop.box, str(rng.choice((*CONDITIONS, 'boxes'))), rng)
-        return Crop(image, crop.intrinsics, crop.joints_m, crop.joints_px, crop.box)
+            condition = str(rng.choice((*CONDITIONS, 'boxes')))
+            hide(image, crop.box, condition, rng, covered=covered)
+        return _seen(crop, image, covered)
 
     def test_crop(self, index: int, condition: str, rng: np.random.Generator) -> Crop:
         """Return sprite ``index`` as a tracker would crop it, clean or under one condition."""
@@ -146,9 +153,10 @@ class Composer:
         image = self.backgrounds.draw(self.config.side, self.config.side, rng)
         _over(image, layer)
         image = self._grain(image, rng, 4.0)
+        covered = np.zeros(image.shape[:2], bool)
         if condition != 'clean':
-            hide(image, crop.box, condition, rng, exact=True)
-        return Crop(image, crop.intrinsics, crop.joints_m, crop.joints_px, crop.box)
+            hide(image, crop.box, condition, rng, exact=True, covered=covered)
+        return _seen(crop, image, covered)
 
     def _place(self, sprite: dict, rng: np.random.Generator) -> tuple[Crop, np.ndarray, float]:
         joints = sprite['joints_m'].astype(np.float64)
@@ -185,9 +193,9 @@ class Composer:
         layer = cv2.warpPerspective(
             rgba, homography, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
-        joints = sprite['joints_m'] @ view.T
+        joints, visible = sprite['joints_m'] @ view.T, np.asarray(sprite['visible'], bool)
         if mirror:
-            joints = joints[_MIRROR]
+            joints, visible = joints[_MIRROR], visible[_MIRROR]
         px = project(joints, intrinsics)
         return (
             Crop(
@@ -196,11 +204,16 @@ class Composer:
                 joints_m=joints.astype(np.float32),
                 joints_px=px.astype(np.float32),
                 box=reference_box(px),
+                mask=layer[..., 3] > 127,
+                visible=visible,
             ),
             layer,
         )
 
-    def _add_person(self, image, size: float, rng: np.random.Generator, front: bool) -> None:
+    def _add_person(
+        self, image: np.ndarray, size: float, rng: np.random.Generator, front: bool
+    ) -> np.ndarray:
+        """Put another person beside; return what is covered (S, S)."""
         other = self.store[int(rng.integers(len(self.store)))]['rgba']
         side = self.config.side
         scale = size / other.shape[0] * rng.uniform(0.5, 1.6)
@@ -211,10 +224,17 @@ class Composer:
         flip = rng.random() < 0.5
         other = np.ascontiguousarray(other[:, ::-1]) if flip else np.asarray(other)
         matrix = np.array([[scale, 0, x], [0, scale, y]])
-        _over(image, cv2.warpAffine(other, matrix, (side, side), flags=cv2.INTER_AREA))
+        layer = cv2.warpAffine(other, matrix, (side, side), flags=cv2.INTER_AREA)
+        _over(image, layer)
+        return np.asarray(layer[..., 3] > 127)
 
-    def _add_object(self, image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> None:
-        """Paste a piece of a photograph, a polygon or an ellipse, somewhere over the person."""
+    def _add_object(
+        self, image: np.ndarray, box: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Paste a piece of a photograph, a polygon or an ellipse, somewhere over the person.
+
+        Returns what is covered (S, S).
+        """
         side = self.config.side
         extent = np.maximum(box[2:] - box[:2], 8)
         half = extent * rng.uniform(0.08, 0.3, 2)
@@ -230,6 +250,7 @@ class Composer:
         cut = random_cut(self.backgrounds.picture(rng), 1.0, rng)
         texture = cv2.resize(np.ascontiguousarray(cut), (side, side))
         cv2.copyTo(texture, mask, image)
+        return np.asarray(mask > 0)
 
     def _grain(self, image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
         side = self.config.side
@@ -251,6 +272,16 @@ class Composer:
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
             image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return image
+
+
+def _seen(crop: Crop, image: np.ndarray, covered: np.ndarray) -> Crop:
+    """Return the crop with its final image, and what is still seen of the person."""
+    column, row = np.rint(crop.joints_px).astype(int).T
+    side = len(covered)
+    inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
+    free = ~covered[np.clip(row, 0, side - 1), np.clip(column, 0, side - 1)]
+    visible = crop.visible & inside & free
+    return dataclasses.replace(crop, image=image, mask=crop.mask & ~covered, visible=visible)
 
 
 def adjust_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -279,82 +310,6 @@ def motion_blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     stop = tuple(int(v) for v in np.rint(middle + end))
     cv2.line(kernel, start, stop, 1.0)
     return cv2.filter2D(image, -1, kernel / kernel.sum())
-
-
-def hidden_rectangles(
-    box: np.ndarray, condition: str, side: int, rng: np.random.Generator, exact: bool = False
-) -> np.ndarray:
-    """Return (R, 4) x0 y0 x1 y1 that ``condition`` hides of a person with reference box ``box``.
-
-    ``exact`` takes the main severity of protocol v1, otherwise sizes vary.
-    """
-    x0, y0, x1, y1 = box
-    w, h = x1 - x0, y1 - y0
-    third = 1 / 3 if exact else float(rng.uniform(0.2, 0.5))
-    if condition == 'random_box':
-        count = 6 if exact else int(rng.integers(2, 13))
-        cells = rng.permutation(24)[:count]
-        left, top = x0 + (cells % 4) * w / 4, y0 + (cells // 4) * h / 6
-        return np.stack([left, top, left + w / 4, top + h / 6], axis=1)
-    if condition == 'moving_box':
-        share = 0.5 if exact else float(rng.uniform(0.3, 0.65))
-        left = x0 + rng.random() * (1 - share) * w
-        top = y0 + rng.random() * (1 - share) * h
-        return np.array([[left, top, left + share * w, top + share * h]])
-    if condition == 'fixed_upper':
-        return np.array([[0, -side, side, y0 + third * h]])
-    if condition == 'fixed_middle':
-        return np.array([[0, y0 + (0.5 - third / 2) * h, side, y0 + (0.5 + third / 2) * h]])
-    if condition == 'fixed_lower':
-        return np.array([[0, y1 - third * h, side, 2 * side]])
-    if condition == 'boxes':
-        count = int(rng.integers(1, 5))
-        centre = rng.uniform([x0, y0], [x1, y1], (count, 2))
-        half = rng.uniform(0.05, 0.25, (count, 2)) * [w, h]
-        return np.concatenate([centre - half, centre + half], axis=1)
-    raise ValueError(f'unknown condition {condition!r}; known are {(*CONDITIONS, "boxes")}')
-
-
-def hide(
-    image: np.ndarray,
-    box: np.ndarray,
-    condition: str,
-    rng: np.random.Generator,
-    exact: bool = False,
-) -> None:
-    """Fill the rectangles of a condition in place; black when exact, else several fills."""
-    side = image.shape[0]
-    draw = 0.0 if exact else rng.random()
-    fill = np.zeros(3, np.uint8)
-    if draw > 0.9:
-        fill = rng.integers(0, 256, 3).astype(np.uint8)
-    elif draw > 0.78:
-        fill = np.array([124, 116, 104], np.uint8)
-    for x0, y0, x1, y1 in hidden_rectangles(box, condition, side, rng, exact):
-        a, b = int(np.clip(np.ceil(x0), 0, side)), int(np.clip(np.ceil(x1), 0, side))
-        c, d = int(np.clip(np.ceil(y0), 0, side)), int(np.clip(np.ceil(y1), 0, side))
-        if b > a and d > c:
-            if 0.66 < draw <= 0.78:
-                image[c:d, a:b] = rng.integers(0, 256, (d - c, b - a, 3), dtype=np.uint8)
-            else:
-                image[c:d, a:b] = fill
-
-
-def cut_border(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> None:
-    """Blacken what lies beyond one or two image borders that pass through the person, in place."""
-    side = image.shape[0]
-    x0, y0, x1, y1 = box
-    for _ in range(1 if rng.random() < 0.7 else 2):
-        edge = int(rng.choice(4, p=[0.22, 0.18, 0.22, 0.38]))
-        share = rng.uniform(0.02, 0.6)
-        if edge == 0:
-            image[:, : int(np.clip(x0 + share * (x1 - x0), 0, side))] = 0
-        elif edge == 1:
-            image[: int(np.clip(y0 + share * (y1 - y0), 0, side))] = 0
-        elif edge == 2:
-            image[:, int(np.clip(x1 - share * (x1 - x0), 0, side)) :] = 0
-        else:
-            image[int(np.clip(y1 - share * (y1 - y0), 0, side)) :] = 0
 
 
 @numba.njit(cache=True, nogil=True)

@@ -22,10 +22,10 @@ from torch import nn
 from trpose_ros import weights
 from trpose_ros.configuration import check_fields
 from trpose_ros.data.backgrounds import Backgrounds
-from trpose_ros.data.compose import CONDITIONS
 from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import Crop
 from trpose_ros.data.compose import CropConfig
+from trpose_ros.data.hiding import CONDITIONS
 from trpose_ros.data.sprites import SHARD
 from trpose_ros.estimators.heatmap2d import Heatmap2d
 from trpose_ros.estimators.heatmap2d import Heatmap2dConfig

@@ -20,8 +20,8 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from trpose_ros.configuration import check_fields
-from trpose_ros.data.compose import CONDITIONS
 from trpose_ros.data.compose import Composer
+from trpose_ros.data.hiding import CONDITIONS
 from trpose_ros.metrabs.checkpoints import load_network
 from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.uncertainty import features_of

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import undistort_points
-from trpose_ros.data.compose import CONDITIONS
 from trpose_ros.data.compose import adjust_colours
-from trpose_ros.data.compose import hide
 from trpose_ros.data.compose import joint_box
 from trpose_ros.data.compose import reference_box
+from trpose_ros.data.hiding import CONDITIONS
+from trpose_ros.data.hiding import hide
 from trpose_ros.data.registry import load_dataset
 from trpose_ros.data.samples import DataError
 from trpose_ros.data.samples import Sample

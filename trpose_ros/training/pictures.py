@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trpose_ros.data.compose import CONDITIONS
 from trpose_ros.data.compose import Composer
+from trpose_ros.data.hiding import CONDITIONS
 from trpose_ros.drawing import TRUNCATED_RGB
 from trpose_ros.drawing import TRUTH_RGB
 from trpose_ros.skeletons import get_skeleton

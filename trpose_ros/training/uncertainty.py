@@ -18,8 +18,8 @@ from scipy.optimize import minimize
 
 from trpose_ros import weights
 from trpose_ros.configuration import check_fields
-from trpose_ros.data.compose import CONDITIONS
 from trpose_ros.data.compose import Composer
+from trpose_ros.data.hiding import CONDITIONS
 from trpose_ros.evaluation.uncertainty import ellipsoid_coverage
 from trpose_ros.evaluation.uncertainty import spearman
 from trpose_ros.metrabs.checkpoints import network_from_file
