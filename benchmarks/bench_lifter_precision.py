@@ -32,7 +32,7 @@ FRAMES, CLIPS, LOOK_AHEAD = 40, 200, 4
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--weights', default='videopose3d-27')
+    parser.add_argument('--weights', default='videopose3d-robust')
     parser.add_argument('--mocap', help='folder of the motion packs')
     add_option(parser)
     options = parser.parse_args()

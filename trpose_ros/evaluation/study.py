@@ -28,11 +28,6 @@ METHODS = {
     'mixste': 'MixSTE',
     'pstmo': 'P-STMO',
 }
-# By lifter: names of weights for clean 2D, and for truncated 2D, the best first.
-_CLEAN = {name: (f'{name}-clean',) for name in METHODS}
-_ROBUST = {name: (f'{name}-robust',) for name in METHODS} | {
-    'videopose3d': ('videopose3d-robust', 'videopose3d-27')
-}
 _NOTHING = float('nan')
 
 
@@ -56,19 +51,16 @@ def preset(known: Iterable[str] | None = None) -> Preset:
         weights.resolve(OURS)  # says what to do
     baseline, ours = [], ['none']
     for lifter, method in METHODS.items():
-        robust = next((name for name in _ROBUST[lifter] if name in names), None)
-        clean = next((name for name in _CLEAN[lifter] if name in names), None)
-        if robust is None:
-            missing.append(f'{_ROBUST[lifter][0]} is missing: no {method} on MeTRAbs 2D')
-        else:
+        clean, robust = f'{lifter}-clean', f'{lifter}-robust'  # trained on clean, on truncated 2D
+        if robust in names:
             spec = _spec(lifter, robust)
             ours += [spec, f'{spec}+fusion']
-        if clean is None:
-            stand_in = f'{robust} stands in' if robust else f'no {method} on baseline 2D'
-            missing.append(f'{_CLEAN[lifter][0]} is missing: {stand_in}')
-        chosen = clean or robust
-        if chosen is not None:
-            baseline.append(_spec(lifter, chosen))
+        else:
+            missing.append(f'{robust} is missing: no {method} on MeTRAbs 2D')
+        if clean in names:
+            baseline.append(_spec(lifter, clean))
+        else:
+            missing.append(f'{clean} is missing: no {method} on baseline 2D')
     estimators, pairs = [OURS], {OURS: tuple(ours)}
     if BASELINE.partition(':')[2] not in names:
         missing = [f'{BASELINE.partition(":")[2]} is missing: no baseline 2D', *missing]

@@ -34,7 +34,7 @@ class LifterConfig:
         },
     )
     model: str = field(
-        default='videopose3d-27',
+        default='videopose3d-robust',
         metadata={'help': 'weights: a name, a .safetensors file or an official .bin/.pth file'},
     )
     look_ahead: int | None = field(

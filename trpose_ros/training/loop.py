@@ -34,6 +34,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trpose_ros.configuration import check_fields
 from trpose_ros.training import TrainingError
 from trpose_ros.training import distributed
+from trpose_ros.training import provenance
 from trpose_ros.training.devices import pick_device
 from trpose_ros.training.devices import uses_bfloat16
 from trpose_ros.training.logbook import Logbook
@@ -259,6 +260,8 @@ class TrainingLoop:
         done: dict[str, Any] = {
             'steps_done': self.step,
             'minutes_done': round(self.seconds / 60, 1),
+            'machine': provenance.machine(self.device),
+            'commit': provenance.commit(),
         }
         return done | ({'start': self.earlier} if self.earlier else {})
 
