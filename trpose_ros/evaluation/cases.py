@@ -37,6 +37,7 @@ from trpose_ros.evaluation.rows import hidden_of
 from trpose_ros.evaluation.rows import look_ahead_of
 from trpose_ros.evaluation.rows import times_of
 from trpose_ros.evaluation.scenes import Scene
+from trpose_ros.evaluation.shared_lifting import SharedLifter
 from trpose_ros.evaluation.showcase import is_shown
 from trpose_ros.evaluation.showcase import scene_of
 from trpose_ros.evaluation.truth_source import TRUTH_2D
@@ -89,20 +90,23 @@ class LifterSpec:
         frames = int(ahead) if ahead else None
         return cls(text, name, model, frames, bool(plus), int(hop) if slash else 1)
 
-    def stage(self) -> LiftStage:
-        """Load the lifter; raises as lifters.create_lifter does."""
+    def stage(self, like: LiftStage | None = None) -> LiftStage:
+        """Load the lifter, or take that of ``like``; raises as lifters.create_lifter does."""
         fusion = FusionConfig()
         if not self.fused:
             fusion = FusionConfig(estimator_share=0.0, hidden_share=0.0)
         if self.name == 'none':
             return LiftStage(lifter=None, fusion=Fusion(fusion))
+        if like is not None:
+            return LiftStage(lifter=like.lifter, fusion=Fusion(fusion))
         from trpose_ros.lifters import LifterConfig
         from trpose_ros.lifters import create_lifter
 
         config = LifterConfig(name=self.name, look_ahead=self.look_ahead, hop=self.hop)
         if self.model:
             config = dataclasses.replace(config, model=self.model)
-        return LiftStage(lifter=create_lifter(config), fusion=Fusion(fusion))
+        shared: Any = SharedLifter(create_lifter(config))
+        return LiftStage(lifter=shared, fusion=Fusion(fusion))
 
 
 @dataclass(frozen=True)
@@ -141,9 +145,9 @@ class EvaluationConfig:
         """Return the lifters that work on an estimator's 2D."""
         return self.pairs.get(estimator, self.lifters)
 
-    def lift_stage(self, text: str) -> LiftStage:
-        """Make a fresh lift stage."""
-        return self.stages[text]() if text in self.stages else LifterSpec.parse(text).stage()
+    def lift_stage(self, text: str, like: LiftStage | None = None) -> LiftStage:
+        """Make a fresh lift stage, with the lifter of ``like`` where there is one."""
+        return self.stages[text]() if text in self.stages else LifterSpec.parse(text).stage(like)
 
     def create_estimator(self, name: str) -> Estimator:
         """Load an estimator; raises as estimators.create_estimator does."""
@@ -213,6 +217,7 @@ class CaseRunner:
         self.config = config
         self._estimator: tuple[str, Estimator] | None = None
         self._stages: dict[str, LiftStage] = {}
+        self._lifted_last: dict[str, EstimatorPass] = {}  # by lifter without fusion
         # of the clip in work, by clip, estimator and lifter: the clean run, and its joints' errors
         self._reference: dict[tuple[str, str, str], dict[int, People]] = {}
         self._means: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
@@ -235,6 +240,7 @@ class CaseRunner:
                 error = f'{type(problem).__name__}: {problem}'
                 _LOG.debug('%s failed', case.title, exc_info=True)
                 self._stages.clear()
+                self._lifted_last.clear()
         return Outcome([], time.perf_counter() - begin, error=error)
 
     def _pass(self, case: Case) -> tuple[EstimatorPass, bool]:
@@ -301,15 +307,26 @@ class CaseRunner:
 
     def _lift(self, lifter: str, seen: EstimatorPass) -> tuple[dict[int, People], np.ndarray]:
         """Return the final people by stamp, and the time of each frame, ms."""
+        base = lifter.removesuffix('+fusion')
         if lifter not in self._stages:
-            self._stages[lifter] = self.config.lift_stage(lifter)
+            alike = (s for text, s in self._stages.items() if text.removesuffix('+fusion') == base)
+            like = next(alike, None)
+            self._stages[lifter] = self.config.lift_stage(lifter, like)
         stage = self._stages[lifter]
+        shared = stage.lifter if isinstance(stage.lifter, SharedLifter) else None
+        if shared is not None:
+            shared.begin(again=self._lifted_last.get(base) is seen)
+            self._lifted_last[base] = seen
         stage.reset()
-        out, times = [], []
+        out, times, repeated_s = [], [], 0.0
         for people, camera in zip(seen.people, seen.cameras, strict=True):
             begin = time.perf_counter()
             out += stage.push(people, camera)
-            times.append((time.perf_counter() - begin) * 1e3)
+            seconds = time.perf_counter() - begin
+            if shared is not None:
+                seconds += shared.repeated_s - repeated_s
+                repeated_s = shared.repeated_s
+            times.append(seconds * 1e3)
         out += stage.flush()
         return {people.stamp_ns: people for people in out}, np.array(times)
 
