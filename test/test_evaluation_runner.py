@@ -379,7 +379,9 @@ def test_look_ahead_and_onset_tables_by_hand():
                     'failure_percent': 2.0,
                 }
             )
-    table = results.look_ahead_table(rows)
+    others = [row(name, 50.0, lifter='pstmo', look_ahead=13) for name in FIVE]
+    assert results.look_ahead_table(others).rows == ()
+    table = results.look_ahead_table([*rows, *others])  # one look-ahead is no dial
     assert table.rows == (('e', 'mixste+fusion'),)
     assert [table.cell(table.rows[0], c).mean for c in table.columns] == [100, 96, 87]
     onset = results.onset_table(rows)

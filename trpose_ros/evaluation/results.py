@@ -193,16 +193,18 @@ def onset_table(rows: list[Row]) -> Table:
 def look_ahead_table(rows: list[Row], measure: str = 'mpjpe_mm') -> Table:
     """Return the dial of latency against error: mean of the five conditions by look-ahead.
 
-    A lifter's look-ahead is the number behind @ in its specification, or its own.
+    A lifter's look-ahead is the number behind @ in its specification, or its own; lifters that ran
+    with one alone are left out.
     """
     rows = [r for r in rows if r['lifter'] != 'none']
-    order = sorted({r['look_ahead'] for r in rows})
     keys: dict[tuple[str, ...], list[Row]] = {}
     cells: dict[tuple[tuple[str, ...], str], Cell] = {}
     for row in rows:
         name, _, tail = row['lifter'].partition('@')
         _, plus, fusion = tail.partition('+')
         keys.setdefault((row['estimator'], name + plus + fusion), []).append(row)
+    keys = {key: mine for key, mine in keys.items() if len({r['look_ahead'] for r in mine}) > 1}
+    order = sorted({r['look_ahead'] for mine in keys.values() for r in mine})
     for key, mine in keys.items():
         for frames in order:
             chosen = [r for r in mine if r['look_ahead'] == frames and r['main_severity']]
@@ -235,8 +237,9 @@ def _tables_of(rows: list[Row]) -> list[Table]:
         split_table(rows),
         onset_table(rows),
     ]
-    if len({r['look_ahead'] for r in rows}) > 2:
-        tables.append(look_ahead_table(rows))
+    dial = look_ahead_table(rows)
+    if dial.rows:
+        tables.append(dial)
     for name in dict.fromkeys(r['condition'] for r in rows):
         if len({r['severity'] for r in rows if r['condition'] == name}) > 1:
             tables.append(severity_table(rows, name))
