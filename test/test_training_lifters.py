@@ -359,7 +359,7 @@ def test_a_published_data_set_can_be_trained_on(tmp_path):
     again, _ = windows.draw(np.random.default_rng(0), 6)
     np.testing.assert_array_equal(joints, again)
     # The first window of a take repeats its first frame.
-    first, _ = windows._windows('train', np.array([0]))
+    first = windows._windows('train', np.array([0]))[0]
     np.testing.assert_array_equal(first[0, :4], np.repeat(first[:, 4], 4, axis=0))
     task = mixste.MixSTETask(mixste.build(training, 2), training, windows, 0)
     TrainingLoop(task, loop_config(2), tmp_path / 'run').run()
