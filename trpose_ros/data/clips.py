@@ -135,9 +135,10 @@ class Clip:
         joints = np.concatenate([actor.posed.joints_m for actor in self._actors], axis=1)
         self.rotation, self.position_m = _place_camera(joints, self.camera, config, rng)
         self._light = _indoor(random_light(rng))
-        self._back = self._room(rng)
+        pictures = Backgrounds(config.split)
+        self._back = self._room(pictures, rng)
         others = np.random.default_rng([config.seed, 1])  # clips without things stay as they are
-        picture = Backgrounds(config.split).picture(others)
+        picture = pictures.picture(others)
         self._panels = place_panels(config.things, joints, self.position_m, picture, others)
 
     def __len__(self) -> int:
@@ -167,7 +168,10 @@ class Clip:
         layer = self._layer(raster)
         if self.config.exposure > 0:
             shifts = np.linspace(-0.5, 0.5, _SHUTTER) * self.config.exposure
-            layers = [self._layer(self._render(index, shift)[0]) for shift in shifts]
+            layers = [
+                layer if shift == 0 else self._layer(self._render(index, shift)[0])
+                for shift in shifts
+            ]
             layer = np.asarray(np.mean(layers, axis=0, dtype=np.float32))
         room = self._back.with_shadow([actor.posed.joints_m[index] for actor in self._actors])
         image = room * (1 - layer[..., 3:]) + layer[..., :3]
@@ -258,9 +262,9 @@ class Clip:
         posed = Posed(posed.rotations, posed.heads - shift, posed.joints_m - shift)
         return _Actor(figure, posed, posed.matrices(figure.rig))
 
-    def _room(self, rng: np.random.Generator) -> Room:
+    def _room(self, pictures: Backgrounds, rng: np.random.Generator) -> Room:
         """Return the room: its wall stands behind everybody."""
-        config, pictures = self.config, Backgrounds(self.config.split)
+        config = self.config
         picture = pictures.picture(rng)
         if config.background:
             if config.background not in pictures.names:

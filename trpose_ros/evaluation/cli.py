@@ -60,7 +60,7 @@ def evaluate(
     ] = 'detector',
     clips: Annotated[int, typer.Option(min=0, help='only the first clips; 0 = all')] = 0,
     quick: Annotated[
-        bool, typer.Option('--quick', help='two short clips, one seed: minutes')
+        bool, typer.Option('--quick', help='two short clips, one seed: some minutes')
     ] = False,
     out: Annotated[Path, typer.Option(help='folder of the results')] = Path('out/evaluation'),
     cache: Annotated[

@@ -23,7 +23,6 @@ from trpose_ros.evaluation.scenes import Scene
 from trpose_ros.evaluation.scenes import encode_images
 from trpose_ros.evaluation.scenes import save_scene
 from trpose_ros.evaluation.showcase import SECONDS
-from trpose_ros.people import Camera
 from trpose_ros.people import Frame
 
 OpenFrames = Callable[[], Iterable[Frame]]  # reads the recording from its beginning
@@ -66,7 +65,7 @@ def scene_of_pass(
         estimator=estimator,
         fps=one.fps,
         skeleton=SKELETON,
-        camera=Camera(camera.width, camera.height, camera.matrix, camera.distortion, camera.model),
+        camera=camera,
         stamps_ns=stamps,
         true_m=first.true_m[:length].astype(np.float32),
         hidden=hidden_joints_of(first, one.hidden_px, sizes)[:length],

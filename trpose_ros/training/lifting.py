@@ -89,8 +89,8 @@ class LiftingTraining:
     compiled: bool = field(
         default=False,
         metadata={
-            'help': 'compile the network (torch.compile, needs a C++ compiler); small transformers '
-            'train two to three times as fast on a CPU'
+            'help': 'compile the network (torch.compile, needs a C++ compiler), which may make '
+            'small transformers faster on a CPU'
         },
     )
     frames: int = field(default=27, metadata={'help': 'of a window', 'range': (1, 1000)})

@@ -38,6 +38,7 @@ from trpose_ros.training import provenance
 from trpose_ros.training.devices import pick_device
 from trpose_ros.training.devices import uses_bfloat16
 from trpose_ros.training.logbook import Logbook
+from trpose_ros.training.optimizers import make_optimizer
 from trpose_ros.training.starting import start_from
 
 _MOST_BAD_STEPS = 50
@@ -173,7 +174,7 @@ class TrainingLoop:
         self.earlier = start_from(task.model, config.start) if config.start else {}
         task.model.to(self.device)
         self.average = copy.deepcopy(task.model).requires_grad_(False)
-        self.optimizer = _optimizer(task.model, config)
+        self.optimizer = make_optimizer(task.model, config)
         self.step, self.seconds, self.bad_steps = 0, 0.0, 0
         self._sums: dict[str, float] = {}  # of losses since the last line of the log
         self._logged = 0  # the step of that line
@@ -397,26 +398,3 @@ def _deaths_named(folder: Path) -> Iterator[None]:
             f'a process that makes batches died ({error}). Out of memory? Take fewer --workers. '
             f'The same command goes on from the last checkpoint in {folder}'
         ) from error
-
-
-def _optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    if config.optimizer == 'adam':
-        return torch.optim.Adam(
-            model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            amsgrad=True,
-            fused=True,
-        )
-    return torch.optim.AdamW(
-        _groups(model, config.weight_decay), lr=config.learning_rate, fused=True
-    )
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups: matrices decay, biases and normalisations do not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': weight_decay},
-        {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
-    ]
