@@ -23,7 +23,9 @@ from trpose_ros.data.backgrounds import Backgrounds
 from trpose_ros.data.backgrounds import random_cut
 from trpose_ros.data.hiding import CONDITIONS
 from trpose_ros.data.hiding import cut_border
+from trpose_ros.data.hiding import draw_fragment
 from trpose_ros.data.hiding import hide
+from trpose_ros.data.hiding import hide_beyond
 from trpose_ros.data.posing import cross
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.skeletons import get_skeleton
@@ -32,6 +34,7 @@ _MIRROR = get_skeleton('h36m_17').mirror
 # Protocol v1: the reference box is the joints' box plus these shares of its own size.
 _PAD_TOP, _PAD_BOTTOM, _PAD_SIDE = 0.12, 0.06, 0.12
 BOX_PADDING = 0.10  # of the tracker's boxes, per side
+_ALONE = 0.85  # share of fragments beyond which nothing is seen
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class CropConfig:
     side: int = field(default=128, metadata={'help': 'crop side in px', 'range': (32, 512)})
     loose: float = field(default=0.28, metadata={'help': 'share of crops with a small person'})
     near: float = field(default=0.17, metadata={'help': 'share of crops smaller than the body'})
+    fragments: float = field(
+        default=0.0,
+        metadata={'help': 'share of crops around a part, as a detector boxes who is cut off'},
+    )
     rotation_deg: float = field(default=12.0, metadata={'help': 'std of in-plane rotation'})
     border: float = field(default=0.3, metadata={'help': 'probability of image borders'})
     hidden: float = field(default=0.45, metadata={'help': 'probability of hidden rectangles'})
@@ -49,7 +56,7 @@ class CropConfig:
 
     def __post_init__(self) -> None:
         """Validate ranges."""
-        for name in ('loose', 'near', 'border', 'hidden', 'people', 'objects'):
+        for name in ('loose', 'near', 'fragments', 'border', 'hidden', 'people', 'objects'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is a probability, got {getattr(self, name)}')
         if self.side < 32:
@@ -122,7 +129,10 @@ class Composer:
     def training_crop(self, index: int, rng: np.random.Generator) -> Crop:
         """Return sprite ``index`` in a random crop with every augmentation."""
         sprite = self.store[index]
-        crop, layer, size = self._place(sprite, rng)
+        part = None
+        if self.config.fragments and rng.random() < self.config.fragments:
+            part = draw_fragment(rng)
+        crop, layer, size = self._place(sprite, rng, part)
         side = self.config.side
         image = self.backgrounds.draw(side, side, rng)
         other = rng.random() < self.config.people
@@ -136,7 +146,9 @@ class Composer:
         if rng.random() < self.config.objects:
             covered |= self._add_object(image, crop.box, rng)
         image = self._photograph(image, rng)
-        if rng.random() < self.config.border:
+        if part is not None and rng.random() < _ALONE:
+            hide_beyond(image, crop.box, part, covered)
+        elif rng.random() < self.config.border:
             cut_border(image, crop.box, rng, covered)
         if rng.random() < self.config.hidden:
             condition = str(rng.choice((*CONDITIONS, 'boxes')))
@@ -158,12 +170,21 @@ class Composer:
             hide(image, crop.box, condition, rng, exact=True, covered=covered)
         return _seen(crop, image, covered)
 
-    def _place(self, sprite: dict, rng: np.random.Generator) -> tuple[Crop, np.ndarray, float]:
+    def _place(
+        self, sprite: dict, rng: np.random.Generator, part: np.ndarray | None
+    ) -> tuple[Crop, np.ndarray, float]:
         joints = sprite['joints_m'].astype(np.float64)
         intrinsics = sprite['intrinsics'].astype(np.float64)
-        centre, size = joint_box(project(joints, intrinsics))
+        seen = project(joints, intrinsics)
+        centre, size = joint_box(seen)
         draw = rng.random()
-        if draw < self.config.loose:
+        if part is not None:
+            whole = reference_box(seen)
+            box = np.tile(whole[:2], 2) + part * np.tile(whole[2:] - whole[:2], 2)
+            extent = float((box[2:] - box[:2]).max())
+            factor = extent * rng.uniform(0.85, 1.25) / size
+            shift = (box[:2] + box[2:]) / 2 + rng.normal(0, 0.06, 2) * extent - centre
+        elif draw < self.config.loose:
             factor = float(np.exp(rng.uniform(np.log(1.2), np.log(2.8))))
             shift = rng.uniform(-0.5, 0.5, 2) * size * (factor - 0.9)
         elif draw < self.config.loose + self.config.near:
@@ -174,6 +195,8 @@ class Composer:
             shift = rng.normal(0, 0.05, 2) * size
         angle = float(np.clip(rng.normal(0, self.config.rotation_deg), -35, 35))
         mirror = bool(rng.random() < 0.5)
+        if part is not None and mirror:
+            part[[0, 2]] = 1 - part[[2, 0]]
         crop, layer = self._warp(sprite, centre + shift, size * factor, np.radians(angle), mirror)
         return crop, layer, self.config.side / factor
 

@@ -75,6 +75,29 @@ def hide(
                 image[c:d, a:b] = fill
 
 
+def draw_fragment(rng: np.random.Generator) -> np.ndarray:
+    """Return (4,) x0 y0 x1 y1 in shares of a person's box: what an edge or a cover leaves of it."""
+    across = rng.random() < 0.28
+    kept = float(rng.uniform(0.4, 0.75) if across else rng.uniform(0.2, 0.75))
+    first = rng.random() < 0.5
+    low, high = (0.0, kept) if first else (1 - kept, 1.0)
+    return np.array([low, 0, high, 1] if across else [0, low, 1, high])
+
+
+def hide_beyond(image: np.ndarray, box: np.ndarray, part: np.ndarray, covered: np.ndarray) -> None:
+    """Blacken what a fragment (4,) of a person with reference box ``box`` leaves out, in place.
+
+    It becomes true in ``covered`` (S, S). Nothing ends where the fragment reaches the box's side.
+    """
+    edges = np.tile(box[:2], 2) + part * np.tile(box[2:] - box[:2], 2)
+    edges = np.where(part == [0, 0, 1, 1], [-np.inf, -np.inf, np.inf, np.inf], edges)
+    x0, y0, x1, y1 = np.rint(np.clip(edges, 0, image.shape[0])).astype(int)
+    beyond = np.ones(covered.shape, bool)
+    beyond[y0:y1, x0:x1] = False
+    image[beyond] = 0
+    covered |= beyond
+
+
 def cut_border(
     image: np.ndarray,
     box: np.ndarray,

@@ -77,9 +77,10 @@ trained in about an hour on one processor core; published MeTRAbs networks are f
 _WEAK_STEPS = 300
 _MORE_3D = 2.0  # further weight of the root-free pose: the 3D heads of a small network learn late
 _CELLS = 0.05  # weight of the cross-entropy of heatmaps
-_EASY = {'loose': 0.05, 'near': 0.03, 'rotation_deg': 5.0, 'border': 0.03, 'hidden': 0.05}
-_EASY |= {'people': 0.08, 'objects': 0.05}
-_HARD = {'loose': 0.12, 'near': 0.13, 'rotation_deg': 8.0, 'border': 0.25, 'hidden': 0.45}
+_EASY = {'loose': 0.05, 'near': 0.03, 'fragments': 0.0, 'rotation_deg': 5.0}
+_EASY |= {'border': 0.03, 'hidden': 0.05, 'people': 0.08, 'objects': 0.05}
+_HARD = {'loose': 0.12, 'near': 0.13, 'fragments': 0.3, 'rotation_deg': 8.0}
+_HARD |= {'border': 0.25, 'hidden': 0.45}
 
 
 @dataclass(frozen=True)
