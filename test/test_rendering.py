@@ -1,5 +1,7 @@
 """The renderer without data packs: visibility, posing, training crops, scenes, splits."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,9 @@ from trpose_ros.data.compose import CropConfig
 from trpose_ros.data.compose import project
 from trpose_ros.data.compose import reference_box
 from trpose_ros.data.hiding import CONDITIONS
+from trpose_ros.data.hiding import draw_fragment
 from trpose_ros.data.hiding import hidden_rectangles
+from trpose_ros.data.hiding import hide_beyond
 from trpose_ros.data.posing import pose_rig
 from trpose_ros.data.posing import rig_joints
 from trpose_ros.data.rasterizer import random_light
@@ -208,6 +212,40 @@ def test_masks_and_visible_joints_agree_with_the_picture(store):
     assert fewer > 15
 
 
+def test_crops_around_a_part_keep_their_labels_and_show_nothing_beyond(store):
+    config = CropConfig(fragments=1, hidden=0, border=0, objects=0, people=0)
+    composer = Composer(store, PlainBackgrounds(), config)
+    outside = alone = 0
+    for number in range(40):
+        crop = composer.training_crop(number % 4, np.random.default_rng(number))
+        assert np.allclose(project(crop.joints_m, crop.intrinsics), crop.joints_px, atol=1e-2)
+        inside = (crop.joints_px > -0.5).all(axis=1) & (crop.joints_px < 127.5).all(axis=1)
+        outside += (~inside).sum()
+        assert not (crop.visible & ~inside).any()
+        black = (crop.image == 0).all(axis=2)
+        alone += black.any()
+        assert not (crop.mask & black).sum() > 0.02 * max(crop.mask.sum(), 100)
+    assert outside > 40 * 3
+    assert alone > 20
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_fragment_is_a_part_at_one_side_of_the_box(seed):
+    part = draw_fragment(np.random.default_rng(seed))
+    size = part[2:] - part[:2]
+    assert (part >= 0).all()
+    assert (part <= 1).all()
+    assert size.max() == 1
+    assert 0.2 <= size.min() <= 0.75
+    image, covered = np.full((64, 64, 3), 9, np.uint8), np.zeros((64, 64), bool)
+    hide_beyond(image, np.array([8.0, 8, 56, 56]), part, covered)
+    assert np.array_equal((image == 0).all(axis=2), covered)
+    rows, columns = np.nonzero(~covered)
+    shown = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    wanted = [0 if p == 0 else 64 if p == 1 else 8 + 48 * p for p in part]
+    assert np.allclose(shown, wanted, atol=0.51)
+
+
 @pytest.mark.parametrize('condition', CONDITIONS)
 def test_conditions_hide_inside_the_crop_and_leave_the_rest(store, condition):
     composer = Composer(store, PlainBackgrounds())
@@ -256,6 +294,31 @@ def test_scenes_box_what_can_be_seen(store):
     assert total > 25
     nobody = SceneComposer(store, PlainBackgrounds(), SceneConfig(empty=1.0))
     assert nobody.scene(np.random.default_rng(0)).boxes_px.shape == (0, 4)
+
+
+def test_a_truncated_person_has_a_box_around_all_that_is_seen(store):
+    alone = SceneConfig(width=160, height=120, objects=0, empty=0, most_people=1, largest=0.9)
+    hidden = dataclasses.replace(alone, truncated=1.0)
+    smaller = split = 0
+    for number in range(40):
+        whole, part = (
+            SceneComposer(store, PlainBackgrounds(), config).scene(np.random.default_rng(number))
+            for config in (alone, hidden)
+        )
+        if not len(whole.boxes_px) or not len(part.boxes_px):
+            continue
+        x, y, w, h = whole.boxes_px[0]
+        a, b, c, d = part.boxes_px[0]
+        assert a >= x
+        assert b >= y
+        assert a + c <= x + w
+        assert b + d <= y + h
+        assert part.seen[0] <= whole.seen[0]
+        smaller += part.seen[0] < whole.seen[0]
+        rows = np.flatnonzero((part.owner == 0).any(axis=1))
+        split += len(rows) < np.ptp(rows) + 1  # a band is missing, and the box spans it
+    assert smaller > 20
+    assert split > 2
 
 
 def test_people_behind_a_cover_do_not_count(store):

@@ -44,7 +44,7 @@ def packs(monkeypatch):
     evaluate = detector.evaluate
     monkeypatch.setattr(detector, 'prepare', scenes)
     monkeypatch.setattr(detector, 'evaluate_clips', lambda model: {})  # these need the packs
-    monkeypatch.setattr(detector, 'evaluate', lambda m, c, n, t=0.3: evaluate(m, c, min(n, 4), t))
+    monkeypatch.setattr(detector, 'evaluate', lambda m, c, n=600: evaluate(m, c, min(n, 4)))
 
 
 def train(name, folder, **more):

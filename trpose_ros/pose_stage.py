@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trpose_ros.estimators.boxes import BoxSource
     from trpose_ros.tracking import Tracker
 
+_INSIDE, _AS_SURE = 0.8, 0.5  # shares of the smaller box's area and score
 _FRAMES_KEPT = 128  # whose tracked boxes are remembered, for boxes that come late
 
 
@@ -146,6 +147,7 @@ class PoseStage:
         self._searched_ns = frame.stamp_ns
         found = np.asarray(self._box_source.boxes(frame), np.float32).reshape(-1, 5)
         found = found[np.argsort(-found[:, 4], kind='stable')]
+        found = found[~_parts_of_others(found)]
         known = np.concatenate([tracked, self._tracked_at(frame.stamp_ns)])
         new = [box for box in found[:, :4] if not self._is_tracked(box, known)]
         new = new[: self.config.max_people - len(tracked)]
@@ -193,6 +195,19 @@ class PoseStage:
         if len(people) == 0:
             return box
         return body_box(people.joints_px[0], box)
+
+
+def _parts_of_others(found: np.ndarray) -> np.ndarray:
+    """Return (N,) bool: boxes (N, 5) that lie in a larger one which is about as sure.
+
+    Where something hides a person's middle, head and legs are found as well as the whole.
+    """
+    low, high = found[:, :2], found[:, :2] + found[:, 2:4]
+    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    areas = found[:, 2:4].prod(axis=1)
+    inside = np.clip(shared, 0, None).prod(axis=2) > _INSIDE * np.maximum(areas, 1e-6)[:, None]
+    sure = found[:, 4] >= _AS_SURE * found[:, 4][:, None]
+    return np.asarray((inside & sure & (areas > areas[:, None])).any(axis=1))
 
 
 def body_box(joints_px: np.ndarray, fallback: np.ndarray) -> np.ndarray:

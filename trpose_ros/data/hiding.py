@@ -1,6 +1,6 @@
 """Hiding parts of a person in a training crop: the regions of the truncation protocol, and borders.
 
-All of it works on images (S, S, 3) in place and draws from the generator that is passed in.
+All of it works on images (H, W, 3) in place and draws from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ def hide(
 ) -> None:
     """Fill the rectangles of a condition in place; black when exact, else several fills.
 
-    What they cover becomes true in ``covered`` (S, S).
+    What they cover becomes true in ``covered`` (H, W).
     """
-    side = image.shape[0]
+    height, width = image.shape[:2]
     draw = 0.0 if exact else rng.random()
     fill = np.zeros(3, np.uint8)
     if draw > 0.9:
         fill = rng.integers(0, 256, 3).astype(np.uint8)
     elif draw > 0.78:
         fill = np.array([124, 116, 104], np.uint8)
-    for x0, y0, x1, y1 in hidden_rectangles(box, condition, side, rng, exact):
-        a, b = int(np.clip(np.ceil(x0), 0, side)), int(np.clip(np.ceil(x1), 0, side))
-        c, d = int(np.clip(np.ceil(y0), 0, side)), int(np.clip(np.ceil(y1), 0, side))
+    for x0, y0, x1, y1 in hidden_rectangles(box, condition, max(height, width), rng, exact):
+        a, b = (int(v) for v in np.clip(np.ceil([x0, x1]), 0, width))
+        c, d = (int(v) for v in np.clip(np.ceil([y0, y1]), 0, height))
         if b > a and d > c:
             if covered is not None:
                 covered[c:d, a:b] = True

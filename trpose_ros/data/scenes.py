@@ -20,6 +20,8 @@ from trpose_ros.data.backgrounds import Backgrounds
 from trpose_ros.data.backgrounds import random_cut
 from trpose_ros.data.compose import adjust_colours
 from trpose_ros.data.compose import motion_blur
+from trpose_ros.data.hiding import CONDITIONS
+from trpose_ros.data.hiding import hide
 from trpose_ros.data.sprites import SIDE
 from trpose_ros.data.sprites import SpriteStore
 
@@ -39,6 +41,13 @@ class SceneConfig:
     )
     largest: float = field(default=3.2, metadata={'range': (0.01, 10.0)})
     objects: float = field(default=0.22, metadata={'help': 'probability of each', 'range': (0, 1)})
+    truncated: float = field(
+        default=0.0,
+        metadata={
+            'help': 'share in which somebody is hidden by a region of the protocol',
+            'range': (0, 1),
+        },
+    )
     min_seen: float = field(
         default=0.12,
         metadata={'help': 'share of a body that must be seen to count', 'range': (0, 1)},
@@ -86,6 +95,8 @@ class SceneComposer:
         while rng.random() < config.objects:
             self._hide(image, owner, rng)
         image = self._photograph(image, rng)
+        if whole and config.truncated and rng.random() < config.truncated:
+            self._truncate(image, owner, len(whole), rng)
         boxes, areas = _owned(owner, len(whole))
         seen = areas / np.maximum(np.array(whole), 1.0)
         counts = (seen >= config.min_seen) & (boxes[:, 2:].min(axis=1, initial=1e9) >= 1)
@@ -165,6 +176,17 @@ class SceneComposer:
             cut = np.ascontiguousarray(random_cut(self.backgrounds.picture(rng), aspect, rng))
             part[:] = cv2.resize(cut, (part.shape[1], part.shape[0]))
         owner[rows, columns] = -1
+
+    def _truncate(
+        self, image: np.ndarray, owner: np.ndarray, count: int, rng: np.random.Generator
+    ) -> None:
+        """Hide a region of somebody as the truncation protocol does; the box spans the rest."""
+        boxes, areas = _owned(owner, count)
+        x, y, w, h = boxes[int(rng.choice(np.flatnonzero(areas)))] if areas.any() else [0] * 4
+        condition = str(rng.choice(CONDITIONS))
+        covered = np.zeros(owner.shape, bool)
+        hide(image, np.array([x, y, x + w, y + h]), condition, rng, covered=covered)
+        owner[covered] = -1
 
     def _photograph(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = adjust_colours(image, rng)
