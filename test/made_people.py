@@ -59,3 +59,15 @@ def metadata(skeleton: str, **more: object) -> dict:
     left = [i for i, side in enumerate(sides) if side == 'left']
     right = [i for i, side in enumerate(sides) if side == 'right']
     return {'num_joints': len(sides), 'keypoints_symmetry': [left, right], **more}
+
+
+def cells(items):
+    array = np.empty((len(items), 1), dtype=object)
+    for i, item in enumerate(items):
+        array[i, 0] = item
+    return array
+
+
+def seen_mm(frames, skeleton, seed=0):
+    """Return camera-frame joints in mm, 3.5 m away, as the annotations hold them."""
+    return moving_person(frames, skeleton, seed, (0.1, 0.2, 3.5)) * 1000

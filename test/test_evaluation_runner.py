@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from doubles import CAMERA
-from doubles import FakeEstimator
 from doubles import FakeLifter
-from doubles import blank
 from doubles import make_people
-from typer.testing import CliRunner
+from evaluation_stand_in import FOUR
+from evaluation_stand_in import FRAMES
+from evaluation_stand_in import Blinded
+from evaluation_stand_in import _estimator  # noqa: F401 - a fixture
+from evaluation_stand_in import clip
+from evaluation_stand_in import config
+from evaluation_stand_in import finish
+from evaluation_stand_in import sample
 
-from trpose_ros.bag_messages import MessageMaker
-from trpose_ros.bags import BagWriter
-from trpose_ros.data.registry import datasets
-from trpose_ros.data.samples import DataError
-from trpose_ros.data.samples import Sample
-from trpose_ros.estimators import ESTIMATORS
 from trpose_ros.evaluation import results
-from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.cases import LifterSpec
-from trpose_ros.evaluation.cli import app
-from trpose_ros.evaluation.clips import EvaluationClip
-from trpose_ros.evaluation.clips import clip_of_bag
 from trpose_ros.evaluation.clips import clip_of_sample
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.conditions import plan
@@ -33,77 +27,10 @@ from trpose_ros.evaluation.estimation import cached_pass
 from trpose_ros.evaluation.estimation import run_pass
 from trpose_ros.evaluation.runner import EvaluationRun
 from trpose_ros.evaluation.runner import SettingsError
-from trpose_ros.evaluation.scenes import load_scenes
 from trpose_ros.lift_stage import LiftStage
-from trpose_ros.occlusion import FIVE
 from trpose_ros.people import PER_PERSON
-from trpose_ros.sources import SourceError
 
 pytest.importorskip('pyarrow')
-
-FPS, FRAMES, START = 25.0, 12, 5_000_000_000
-FOUR = (
-    Condition('none'),
-    Condition('random_box'),
-    Condition('random_box', draw=1),
-    Condition('fixed_lower'),
-)
-
-
-class Blinded(FakeEstimator):
-    """Errs by as much as it is blinded: all joints but the root move with the share of black."""
-
-    made = 0
-    explode = ''
-
-    def __init__(self, *_) -> None:
-        super().__init__()
-        type(self).made += 1
-
-    def estimate(self, frame, boxes_px):
-        people = super().estimate(frame, boxes_px)
-        black = float((frame.image == 0).mean())
-        if black and self.explode == 'occluded':
-            raise RuntimeError('no memory for this')
-        joints = people.joints_m.copy()
-        joints[:, 1:, 0] += 0.3 * black
-        return people.replace(joints_m=joints)
-
-
-@pytest.fixture(autouse=True)
-def _estimator(monkeypatch):
-    monkeypatch.setitem(ESTIMATORS, 'blinded', lambda config: Blinded())
-    monkeypatch.setattr(Blinded, 'made', 0)
-    monkeypatch.setattr(Blinded, 'explode', '')
-
-
-def clip(name='walk', frames=FRAMES, truth=True):
-    stamps = [START + round(t * 1e9 / FPS) for t in range(frames)]
-    people = {s: make_people(s, track_ids=np.zeros(1, int)) for s in stamps}
-    box = np.array([250.0, 100, 140, 260])
-    return EvaluationClip(
-        identity=f'test|s1|{name}|0',
-        fps=FPS,
-        truth=people if truth else {},
-        boxes_px=dict.fromkeys(stamps, box),
-        open_frames=lambda: iter([blank(s) for s in stamps]),
-        describe=lambda: f'{name}{frames}{truth}'.encode(),
-        start_ns=START,
-    )
-
-
-def config(**changes):
-    values = {
-        'estimators': ('blinded:x',),
-        'lifters': ('none',),
-        'conditions': FOUR,
-        'boxes': 'image',
-    }
-    return EvaluationConfig(**(values | changes))
-
-
-def finish(run):
-    return [(step.case.condition.name, step.cached, step.error) for step in run.steps()]
 
 
 def test_plan_of_the_protocol():
@@ -320,77 +247,6 @@ def test_true_2d_in_place_of_an_estimator(tmp_path):
     ]
 
 
-def row(condition, value, k=0, action='walk', lifter='none', **more):
-    return {
-        'estimator': 'e',
-        'lifter': lifter,
-        'condition': condition,
-        'severity': '1',
-        'severity_value': 1.0,
-        'main_severity': True,
-        'k': k,
-        'action': action,
-        'mpjpe_mm': value,
-    } | more
-
-
-def test_table_by_hand():
-    rows = [row('clean', 50.0)]
-    rows += [row(name, 100.0) for name in FIVE if name != 'random_box']
-    for k, value in enumerate((120.0, 130, 140)):
-        rows += [row('random_box', value - 10, k), row('random_box', value + 10, k, action='run')]
-        rows.append(row('random_box', 9e9, k, main_severity=False))
-    table = results.study_table(rows, 'mpjpe_mm')
-    key = ('e', 'none')
-    assert table.rows == (key,)
-    assert table.cell(key, 'random_box') == results.Cell(130, 10)
-    assert table.cell(key, 'average').mean == pytest.approx(106)
-    assert table.cell(key, 'average').spread == pytest.approx(2)
-    assert table.cell(key, 'average - clean').mean == pytest.approx(56)
-    assert table.cell(key, 'random_box').text() == '130.0 ± 10.0'
-    assert '| e | none | 50.0 | 130.0 ± 10.0 | 100.0 |' in table.markdown()
-    # frames of unequal actions: the headline is the mean of the actions' means
-    rows = [row('clean', 10.0), row('clean', 20.0), row('clean', 45.0, action='run')]
-    assert results.study_table(rows, 'mpjpe_mm').cell(key, 'clean').mean == pytest.approx(30)
-    # an average over less than the five is no average
-    assert np.isnan(results.study_table(rows, 'mpjpe_mm').cell(key, 'average').mean)
-
-
-def test_severity_table_by_hand():
-    rows = [
-        row('random_box', value, severity=str(s), severity_value=float(s), main_severity=s == 6)
-        for s, value in ((12, 40.0), (3, 10.0), (6, 20.0), (9, 30.0))
-    ]
-    table = results.severity_table(rows, 'random_box')
-    assert table.columns == ('3', '6', '9', '12', 'area')
-    assert table.cell(('e', 'none'), 'area').mean == pytest.approx(25)
-
-
-def test_look_ahead_and_onset_tables_by_hand():
-    rows = []
-    for ahead in (0, 4, 13):
-        for name in FIVE:
-            rows.append(
-                row(name, 100.0 - ahead, lifter=f'mixste@{ahead}+fusion', look_ahead=ahead)
-                | {
-                    'onset_step_mm_frame': 7.0 if name == 'random_box' else float('nan'),
-                    'recovery_frames': float('nan'),
-                    'recovered_percent': float('nan'),
-                    'failure_percent': 2.0,
-                }
-            )
-    others = [row(name, 50.0, lifter='pstmo', look_ahead=13) for name in FIVE]
-    assert results.look_ahead_table(others).rows == ()
-    table = results.look_ahead_table([*rows, *others])  # one look-ahead is no dial
-    assert table.rows == (('e', 'mixste+fusion'),)
-    assert [table.cell(table.rows[0], c).mean for c in table.columns] == [100, 96, 87]
-    onset = results.onset_table(rows)
-    first = onset.rows[0]
-    assert onset.cell(first, 'onset_step_mm_frame').mean == 7
-    assert onset.cell(first, 'failure_percent').mean == 2
-    assert onset.cell(first, 'recovery_frames').text() == '-'
-
-
 def test_lifter_specifications():
     assert LifterSpec.parse('none').name == 'none'
     spec = LifterSpec.parse('videopose3d:my-weights@8+fusion')
@@ -407,97 +263,6 @@ def test_lifter_specifications():
         config(track='BOTH')
     with pytest.raises(ValueError, match='at least one'):
         config(lifters=())
-
-
-def sample(**changes):
-    stamps = [round(t * 1e9 / FPS) for t in range(3)]
-    people = [make_people(s) for s in stamps]
-    values = {
-        'dataset': 'd',
-        'subject': 's',
-        'action': 'a',
-        'camera_name': 'c',
-        'split': 'test',
-        'fps': FPS,
-        'skeleton': 'h36m_17',
-        'width': 640,
-        'height': 480,
-        'valid': np.ones((3, 17), bool),
-        'joints_px': np.concatenate([p.joints_px for p in people]),
-        'joints_m': np.concatenate([p.joints_m for p in people]),
-        'camera': CAMERA,
-        'images': [blank(s).image for s in stamps],
-    }
-    return Sample(**(values | changes))
-
-
-def test_samples_become_clips():
-    made = clip_of_sample(sample())
-    assert made.identity == 'd|s|a|c'
-    assert len(made.truth) == 3
-    frames = list(made.frames())
-    assert [f.stamp_ns for f in frames] == sorted(made.truth) == sorted(made.boxes_px)
-    moved = sample().joints_m + np.float32(0.1)
-    assert clip_of_sample(sample(joints_m=moved)).fingerprint != made.fingerprint
-    assert clip_of_sample(sample()).fingerprint == made.fingerprint
-    for lacking, word in (('camera', 'camera intrinsics'), ('joints_px', '2D joints')):
-        with pytest.raises(DataError, match=f'has no {word}'):
-            clip_of_sample(sample(**{lacking: None}))
-    blind = clip_of_sample(sample(images=None))  # serves the 2D of the truth
-    assert len(blind.truth) == 3
-    with pytest.raises(DataError, match=r'no images, which .*truth2d'):
-        list(blind.frames())
-    with pytest.raises(DataError, match='3D joints'):
-        clip_of_sample(sample(root_relative=True))
-
-
-def recording(path, *, truth=range(FRAMES), info=True, images=True):
-    with BagWriter(path) as bag:
-        maker = MessageMaker(bag.typestore)
-        for t in range(FRAMES):
-            stamp = START + round(t * 1e9 / FPS)
-            if info:
-                bag.write('/camera_info', maker.camera_info(CAMERA, stamp, 'optical'), stamp)
-            if images:
-                image = maker.compressed_image(blank(stamp).image, stamp, 'optical')
-                bag.write('/image/compressed', image, stamp)
-            if t in truth:
-                people = make_people(stamp, track_ids=np.zeros(1, int))
-                bag.write('/ground_truth', maker.people(people), stamp)
-    return path
-
-
-def test_recordings_with_truth_for_part_of_the_time(tmp_path):
-    made = clip_of_bag(recording(tmp_path / 'a.mcap', truth=range(4, 9)))
-    assert len(made.truth) == 5
-    assert len(list(made.frames())) == FRAMES
-    assert made.fps == pytest.approx(FPS, rel=1e-3)
-    run = EvaluationRun(config(), [made], tmp_path / 'out')
-    assert not any(error for _, _, error in finish(run))
-    assert {r['frames'] for r in run.rows()} == {5}
-
-
-def test_recordings_that_lack_something(tmp_path):
-    bare = clip_of_bag(recording(tmp_path / 'bare.mcap', truth=(), info=False))
-    assert bare.truth == {}
-    assert any('no camera_info' in problem for problem in bare.problems)
-    with pytest.raises(SourceError, match='no image topic'):
-        clip_of_bag(recording(tmp_path / 'blind.mcap', images=False))
-
-
-def test_missing_extras_are_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'ray', None)  # as if it were not installed
-    result = CliRunner().invoke(app, ['--workers', '2', '--out', str(tmp_path)])
-    assert result.exit_code == 2
-    assert "pip install 'trpose_ros[evaluate]'" in result.output
-    monkeypatch.setitem(sys.modules, 'plotly', None)
-    result = CliRunner().invoke(app, ['--out', str(tmp_path)])
-    assert result.exit_code == 2
-    assert "plotly is missing: pip install 'trpose_ros[train,evaluate]'" in result.output
-    monkeypatch.setitem(sys.modules, 'pyarrow', None)
-    result = CliRunner().invoke(app, ['--out', str(tmp_path)])
-    assert result.exit_code == 2
-    assert "need pyarrow: pip install 'trpose_ros[evaluate]'" in result.output
 
 
 def test_lifters_may_differ_by_estimator(tmp_path):
@@ -524,68 +289,3 @@ def test_lifters_may_differ_by_estimator(tmp_path):
     )
     with pytest.raises(SettingsError, match=r"lifters was .*'one'.*, now .*'two'"):
         EvaluationRun(other, [clip()], tmp_path)
-
-
-@pytest.mark.parametrize('name', sorted(datasets()))
-@pytest.mark.parametrize('there', [False, True])
-def test_incomplete_data_are_named(tmp_path, monkeypatch, name, there):
-    if there:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / 'readme.txt').write_text('the rest is still being copied')
-    monkeypatch.setenv('TRPOSE_DATA', str(tmp_path))
-    command = ['--data', name, '--out', str(tmp_path / 'out'), '--lifter', 'none', '--no-report']
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 2, result.output
-    assert str(tmp_path / name) in result.output.replace('\n', ''), result.output
-    assert not (tmp_path / 'out').exists()
-
-
-def test_command_line(tmp_path):
-    pytest.importorskip('plotly')
-    pytest.importorskip('jinja2')
-    bag = recording(tmp_path / 'a.mcap')
-    out = tmp_path / 'out'
-    command = [
-        '--data',
-        str(bag),
-        '--estimator',
-        'blinded:x',
-        '--lifter',
-        'none',
-        '--boxes',
-        'image',
-        '--seeds',
-        '1',
-        '--out',
-        str(out),
-        '--cache',
-        str(tmp_path / 'cache'),
-    ]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    assert 'MPJPE, mm, protocol v1' in result.output
-    text = (out / 'tables.md').read_text()
-    assert 'protocol v1' in text
-    assert (out / 'report.html').stat().st_size > 1e6
-    scenes = list(load_scenes(out))
-    assert sorted(s.condition for s in scenes) == sorted(['clean', *FIVE])
-    assert all(len(s.images) >= FRAMES // 2 for s in scenes)
-    for name in ('results.parquet', 'tables.md', 'report.html'):
-        assert (out / name).stat().st_mode & 0o044  # others may read it
-    assert 'another data set' in text  # the published figures, labelled
-    cells = json.loads((out / 'tables.json').read_text())['tables'][0]['cells']
-    average = next(c['mean'] for c in cells if c['column'] == 'average')
-    assert average == pytest.approx(
-        np.mean([c['mean'] for c in cells if c['column'] in FIVE]), rel=1e-6
-    )
-    again = CliRunner().invoke(app, [*command, '--seeds', '2'])
-    assert again.exit_code == 2
-    assert 'other settings' in again.output
-    for wrong, message in (
-        (['--lifter', 'magic'], 'magic'),
-        (['--condition', 'fog'], 'unknown condition'),
-        (['--data', str(tmp_path / 'nothing.mcap')], 'nothing.mcap'),
-    ):
-        bad = CliRunner().invoke(app, [*command[:-4], '--out', str(tmp_path / 'o'), *wrong])
-        assert bad.exit_code == 2, bad.output
-        assert message in bad.output.replace('\n', '')
