@@ -340,6 +340,8 @@ def test_the_recipe_decides_what_is_seen(mocap):
     assert set(robust[..., 2].unique().tolist()) == {0.0, 1.0}
     with pytest.raises(ValueError, match='recipe must be one of'):
         small('mixste', recipe='dirty')
+    with pytest.raises(ValueError, match='look_ahead 3'):
+        small('mixste', record=True, look_ahead=3)
 
 
 def test_a_window_longer_than_every_clip_is_refused(mocap):

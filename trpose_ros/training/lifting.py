@@ -137,6 +137,11 @@ class LiftingTraining:
     def __post_init__(self) -> None:
         """Validate the ranges."""
         check_fields(self)
+        if self.record and self.look_ahead >= 0:
+            raise ValueError(
+                f'record writes the errors of whole windows, got look_ahead {self.look_ahead}: '
+                'leave one of them out'
+            )
 
 
 class WindowTask(ABC):
