@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,12 @@ def write_recording(
     frames: int = 12,
     *,
     info: bool = True,
-    truth: bool = True,
+    truth: bool | Callable[[int], People | None] = True,
     camera: Camera = CAMERA,
     stamps_ns: list[int] | None = None,
     compression: str = 'none',
 ) -> Path:
-    """Write images (JPEG), camera_info and the truth."""
+    """Write images (JPEG), camera_info and the truth: that of frame k is ``truth(k)``, if given."""
     with BagWriter(path, compression=compression) as bag:
         make = MessageMaker(bag.typestore)
         for k in range(frames):
@@ -46,8 +47,9 @@ def write_recording(
             image = draw_people(np.full((camera.height, camera.width, 3), 90, np.uint8), people)
             if info:
                 bag.write(INFO, make.camera_info(camera, stamp_ns, 'optical'), log_ns)
-            if truth:
-                bag.write(TRUTH, make.people(people.replace(stamp_ns=stamp_ns)), log_ns)
+            told = truth(k) if callable(truth) else people if truth else None
+            if told is not None:
+                bag.write(TRUTH, make.people(told.replace(stamp_ns=stamp_ns)), log_ns)
             bag.write(
                 f'{IMAGE}/compressed', make.compressed_image(image, stamp_ns, 'optical'), log_ns
             )

@@ -34,6 +34,7 @@ from trpose_ros.evaluation import results
 from trpose_ros.evaluation.passes import Pass
 from trpose_ros.evaluation.passes import rows_of
 from trpose_ros.evaluation.scenes import load_scenes
+from trpose_ros.lift_stage import to_skeleton
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes import conversions
 from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
@@ -269,6 +270,32 @@ def test_without_truth_and_camera_info_the_untouched_pass_is_the_reference(tmp_p
     assert all(0 < r['mpjpe_mm'] < 1000 for r in rows[2:])
     notes = json.loads((tmp_path / 'live' / 'tables.json').read_text())['notes']
     assert any('field of view is assumed' in note for note in notes)
+
+
+@pytest.mark.usefixtures('one_thread')
+def test_truth_of_some_frames_in_another_skeleton_in_a_recording_that_was_cut_off(
+    tmp_path, weights
+):
+    def told(k):
+        return to_skeleton(true_people(k), 'coco_19') if 2 <= k < 5 else None
+
+    bag = write_recording(tmp_path / 'in.mcap', 16, truth=told)
+    content = bag.read_bytes()
+    bag.write_bytes(content[: len(content) // 2])
+    code, words, _ = run_live(tmp_path, bag, weights, occlusion='fixed_lower')
+    assert code == 0, words
+    run_offline(bag, tmp_path / 'offline', weights, 'fixed_lower')
+    live_rows, rows = (
+        results.read_rows(tmp_path / run / 'results.parquet') for run in ('live', 'offline')
+    )
+    assert len(live_rows) == len(rows) == 4
+    for one, other in zip(live_rows, rows, strict=True):
+        assert one['frames'] == other['frames'] == 3
+        assert 5 < one['answered'] == other['answered'] < 16
+        assert one['reference'] == 'truth'
+        assert one['mpjpe_mm'] == pytest.approx(other['mpjpe_mm'])
+    notes = json.loads((tmp_path / 'live' / 'tables.json').read_text())['notes']
+    assert any('cut off' in note for note in notes), notes
 
 
 def test_a_node_that_cannot_start_is_named(tmp_path, weights):

@@ -1,6 +1,8 @@
 """The executables as processes: they start, say what is wrong, and end when told to."""
 
 import contextlib
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +64,29 @@ def test_sigint_during_load_ends_cleanly(start, weights_folder):
     assert process.interrupt() == 0, process.text
     assert 'configured in' not in process.text
     assert 'Traceback' not in process.text
+
+
+@pytest.mark.parametrize(
+    ('executable', 'last'),
+    [
+        ('occlusion_node', 'occlusion_node'),
+        ('composed', 'lifter_node'),
+        ('evaluation', 'evaluation'),
+    ],
+)
+def test_no_shared_memory_is_left_behind(world, start, executable, last):
+    memory = Path('/dev/shm')
+    if not memory.is_dir():
+        pytest.skip('no /dev/shm on this system')
+    before = set(memory.glob('fastrtps_[!p]*'))
+    process = start(executable, 'autostart:=false')
+    world.wait(lambda: last in world.tester.get_node_names())
+    time.sleep(1.0)  # until it spins
+    assert set(memory.glob('fastrtps_[!p]*')) - before
+    assert process.interrupt() == 0, process.text
+    assert 'Traceback' not in process.text
+    left = {file.name for file in set(memory.glob('fastrtps_[!p]*')) - before}
+    assert not left
 
 
 def test_sigint_during_inference_ends_cleanly(world, start, weights_folder):

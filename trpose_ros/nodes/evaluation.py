@@ -331,10 +331,4 @@ class EvaluationNode(StageNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until its passes are done or it is told to end; return the exit code."""
-    made: list[EvaluationNode] = []
-
-    def make() -> EvaluationNode:
-        made.append(EvaluationNode())
-        return made[-1]
-
-    return run([make], args, lambda: int(any(node.failure for node in made)))
+    return run([EvaluationNode], args, lambda nodes: int(any(node.failure for node in nodes)))
