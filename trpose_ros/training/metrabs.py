@@ -72,7 +72,7 @@ joints included; `px` mean distance of projected joints in px of the 128 px crop
     trpose train metrabs --measure metrabs-small
 
 Rendered people are easier than real ones: nothing here says how it does on photographs. It was
-trained in about an hour on one processor core; published MeTRAbs networks are far better.
+trained for about two hours on one processor core; published MeTRAbs networks are far better.
 """
 _WEAK_STEPS = 300
 _MORE_3D = 2.0  # further weight of the root-free pose: the 3D heads of a small network learn late
