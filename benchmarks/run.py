@@ -35,7 +35,7 @@ HERE = Path(__file__).resolve().parent
 BASELINE = HERE / 'baseline.json'
 # Each short enough that all take less than a quarter of an hour on two idle cores.
 RUNS: dict[str, list[str]] = {
-    'quick': ['bench_quick.py'],
+    'quick': ['bench_quick.py', '--workers', '2'],
     'evaluation': ['bench_evaluation.py'],
     'lifters': [
         *('bench_lifters.py', '--only', 'window', 'people', 'memory', '--scale', '0.3'),

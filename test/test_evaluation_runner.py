@@ -111,6 +111,17 @@ def test_other_settings_are_refused(tmp_path, changes, clips, message):
         EvaluationRun(config(**changes), clips, tmp_path)
 
 
+def test_other_weights_of_the_same_name_are_refused(tmp_path):
+    file = tmp_path / 'w.safetensors'
+    file.write_bytes(b'first')
+    settings = config(estimators=(f'blinded:{file}',))
+    EvaluationRun(settings, [clip()], tmp_path / 'out')
+    EvaluationRun(settings, [clip()], tmp_path / 'out')
+    file.write_bytes(b'second')
+    with pytest.raises(SettingsError, match=r'weights was .*w\.safetensors'):
+        EvaluationRun(settings, [clip()], tmp_path / 'out')
+
+
 def test_failures_are_listed_and_the_rest_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(Blinded, 'explode', 'occluded')
     run = EvaluationRun(config(), [clip()], tmp_path)

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trpose_ros import weights
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.cases import Case
 from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import EvaluationConfig
+from trpose_ros.evaluation.cases import LifterSpec
 from trpose_ros.evaluation.cases import Outcome
 from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import AnyCondition
 from trpose_ros.evaluation.scenes import save_scene
+from trpose_ros.lifters import LifterConfig
 
 
 class SettingsError(ValueError):
@@ -137,6 +140,7 @@ class EvaluationRun:
             'conditions': [
                 f'{c.name} {c.label} {c.draw}' for c in _clean_first(self.config.conditions)
             ],
+            'weights': _checksums(self.config),
             'track': self.config.track,
             'boxes': self.config.boxes,
         }
@@ -154,6 +158,21 @@ class EvaluationRun:
                 )
         self._parts.mkdir(parents=True, exist_ok=True)
         results.write_json(file, settings)
+
+
+def _checksums(config: EvaluationConfig) -> dict[str, str]:
+    """Return the checksums of the weights files that take part: names outlive what they name."""
+    lifters = {name for estimator in config.estimators for name in config.lifters_of(estimator)}
+    specifications = [LifterSpec.parse(name) for name in lifters - set(config.stages) - {'none'}]
+    models = {name.rpartition(':')[2] for name in config.estimators}
+    models |= {spec.model or LifterConfig().model for spec in specifications}
+    found = {}
+    for model in sorted(models):
+        try:
+            found[model] = weights.sha256_of(weights.resolve(model))[:12]
+        except (weights.WeightsError, OSError):  # no file: a folder, 'truth2d'
+            continue
+    return found
 
 
 def _clean_first(conditions: tuple[AnyCondition, ...]) -> list[AnyCondition]:
