@@ -8,11 +8,11 @@ import secrets
 import sys
 
 import doubles
+import evaluation_stand_in
 import pytest
-import test_evaluation_runner
-from test_evaluation_runner import FOUR
-from test_evaluation_runner import Blinded
-from test_evaluation_runner import clip
+from evaluation_stand_in import FOUR
+from evaluation_stand_in import Blinded
+from evaluation_stand_in import clip
 
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.runner import EvaluationRun
@@ -43,7 +43,7 @@ def test_spread_over_processes(tmp_path, monkeypatch):
     # Ray guards even a local cluster by a token; the test's own keeps out of the home folder.
     (tmp_path / 'token').write_text(secrets.token_hex(32))
     monkeypatch.setenv('RAY_AUTH_TOKEN_PATH', str(tmp_path / 'token'))
-    for module in (doubles, test_evaluation_runner, sys.modules[__name__]):
+    for module in (doubles, evaluation_stand_in, sys.modules[__name__]):
         ray.cloudpickle.register_pickle_by_value(module)  # workers do not have the tests
 
     clips = [clip(), clip('sit', frames=5)]
