@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from doubles import FakeLifter
 from doubles import make_people
-from test_evaluation_runner import Blinded
-from test_evaluation_runner import clip
+from evaluation_stand_in import Blinded
+from evaluation_stand_in import clip
 
 pytest.importorskip('pyarrow')
 pytest.importorskip('plotly')
