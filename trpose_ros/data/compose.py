@@ -26,6 +26,7 @@ from trpose_ros.data.hiding import cut_border
 from trpose_ros.data.hiding import draw_fragment
 from trpose_ros.data.hiding import hide
 from trpose_ros.data.hiding import hide_beyond
+from trpose_ros.data.hiding import part_of
 from trpose_ros.data.posing import cross
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.skeletons import get_skeleton
@@ -179,8 +180,7 @@ class Composer:
         centre, size = joint_box(seen)
         draw = rng.random()
         if part is not None:
-            whole = reference_box(seen)
-            box = np.tile(whole[:2], 2) + part * np.tile(whole[2:] - whole[:2], 2)
+            box = part_of(reference_box(seen), part)
             extent = float((box[2:] - box[:2]).max())
             factor = extent * rng.uniform(0.85, 1.25) / size
             shift = (box[:2] + box[2:]) / 2 + rng.normal(0, 0.06, 2) * extent - centre

@@ -84,13 +84,18 @@ def draw_fragment(rng: np.random.Generator) -> np.ndarray:
     return np.array([low, 0, high, 1] if across else [0, low, 1, high])
 
 
+def part_of(box: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Return a fragment (4,), shares of a box (4,) x0 y0 x1 y1, in px."""
+    return np.tile(box[:2], 2) + part * np.tile(box[2:] - box[:2], 2)
+
+
 def hide_beyond(image: np.ndarray, box: np.ndarray, part: np.ndarray, covered: np.ndarray) -> None:
     """Blacken what a fragment (4,) of a person with reference box ``box`` leaves out, in place.
 
     It becomes true in ``covered`` (S, S). Nothing ends where the fragment reaches the box's side.
     """
-    edges = np.tile(box[:2], 2) + part * np.tile(box[2:] - box[:2], 2)
-    edges = np.where(part == [0, 0, 1, 1], [-np.inf, -np.inf, np.inf, np.inf], edges)
+    limits = [-np.inf, -np.inf, np.inf, np.inf]
+    edges = np.where(part == [0, 0, 1, 1], limits, part_of(box, part))
     x0, y0, x1, y1 = np.rint(np.clip(edges, 0, image.shape[0])).astype(int)
     beyond = np.ones(covered.shape, bool)
     beyond[y0:y1, x0:x1] = False
