@@ -5,6 +5,10 @@ does not shrink to the visible part of a body. A box source finds the others. On
 at the image is asked when nobody is tracked and every ``detect_every_s`` of stamps; one that is
 told about people (``told``: boxes from a topic) is asked in every frame, which costs nothing, and
 its boxes may be those of an image a little older: whoever was tracked there is no new person.
+
+A box source that looks at the image may also say from which score on its boxes are people
+(``sure_score``). Weaker ones then make no new people, but tell that tracked ones are still there; a
+track that has none for some searches in a row is given up: the estimator sees a body in every box.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from trpose_ros.tracking import Tracker
 
 _INSIDE, _AS_SURE = 0.8, 0.5  # shares of the smaller box's area and score
+_TOO_SMALL = 0.4  # share of a found box's area; a body's own box, padded, has more than all of it
+_SEARCHES = 4  # in a row without a box of its own, until a track is given up
 _FRAMES_KEPT = 128  # whose tracked boxes are remembered, for boxes that come late
 
 
@@ -95,6 +101,7 @@ class PoseStage:
         self._clock = clock
         self._last_ns: int | None = None
         self._searched_ns: int | None = None
+        self._unfound: dict[int, int] = {}  # searches in a row without a box, by track
         self._tracked: deque[tuple[int, np.ndarray]] = deque(maxlen=_FRAMES_KEPT)
 
     def reset(self) -> None:
@@ -102,6 +109,7 @@ class PoseStage:
         self._tracker.reset()
         self._last_ns = None
         self._searched_ns = None
+        self._unfound.clear()
         self._tracked.clear()
 
     def close(self) -> None:
@@ -140,27 +148,63 @@ class PoseStage:
 
     def _boxes(self, frame: Frame) -> np.ndarray:
         """Boxes of tracked people, then of new ones, (N, 4) float32."""
-        _, tracked = self._tracker.predict_boxes(frame.camera, frame.stamp_ns)
-        tracked = np.asarray(tracked, np.float32).reshape(-1, 4)[: self.config.max_people]
+        ids, tracked = self._tracker.predict_boxes(frame.camera, frame.stamp_ns)
+        tracked = np.asarray(tracked, np.float32).reshape(-1, 4)
         if not self._search_due(frame.stamp_ns, len(tracked)):
-            return tracked
+            return tracked[: self.config.max_people]
         self._searched_ns = frame.stamp_ns
         found = np.asarray(self._box_source.boxes(frame), np.float32).reshape(-1, 5)
         found = found[np.argsort(-found[:, 4], kind='stable')]
-        found = found[~_parts_of_others(found)]
+        sure = found[found[:, 4] >= self._sure_score()] if self._sure_score() else found
+        sure = sure[~_parts_of_others(sure)][:, :4]
+        if self._sure_score():
+            tracked = tracked[~self._given_up(ids, tracked, sure, found[:, :4])]
+        tracked = tracked[: self.config.max_people]
         known = np.concatenate([tracked, self._tracked_at(frame.stamp_ns)])
-        new = [box for box in found[:, :4] if not self._is_tracked(box, known)]
+        new = [box for box in sure if not self._covered(box, known).any()]
         new = new[: self.config.max_people - len(tracked)]
         boxes = [self._refined(frame, box) for box in new]
         return np.concatenate([tracked, np.array(boxes, np.float32).reshape(-1, 4)])
+
+    def _sure_score(self) -> float:
+        """Return the score from which boxes are people; 0: all are, and their lack says nothing."""
+        return float(getattr(self._box_source, 'sure_score', 0.0))
 
     def _search_due(self, stamp_ns: int, tracked: int) -> bool:
         if tracked == 0 or self._searched_ns is None:
             return True
         told = getattr(self._box_source, 'told', False)
-        waited_s = (stamp_ns - self._searched_ns) * 1e-9
-        due = told or waited_s >= self.config.detect_every_s
-        return tracked < self.config.max_people and due
+        return told or (stamp_ns - self._searched_ns) * 1e-9 >= self.config.detect_every_s
+
+    def _given_up(
+        self, ids: np.ndarray, tracked: np.ndarray, sure: np.ndarray, found: np.ndarray
+    ) -> np.ndarray:
+        """Return (N,) bool: tracks that have lost their body, by the boxes of this search.
+
+        What a box shows of a body may be less than the body, never several times as much. So a
+        track much smaller than a sure box around it holds on to a piece of a body, and is given up
+        at once when no track has that body. A track without any box of its own size is given up
+        after some searches, because somebody behind something may come out again.
+        """
+        sizes = tracked[:, 2:].prod(axis=1)
+
+        def covered(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Return (boxes, N) bool: track is covered by a box of its size, or a far larger."""
+            covers = np.array([self._covered(box, tracked) for box in boxes], bool)
+            covers = covers.reshape(len(boxes), len(tracked))
+            small = sizes < _TOO_SMALL * boxes[:, 2:].prod(axis=1)[:, None]
+            return covers & ~small, covers & small
+
+        confirmed = covered(found)[0].any(axis=0)
+        own, small = covered(sure)
+        piece = (small & ~own.any(axis=1)[:, None]).any(axis=0) & ~confirmed
+        self._unfound = {
+            int(i): self._unfound.get(int(i), 0) + 1 for i in np.asarray(ids)[~confirmed]
+        }
+        often = np.array([self._unfound.get(int(i), 0) >= _SEARCHES for i in ids], bool)
+        given_up = piece | often
+        self._tracker.doubt(np.asarray(ids)[given_up])
+        return np.asarray(given_up)
 
     def _remember(self, people: People) -> None:
         """Keep the boxes around the bodies tracked in a frame, for boxes that come late."""
@@ -177,15 +221,13 @@ class PoseStage:
             return np.zeros((0, 4), np.float32)
         return min(self._tracked, key=lambda entry: abs(entry[0] - stamp_ns))[1]
 
-    def _is_tracked(self, box: np.ndarray, tracked: np.ndarray) -> bool:
-        """Whether the box covers a tracked person: intersection over the smaller area."""
-        if len(tracked) == 0:
-            return False
+    def _covered(self, box: np.ndarray, tracked: np.ndarray) -> np.ndarray:
+        """Return (N,) bool: tracked people that a box covers, by intersection over smaller area."""
         low = np.maximum(box[:2], tracked[:, :2])
         high = np.minimum(box[:2] + box[2:], tracked[:, :2] + tracked[:, 2:])
         shared = np.clip(high - low, 0, None).prod(axis=1)
         smaller = np.minimum(box[2:].prod(), tracked[:, 2:].prod(axis=1))
-        return bool((shared > self.config.overlap * np.maximum(smaller, 1e-6)).any())
+        return np.asarray(shared > self.config.overlap * np.maximum(smaller, 1e-6))
 
     def _refined(self, frame: Frame, box: np.ndarray) -> np.ndarray:
         """Return the box around the joints found in a box that is the whole image."""

@@ -92,6 +92,7 @@ class _Track:
     nearest_m: float = float('nan')  # distance of the body that the box is made for
     state: TrackState = TrackState.NEW
     confirmed: bool = False
+    doubted: bool = False  # ends unless the next poses belong to it
 
     def predict(
         self, camera: Camera, stamp_ns: int, coast_s: float
@@ -140,6 +141,7 @@ class _Track:
         self.row, self.camera, self.seen_ns = row, camera, stamp_ns
         self.confirmed |= stamp_ns - self.first_ns >= round(config.confirm_s * 1e9)
         self.state = TrackState.TRACKED if self.confirmed else TrackState.NEW
+        self.doubted = False
 
 
 class Tracker:
@@ -179,6 +181,11 @@ class Tracker:
                 boxes.append(box)
         return np.array(ids, np.int32), np.array(boxes, np.float32).reshape(-1, 4)
 
+    def doubt(self, ids: np.ndarray) -> None:
+        """End these tracks with the next update, unless it has poses that belong to them."""
+        for track in self._tracks:
+            track.doubted |= track.id in ids
+
     def update(self, people: People, camera: Camera) -> People:
         """Give ids and states to the people of a frame.
 
@@ -196,6 +203,8 @@ class Tracker:
         shown = np.sort(np.concatenate([keep, np.flatnonzero(~_has_joints(people))]))
         out = people.replace(track_ids=ids, track_states=states).select(shown)
         seen = set(ids[keep].tolist())
+        lost += [track for track in self._tracks if track.doubted]
+        self._tracks = [track for track in self._tracks if not track.doubted]
         unseen = [track for track in self._tracks if track.id not in seen]
         for track in unseen:
             track.state = TrackState.SEARCHING

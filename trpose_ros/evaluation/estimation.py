@@ -51,6 +51,7 @@ _CODE = (
     'skeletons.py',
     'cameras.py',
     'pipeline.py',
+    'pose_stage.py',
     'occlusion*.py',
     'tracking*.py',
     'estimators/*.py',
