@@ -19,12 +19,12 @@ from evaluation_stand_in import finish
 from evaluation_stand_in import sample
 
 from trpose_ros.evaluation import results
-from trpose_ros.evaluation.cases import LifterSpec
 from trpose_ros.evaluation.clips import clip_of_sample
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.conditions import plan
 from trpose_ros.evaluation.estimation import cached_pass
 from trpose_ros.evaluation.estimation import run_pass
+from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.runner import EvaluationRun
 from trpose_ros.evaluation.runner import SettingsError
 from trpose_ros.lift_stage import LiftStage

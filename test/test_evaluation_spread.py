@@ -14,8 +14,14 @@ from evaluation_stand_in import FOUR
 from evaluation_stand_in import Blinded
 from evaluation_stand_in import clip
 
+from trpose_ros.evaluation import spread
+from trpose_ros.evaluation.cases import TOGETHER
+from trpose_ros.evaluation.cases import Case
 from trpose_ros.evaluation.cases import EvaluationConfig
+from trpose_ros.evaluation.cases import Outcome
 from trpose_ros.evaluation.runner import EvaluationRun
+from trpose_ros.evaluation.spread import _after_death
+from trpose_ros.evaluation.spread import _Task
 
 ray = pytest.importorskip('ray')
 
@@ -49,8 +55,8 @@ def test_spread_over_processes(tmp_path, monkeypatch):
     clips = [clip(), clip('sit', frames=5)]
     plain = EvaluationRun(config('good'), clips, tmp_path / 'plain')
     assert {step.error for step in plain.steps()} == {''}
-    spread = EvaluationRun(config('good', 'deadly'), clips, tmp_path / 'spread', workers=2)
-    steps = list(spread.steps())
+    shared = EvaluationRun(config('good', 'deadly'), clips, tmp_path / 'spread', workers=2)
+    steps = list(shared.steps())
     assert [step.done for step in steps] == list(range(1, 17))
 
     errors = {step.case.title: step.error for step in steps if step.error}
@@ -60,9 +66,36 @@ def test_spread_over_processes(tmp_path, monkeypatch):
     ]
     assert all('the worker died' in error for error in errors.values())
     assert json.loads((tmp_path / 'spread' / 'failed.json').read_text()) == errors
-    rows = spread.rows()
+    rows = shared.rows()
     assert len(rows) == 14  # the rest is kept
     good = [row for row in rows if row['estimator'] == 'good']
     for one, two in zip(plain.rows(), good, strict=True):
         same = sorted(name for name in one if not name.endswith('_ms'))
         assert repr({n: one[n] for n in same}) == repr({n: two[n] for n in same})
+
+
+def test_who_is_blamed_for_a_death():
+    group = [Case(clip(), condition, 'good') for condition in FOUR]
+    keys = [[case.key for case in group], group[2].key]
+
+    def after(cases, at):
+        blamed, again = _after_death(_Task(cases, at))
+        return blamed and blamed.key, [[case.key for case in part] for part in again]
+
+    assert after(group, keys[1]) == (keys[1], [[*keys[0][:2], keys[0][3]]])
+    assert after(group[2:3], keys[1]) == (keys[1], [])
+    assert after(group, TOGETHER) == (None, [[key] for key in keys[0]])
+    assert after(group[:2], keys[1]) == (keys[0][0], [keys[0][1:2]])  # it had answered
+    assert after([], keys[1]) == (None, [])
+
+
+def test_a_worker_keeps_what_it_has_loaded(monkeypatch):
+    monkeypatch.setattr(Blinded, 'made', 0)
+    monkeypatch.setattr(spread, '_KEPT', {})
+    made = []
+    for run, name in (('a', 'walk'), ('a', 'sit'), ('b', 'walk')):
+        group = [Case(clip(name, frames=3), condition, 'good') for condition in FOUR]
+        outcomes = [o for o in spread._work(run, config('good'), group) if isinstance(o, Outcome)]
+        assert [outcome.error for outcome in outcomes] == [''] * 4
+        made.append(Blinded.made)
+    assert made == [1, 1, 2]

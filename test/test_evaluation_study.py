@@ -9,7 +9,7 @@ from trpose_ros import weights
 from trpose_ros.evaluation import published
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.cases import LifterSpec
+from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.study import METHODS
 from trpose_ros.evaluation.study import best_pairs
 from trpose_ros.evaluation.study import comparison_table

@@ -11,8 +11,8 @@ from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import project
 from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.cases import LifterSpec
 from trpose_ros.evaluation.estimation import EstimatorPass
+from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.shared_lifting import SharedLifter
 from trpose_ros.people import People
 

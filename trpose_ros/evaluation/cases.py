@@ -12,11 +12,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,6 +31,8 @@ from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.estimation import cached_pass
 from trpose_ros.evaluation.join import Joined
 from trpose_ros.evaluation.join import join
+from trpose_ros.evaluation.lifter_spec import LifterSpec
+from trpose_ros.evaluation.lifting_together import PassesTogether
 from trpose_ros.evaluation.measures import joint_means
 from trpose_ros.evaluation.measures import measure
 from trpose_ros.evaluation.rows import as_reference
@@ -43,8 +47,6 @@ from trpose_ros.evaluation.showcase import scene_of
 from trpose_ros.evaluation.truth_source import TRUTH_2D
 from trpose_ros.evaluation.truth_source import presentation_of
 from trpose_ros.evaluation.truth_source import truth_pass
-from trpose_ros.fusion import Fusion
-from trpose_ros.fusion import FusionConfig
 from trpose_ros.lift_stage import LiftStage
 from trpose_ros.people import People
 from trpose_ros.pipeline import PipelineConfig
@@ -55,58 +57,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 2
-
-
-@dataclass(frozen=True)
-class LifterSpec:
-    """What turns 2D sequences into 3D: ``name[:weights][@[look_ahead][/hop]][+fusion]``.
-
-    'none' keeps the estimator's own 3D. Without ``+fusion`` the skeleton is the lifter's alone at
-    the estimator's root; with it, both are fused as the live nodes do.
-    """
-
-    text: str
-    name: str = 'none'
-    model: str = ''
-    look_ahead: int | None = None
-    fused: bool = False
-    hop: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> LifterSpec:
-        """Read a specification; raises ValueError for a malformed one."""
-        rest, plus, tail = text.partition('+')
-        if plus and tail != 'fusion':
-            raise ValueError(f'lifter {text!r}: only +fusion may follow, got +{tail}')
-        rest, at, tail = rest.partition('@')
-        ahead, slash, hop = tail.partition('/')
-        if at and not (ahead.isdigit() or (slash and not ahead)):
-            raise ValueError(f'lifter {text!r}: look-ahead must be a number of frames')
-        if slash and not (hop.isdigit() and int(hop)):
-            raise ValueError(f'lifter {text!r}: the hop behind / must be a number of frames')
-        name, _, model = rest.partition(':')
-        if name == 'none' and (model or at or plus):
-            raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
-        frames = int(ahead) if ahead else None
-        return cls(text, name, model, frames, bool(plus), int(hop) if slash else 1)
-
-    def stage(self, like: LiftStage | None = None) -> LiftStage:
-        """Load the lifter, or take that of ``like``; raises as lifters.create_lifter does."""
-        fusion = FusionConfig()
-        if not self.fused:
-            fusion = FusionConfig(estimator_share=0.0, hidden_share=0.0)
-        if self.name == 'none':
-            return LiftStage(lifter=None, fusion=Fusion(fusion))
-        if like is not None:
-            return LiftStage(lifter=like.lifter, fusion=Fusion(fusion))
-        from trpose_ros.lifters import LifterConfig
-        from trpose_ros.lifters import create_lifter
-
-        config = LifterConfig(name=self.name, look_ahead=self.look_ahead, hop=self.hop)
-        if self.model:
-            config = dataclasses.replace(config, model=self.model)
-        shared: Any = SharedLifter(create_lifter(config))
-        return LiftStage(lifter=shared, fusion=Fusion(fusion))
+TOGETHER = ''  # stands where a case's key may: the work is for several cases at once
+_T = TypeVar('_T')
 
 
 @dataclass(frozen=True)
@@ -210,7 +162,7 @@ class Outcome:
 
 
 class CaseRunner:
-    """Runs cases one after the other; best with those of one clip together, the clean one first."""
+    """Runs cases one after the other, or those of one clip together; best with the clean first."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         """Keep the configuration; networks are loaded when first needed."""
@@ -218,6 +170,9 @@ class CaseRunner:
         self._estimator: tuple[str, Estimator] | None = None
         self._stages: dict[str, LiftStage] = {}
         self._lifted_last: dict[str, EstimatorPass] = {}  # by lifter without fusion
+        # of the group in work, by the key of the case
+        self._passes: dict[str, tuple[EstimatorPass, bool]] = {}
+        self._together = PassesTogether([])
         # of the clip in work, by clip, estimator and lifter: the clean run, and its joints' errors
         self._reference: dict[tuple[str, str, str], dict[int, People]] = {}
         self._means: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
@@ -230,20 +185,82 @@ class CaseRunner:
 
     def attempt(self, case: Case) -> Outcome:
         """Run a case, a second time when it fails; never raises."""
-        begin, error = time.perf_counter(), ''
+        begin = time.perf_counter()
+        done, error = self._twice(case, self.run)
+        seconds = time.perf_counter() - begin
+        if done is None:
+            return Outcome([], seconds, error=error)
+        return dataclasses.replace(done, seconds=seconds)
+
+    def attempt_all(self, cases: list[Case]) -> Iterator[str | Outcome]:
+        """Run cases of one clip and estimator; lift all but the clean one together.
+
+        Yields the outcome of each case, in order, and before any work the key of the case it is
+        for, or TOGETHER: of a process that dies it is known what it was at.
+        """
+        failed: dict[str, Outcome] = {}
+        seconds = dict.fromkeys((case.key for case in cases), 0.0)
+        try:
+            for case in cases if len(cases) > 1 else []:
+                yield case.key
+                begin = time.perf_counter()
+                seen, error = self._twice(case, self._pass)
+                seconds[case.key] = time.perf_counter() - begin
+                if seen is None:
+                    failed[case.key] = Outcome([], 0.0, error=error)
+                else:
+                    self._passes[case.key] = seen
+            # the clean one is lifted alone: it measures how long a lifter takes
+            waiting = [c for c in cases if c.key in self._passes and c.condition.profile != 'none']
+            for case in cases:
+                if len(waiting) > 1 and case is waiting[0]:
+                    yield TOGETHER
+                    begin = time.perf_counter()
+                    self._lift_together(waiting)
+                    share = (time.perf_counter() - begin) / len(waiting)
+                    seconds |= {c.key: seconds[c.key] + share for c in waiting}
+                yield case.key
+                done = failed.get(case.key) or self.attempt(case)
+                yield dataclasses.replace(done, seconds=seconds[case.key] + done.seconds)
+        finally:
+            self._passes, self._together = {}, PassesTogether([])
+
+    def _twice(self, case: Case, work: Callable[[Case], _T]) -> tuple[_T | None, str]:
+        """Return what work on a case gives, or None and the error of the last attempt."""
+        error = ''
         for _ in range(_ATTEMPTS):
             try:
-                done = self.run(case)
-                return dataclasses.replace(done, seconds=time.perf_counter() - begin)
+                return work(case), ''
             except Exception as problem:
                 # whatever a model or a file does, the other cases are worth having
                 error = f'{type(problem).__name__}: {problem}'
                 _LOG.debug('%s failed', case.title, exc_info=True)
-                self._stages.clear()
-                self._lifted_last.clear()
-        return Outcome([], time.perf_counter() - begin, error=error)
+                self._forget_lifters()
+                if case.key in self._passes:
+                    self._together.drop(self._passes[case.key][0])
+        return None, error
+
+    def _forget_lifters(self) -> None:
+        self._stages.clear()
+        self._lifted_last.clear()
+
+    def _lift_together(self, cases: list[Case]) -> None:
+        """Ask the lifters about the passes of several cases at once, as far as that works."""
+        self._together = PassesTogether([self._passes[case.key][0] for case in cases])
+        lifters = self.config.lifters_of(cases[0].estimator)
+        for lifter in {_base(lifter): lifter for lifter in lifters}.values():
+            try:
+                stage = self._stage(lifter)
+                if isinstance(stage.lifter, SharedLifter):
+                    self._together.lift(_base(lifter), stage.lifter)
+            except Exception:
+                # each case is lifted by itself then, and it shows which of them cannot be
+                _LOG.debug('%s failed for several cases at once', lifter, exc_info=True)
+                self._forget_lifters()
 
     def _pass(self, case: Case) -> tuple[EstimatorPass, bool]:
+        if case.key in self._passes:
+            return self._passes[case.key]
         if case.estimator.partition(':')[0] == TRUTH_2D:
             return truth_pass(case.clip, case.condition, presentation_of(case.estimator)), False
         if isinstance(case.condition, SkeletonCondition):
@@ -305,17 +322,22 @@ class CaseRunner:
             scene = scene_of(case.clip, case.condition, case.estimator, seen, first, images)
         return Outcome(rows, 0.0, cached, scene=scene)
 
+    def _stage(self, lifter: str) -> LiftStage:
+        if lifter not in self._stages:
+            alike = (s for text, s in self._stages.items() if _base(text) == _base(lifter))
+            self._stages[lifter] = self.config.lift_stage(lifter, next(alike, None))
+        return self._stages[lifter]
+
     def _lift(self, lifter: str, seen: EstimatorPass) -> tuple[dict[int, People], np.ndarray]:
         """Return the final people by stamp, and the time of each frame, ms."""
-        base = lifter.removesuffix('+fusion')
-        if lifter not in self._stages:
-            alike = (s for text, s in self._stages.items() if text.removesuffix('+fusion') == base)
-            like = next(alike, None)
-            self._stages[lifter] = self.config.lift_stage(lifter, like)
-        stage = self._stages[lifter]
+        stage, base = self._stage(lifter), _base(lifter)
         shared = stage.lifter if isinstance(stage.lifter, SharedLifter) else None
         if shared is not None:
-            shared.begin(again=self._lifted_last.get(base) is seen)
+            answers = self._together.answers(base, seen)
+            if answers is not None:
+                shared.give(answers)
+            else:
+                shared.begin(again=self._lifted_last.get(base) is seen)
             self._lifted_last[base] = seen
         stage.reset()
         out, times, repeated_s = [], [], 0.0
@@ -361,3 +383,8 @@ class CaseRunner:
             persons = join(clean, case.clip.truth).persons
             self._means[key] = {person.person: joint_means(person) for person in persons}
         return self._means[key]
+
+
+def _base(lifter: str) -> str:
+    """Return a lifter's specification without fusion: what comes behind the same network."""
+    return lifter.removesuffix('+fusion')

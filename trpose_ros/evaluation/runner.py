@@ -20,10 +20,10 @@ from trpose_ros.evaluation import results
 from trpose_ros.evaluation.cases import Case
 from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.cases import LifterSpec
 from trpose_ros.evaluation.cases import Outcome
 from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import AnyCondition
+from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.scenes import save_scene
 from trpose_ros.lifters import LifterConfig
 
@@ -121,8 +121,9 @@ class EvaluationRun:
             return
         runner = CaseRunner(self.config)
         try:
-            for case in pending:
-                yield case, runner.attempt(case)
+            for group in _groups(pending):
+                given = runner.attempt_all(group)
+                yield from zip(group, (o for o in given if isinstance(o, Outcome)), strict=True)
         finally:
             runner.close()
 

@@ -1,7 +1,9 @@
 """One run of a lifter for two readers: its skeletons alone, and fused with the estimator's.
 
 Fusion comes behind the lifter and changes nothing of what the lifter is given. So the second
-reader of the same people gets the answers of the first, with the time that they took.
+reader of the same people gets the answers of the first, with the time that they took. Answers may
+also come from elsewhere: those about several passes of a clip are found together
+(lifting_together.py).
 """
 
 from __future__ import annotations
@@ -16,25 +18,33 @@ if TYPE_CHECKING:
     from trpose_ros.lifters import Lifted
     from trpose_ros.lifters import LifterStream
 
+Call = tuple[Any, ...]  # name of a method, and what it was given
+Answer = tuple[Call, list['Lifted'], float]  # with what came back, and after how many seconds
+
 
 class SharedLifter:
     """A lifter stream that keeps its answers; stands in for it in a LiftStage."""
 
     def __init__(self, stream: LifterStream) -> None:
-        self._stream = stream
-        self._answers: list[tuple[tuple[Any, ...], list[Lifted], float]] = []
+        self.stream = stream
+        self._answers: list[Answer] = []
         self._next: int | None = None  # the answer that is given again; None: they are new
         self.repeated_s = 0.0  # time that answers took which were given again
 
     def __getattr__(self, name: str) -> Any:
         """Everything else, such as ``look_ahead``, is the stream's own."""
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
     def begin(self, again: bool) -> None:
         """Begin a run; ``again``: the last one once more, from its answers."""
         self._next, self.repeated_s = (0 if again else None), 0.0
         if not again:
             self._answers = []
+
+    def give(self, answers: list[Answer]) -> None:
+        """Begin a run with answers that are known, as if they were those of the last one."""
+        self._answers = answers
+        self.begin(again=True)
 
     def push(
         self,
@@ -58,7 +68,7 @@ class SharedLifter:
         call = (name, *given)
         if self._next is None:
             begin = time.perf_counter()
-            results = getattr(self._stream, name)(*given) or []
+            results = getattr(self.stream, name)(*given) or []
             self._answers.append((call, results, time.perf_counter() - begin))
             return list(results)
         if self._next >= len(self._answers) or not _same(call, self._answers[self._next][0]):
@@ -71,7 +81,7 @@ class SharedLifter:
         return list(results)
 
 
-def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+def _same(one: Call, other: Call) -> bool:
     return len(one) == len(other) and all(
         np.array_equal(a, b, equal_nan=True)
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray)

@@ -1,0 +1,64 @@
+"""How a lifter is named in an evaluation, and the lift stage that its name stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from trpose_ros.evaluation.shared_lifting import SharedLifter
+from trpose_ros.fusion import Fusion
+from trpose_ros.fusion import FusionConfig
+from trpose_ros.lift_stage import LiftStage
+
+
+@dataclass(frozen=True)
+class LifterSpec:
+    """What turns 2D sequences into 3D: ``name[:weights][@[look_ahead][/hop]][+fusion]``.
+
+    'none' keeps the estimator's own 3D. Without ``+fusion`` the skeleton is the lifter's alone at
+    the estimator's root; with it, both are fused as the live nodes do.
+    """
+
+    text: str
+    name: str = 'none'
+    model: str = ''
+    look_ahead: int | None = None
+    fused: bool = False
+    hop: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> LifterSpec:
+        """Read a specification; raises ValueError for a malformed one."""
+        rest, plus, tail = text.partition('+')
+        if plus and tail != 'fusion':
+            raise ValueError(f'lifter {text!r}: only +fusion may follow, got +{tail}')
+        rest, at, tail = rest.partition('@')
+        ahead, slash, hop = tail.partition('/')
+        if at and not (ahead.isdigit() or (slash and not ahead)):
+            raise ValueError(f'lifter {text!r}: look-ahead must be a number of frames')
+        if slash and not (hop.isdigit() and int(hop)):
+            raise ValueError(f'lifter {text!r}: the hop behind / must be a number of frames')
+        name, _, model = rest.partition(':')
+        if name == 'none' and (model or at or plus):
+            raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
+        frames = int(ahead) if ahead else None
+        return cls(text, name, model, frames, bool(plus), int(hop) if slash else 1)
+
+    def stage(self, like: LiftStage | None = None) -> LiftStage:
+        """Load the lifter, or take that of ``like``; raises as lifters.create_lifter does."""
+        fusion = FusionConfig()
+        if not self.fused:
+            fusion = FusionConfig(estimator_share=0.0, hidden_share=0.0)
+        if self.name == 'none':
+            return LiftStage(lifter=None, fusion=Fusion(fusion))
+        if like is not None:
+            return LiftStage(lifter=like.lifter, fusion=Fusion(fusion))
+        from trpose_ros.lifters import LifterConfig
+        from trpose_ros.lifters import create_lifter
+
+        config = LifterConfig(name=self.name, look_ahead=self.look_ahead, hop=self.hop)
+        if self.model:
+            config = dataclasses.replace(config, model=self.model)
+        shared: Any = SharedLifter(create_lifter(config))
+        return LiftStage(lifter=shared, fusion=Fusion(fusion))
