@@ -202,9 +202,9 @@ class PoseStage:
             int(i): self._unfound.get(int(i), 0) + 1 for i in np.asarray(ids)[~confirmed]
         }
         often = np.array([self._unfound.get(int(i), 0) >= _SEARCHES for i in ids], bool)
-        given_up = piece | often
+        given_up = np.asarray(piece | often)
         self._tracker.doubt(np.asarray(ids)[given_up])
-        return np.asarray(given_up)
+        return given_up
 
     def _remember(self, people: People) -> None:
         """Keep the boxes around the bodies tracked in a frame, for boxes that come late."""
