@@ -197,7 +197,7 @@ class PoseStage:
 
         confirmed = covered(found)[0].any(axis=0)
         own, small = covered(sure)
-        piece = (small & ~own.any(axis=1)[:, None]).any(axis=0) & ~confirmed
+        piece = (small & ~np.asarray(own.any(axis=1))[:, None]).any(axis=0) & ~confirmed
         self._unfound = {
             int(i): self._unfound.get(int(i), 0) + 1 for i in np.asarray(ids)[~confirmed]
         }
