@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trpose_ros.cameras import project
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.rendered import QUICK_MOTIONS
+from trpose_ros.evaluation.rendered import chosen
 from trpose_ros.evaluation.rendered import rendered_clips
 
 pytest.importorskip('numba')
@@ -25,7 +28,24 @@ def test_clips_are_the_same_every_time(clips):
     assert [clip.fingerprint for clip in again] == [clip.fingerprint for clip in clips]
     assert clips[0].fingerprint != clips[1].fingerprint
     assert [clip.identity.split('|')[0] for clip in clips] == ['rendered'] * 2
-    assert len(rendered_clips(limit=1, seconds=0.1)) == 1
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=4), st.integers(0, 50))
+def test_a_limit_takes_clips_of_each_performer_evenly(sizes, limit):
+    performers = [[100 * i + k for k in range(size)] for i, size in enumerate(sizes)]
+    everything = chosen(performers, 0)
+    assert sorted(everything) == [clip for clips in performers for clip in clips]
+    some = chosen(performers, limit)
+    assert len(set(some)) == len(some) == (min(limit, sum(sizes)) if limit else sum(sizes))
+    for i, size in enumerate(sizes):
+        mine = [clip - 100 * i for clip in some if clip // 100 == i]
+        assert mine == sorted(mine)
+        steps = np.diff([*mine, size])  # the last one stands for all up to the end
+        assert len(mine) == 0 or (mine[0] == 0 and steps.max() - steps.min() <= 1)
+
+
+def test_nobody_performed():
+    assert chosen([], 0) == chosen([[]], 3) == []
 
 
 def test_truth_fits_the_pictures(clips):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 2
+_LOADED = 2  # estimators at a time: the baseline and ours take turns at each clip
 TOGETHER = ''  # stands where a case's key may: the work is for several cases at once
 _T = TypeVar('_T')
 
@@ -167,7 +169,7 @@ class CaseRunner:
     def __init__(self, config: EvaluationConfig) -> None:
         """Keep the configuration; networks are loaded when first needed."""
         self.config = config
-        self._estimator: tuple[str, Estimator] | None = None
+        self._estimators: dict[str, Estimator] = {}  # the last ones
         self._stages: dict[str, LiftStage] = {}
         self._lifted_last: dict[str, EstimatorPass] = {}  # by lifter without fusion
         # of the group in work, by the key of the case
@@ -178,10 +180,9 @@ class CaseRunner:
         self._means: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
 
     def close(self) -> None:
-        """Free the estimator."""
-        if self._estimator is not None:
-            self._estimator[1].close()
-        self._estimator = None
+        """Free the estimators."""
+        while self._estimators:
+            self._estimators.popitem()[1].close()
 
     def attempt(self, case: Case) -> Outcome:
         """Run a case, a second time when it fails; never raises."""
@@ -193,11 +194,16 @@ class CaseRunner:
         return dataclasses.replace(done, seconds=seconds)
 
     def attempt_all(self, cases: list[Case]) -> Iterator[str | Outcome]:
-        """Run cases of one clip and estimator; lift all but the clean one together.
+        """Run cases; of one clip and estimator in a row, lift all but the clean one together.
 
         Yields the outcome of each case, in order, and before any work the key of the case it is
         for, or TOGETHER: of a process that dies it is known what it was at.
         """
+        for _, alike in groupby(cases, lambda case: (case.clip.identity, case.estimator)):
+            yield from self._attempt_alike(list(alike))
+
+    def _attempt_alike(self, cases: list[Case]) -> Iterator[str | Outcome]:
+        """Run cases of one clip and estimator; see ``attempt_all``."""
         failed: dict[str, Outcome] = {}
         seconds = dict.fromkeys((case.key for case in cases), 0.0)
         try:
@@ -268,14 +274,15 @@ class CaseRunner:
                 f'{case.condition.name} hides keypoints, not pixels: it needs the estimator '
                 f'{TRUTH_2D!r}'
             )
-        if self._estimator is None or self._estimator[0] != case.estimator:
-            self.close()
-            self._estimator = case.estimator, self.config.create_estimator(case.estimator)
+        if case.estimator not in self._estimators:
+            if len(self._estimators) == _LOADED:
+                self.close()
+            self._estimators[case.estimator] = self.config.create_estimator(case.estimator)
         return cached_pass(
             case.clip,
             case.condition,
             self.config.pipeline(case.estimator),
-            self._estimator[1],
+            self._estimators[case.estimator],
             self.config.track,
             self.config.cache,
         )
@@ -284,8 +291,7 @@ class CaseRunner:
         """Whether the estimator of the pass before gives 3D by itself."""
         if case.estimator.partition(':')[0] == TRUTH_2D:
             return False
-        assert self._estimator is not None
-        return getattr(self._estimator[1], 'metric_3d', True)
+        return getattr(self._estimators[case.estimator], 'metric_3d', True)
 
     def run(self, case: Case) -> Outcome:
         """Return the rows of a case; whatever goes wrong is raised."""

@@ -58,7 +58,10 @@ def evaluate(
     boxes: Annotated[
         str, typer.Option(help="'detector' or 'image': who finds people")
     ] = 'detector',
-    clips: Annotated[int, typer.Option(min=0, help='only the first clips; 0 = all')] = 0,
+    clips: Annotated[
+        int,
+        typer.Option(min=0, help='only so many clips, the rendered ones evenly chosen; 0 = all'),
+    ] = 0,
     quick: Annotated[
         bool, typer.Option('--quick', help='two short clips, one seed: some minutes')
     ] = False,

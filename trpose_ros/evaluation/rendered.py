@@ -37,10 +37,11 @@ _drawn: tuple[str, list[Frame]] = ('', [])  # the frames of the clip in work
 def rendered_clips(
     limit: int = 0, seconds: float = SECONDS, motions: tuple[str, ...] = ()
 ) -> list[EvaluationClip]:
-    """Return the test clips, performers in turn; ``limit`` > 0 keeps so many.
+    """Return the test clips, performers in turn.
 
-    ``motions`` chooses clips by name instead. Raises bodies.PackError where the data packs for
-    rendering are missing.
+    ``limit`` > 0 keeps so many, of each performer evenly over the names of its motions: neighbours
+    in that order are much alike. ``motions`` chooses clips by name instead. Raises
+    bodies.PackError where the data packs for rendering are missing.
     """
     from trpose_ros.data.bodies import BodyLibrary
     from trpose_ros.data.clips import Clip
@@ -51,7 +52,7 @@ def rendered_clips(
     by_subject: dict[str, list[int]] = {}
     for index, subject in enumerate(motion.subjects):
         by_subject.setdefault(subject, []).append(index)
-    order = [i for i in chain.from_iterable(zip_longest(*by_subject.values())) if i is not None]
+    order = chosen(list(by_subject.values()), limit)
     if motions:
         order = [motion.names.index(name) for name in motions]
     clips = []
@@ -63,6 +64,19 @@ def rendered_clips(
         )
         clips.append(evaluated(Clip(config, library), motion.subjects[index], motion.rate_hz))
     return clips
+
+
+def chosen(performers: list[list[int]], limit: int) -> list[int]:
+    """Return the clips of all performers in turn; ``limit`` > 0: so many, evenly from each."""
+    shares = [0 if limit else len(clips) for clips in performers]
+    while sum(shares) < min(limit, sum(map(len, performers))):
+        open_ = [i for i, clips in enumerate(performers) if shares[i] < len(clips)]
+        shares[min(open_, key=lambda i: shares[i])] += 1
+    taken = [
+        [clips[k * len(clips) // share] for k in range(share)]
+        for clips, share in zip(performers, shares, strict=True)
+    ]
+    return [index for index in chain.from_iterable(zip_longest(*taken)) if index is not None]
 
 
 def evaluated(clip: Clip, subject: str, fps: float) -> EvaluationClip:

@@ -62,11 +62,12 @@ class EvaluationRun:
         ``address`` when one is given.
         """
         self.config, self.folder = config, Path(folder)
-        # A clip's cases lie together, the clean one first: what it gives the others need.
+        # A clip's cases lie together, because drawing a frame costs more than an estimator does;
+        # the clean one comes first: what it gives the others need.
         self.cases = [
             Case(clip, condition, estimator)
-            for estimator in config.estimators
             for clip in clips
+            for estimator in config.estimators
             for condition in _clean_first(config.conditions)
         ]
         self.failed: dict[str, str] = {}
@@ -117,13 +118,13 @@ class EvaluationRun:
         if self._workers or self._address:
             from trpose_ros.evaluation.spread import spread
 
-            yield from spread(self.config, _groups(pending), self._workers, self._address)
+            groups = _groups(pending, self._workers)
+            yield from spread(self.config, groups, self._workers, self._address)
             return
         runner = CaseRunner(self.config)
         try:
-            for group in _groups(pending):
-                given = runner.attempt_all(group)
-                yield from zip(group, (o for o in given if isinstance(o, Outcome)), strict=True)
+            given = runner.attempt_all(pending)
+            yield from zip(pending, (o for o in given if isinstance(o, Outcome)), strict=True)
         finally:
             runner.close()
 
@@ -180,9 +181,11 @@ def _clean_first(conditions: tuple[AnyCondition, ...]) -> list[AnyCondition]:
     return sorted(conditions, key=lambda condition: condition.profile != 'none')
 
 
-def _groups(cases: list[Case]) -> list[list[Case]]:
-    """Return the cases of each clip and estimator together."""
+def _groups(cases: list[Case], workers: int) -> list[list[Case]]:
+    """Return each clip's cases together, or, with fewer clips than workers, by estimator too."""
+    few = len({case.clip.identity for case in cases}) < workers
     groups: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
-        groups.setdefault((case.clip.identity, case.estimator), []).append(case)
+        key = case.clip.identity, case.estimator if few else ''
+        groups.setdefault(key, []).append(case)
     return list(groups.values())
