@@ -80,9 +80,9 @@ def test_no_shared_memory_is_left_behind(world, start, executable, last):
         pytest.skip('no /dev/shm on this system')
     before = set(memory.glob('fastrtps_[!p]*'))
     process = start(executable, 'autostart:=false')
+    world.wait(lambda: set(memory.glob('fastrtps_[!p]*')) - before)
     world.wait(lambda: last in world.tester.get_node_names())
     time.sleep(1.0)  # until it spins
-    assert set(memory.glob('fastrtps_[!p]*')) - before
     assert process.interrupt() == 0, process.text
     assert 'Traceback' not in process.text
     left = {file.name for file in set(memory.glob('fastrtps_[!p]*')) - before}
