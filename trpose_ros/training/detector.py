@@ -50,7 +50,7 @@ from trpose_ros.training.pictures import box_sheet
 _CARD = """
 Finds people, also close and cut-off ones; a box surrounds what is visible.
 
-`measured_error`: percent at intersection over union 0.5 and score 0.35 or more, on bodies, motion
+`measured_error`: percent at intersection over union 0.5 and threshold 0.3, on bodies, motion
 subjects and photographs that were not trained on. `recall` and `precision`: 600 composed scenes of
 640 x 480 px, hard on purpose (fragments, dark clothes in the dark, covers); `recall_cut`: people of
 whom less than 70 % is seen; who shows less than 12 % of the body counts neither way. `truncated_`:
@@ -61,7 +61,7 @@ rendered video, half of it from near cameras; `clip_recall_cut`: of cut-off peop
 
 Rendered scenes are easier than real ones: nothing here says how it does on photographs.
 """
-SURE = 0.35  # PersonDetector's sure_score: from here on a box begins a person
+_FOUND = 0.3  # score from which a box counts in measurements: the same for all weights
 _TRUNCATED = 0.3  # share of scenes in which a region of the protocol hides somebody
 FORMATS = ((256, 192), (256, 160), (192, 256))  # px, width and height
 
@@ -183,7 +183,7 @@ def generalised_overlap(first: Tensor, second: Tensor) -> Tensor:
 
 
 def evaluate(
-    model: DetectorNetwork, composer: SceneComposer, scenes: int = 600, threshold: float = SURE
+    model: DetectorNetwork, composer: SceneComposer, scenes: int = 600, threshold: float = _FOUND
 ) -> dict[str, float]:
     """Measure on scenes of held-out people, bodies and rooms, 640 x 480 px.
 
@@ -221,7 +221,7 @@ def evaluate(
 
 
 def evaluate_clips(
-    model: DetectorNetwork, clips: int = 40, threshold: float = SURE
+    model: DetectorNetwork, clips: int = 40, threshold: float = _FOUND
 ) -> dict[str, float]:
     """Measure on rendered video: held-out motions in rooms, half of them before a near camera.
 
@@ -272,7 +272,7 @@ def matched(table: np.ndarray, least: float = 0.5) -> np.ndarray:
 
 def sheet(model: DetectorNetwork, composer: SceneComposer, scenes: int = 12) -> np.ndarray:
     """Return a picture of held-out scenes with true and found boxes."""
-    detector = PersonDetector(network=model, threshold=SURE)
+    detector = PersonDetector(network=model, threshold=_FOUND)
     made = [composer.scene(np.random.default_rng([91, n]), (320, 240)) for n in range(scenes)]
     found = [detector.find(scene.image) for scene in made]
     return box_sheet([s.image for s in made], [s.boxes_px for s in made], found)
