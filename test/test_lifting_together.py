@@ -11,66 +11,26 @@ from evaluation_stand_in import Blinded
 from evaluation_stand_in import _estimator  # noqa: F401 - a fixture
 from evaluation_stand_in import clip
 from evaluation_stand_in import config
-from made_people import moving_person
+from lifting_stand_in import FRAMES
+from lifting_stand_in import TRACKED
+from lifting_stand_in import a_pass
+from lifting_stand_in import always
 from random_weights import save_lifter
 from random_weights import save_videopose3d
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
 from trpose_ros.evaluation import cases
 from trpose_ros.evaluation import lifting_together
 from trpose_ros.evaluation.cases import TOGETHER
 from trpose_ros.evaluation.cases import Case
 from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import Outcome
-from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.lifting_together import PassesTogether
 from trpose_ros.evaluation.lifting_together import alike
 from trpose_ros.evaluation.lifting_together import calls_of
-from trpose_ros.people import People
 from trpose_ros.people import TrackState
 
-CAMERA = camera_from_fov(640, 480)
-FRAMES = 24
 CLOSE = {'abs': 1e-3, 'rel': 1e-4, 'nan_ok': True}  # mm, and ratios
-LOST, TRACKED = TrackState.LOST, TrackState.TRACKED
-
-
-def a_pass(tracks, frames=FRAMES, seed=0, turn=None):
-    """Return a pass; ``tracks`` gives each id its states by frame: None where it is not there.
-
-    At frame ``turn`` the time starts again.
-    """
-    bodies = {
-        i: moving_person(frames, 'h36m_17', seed + i, root_m=(0, 0, 4.0)).astype(float)
-        for i in tracks
-    }
-    people = []
-    for t in range(frames):
-        here = [i for i, states in tracks.items() if states[t] is not None]
-        joints = np.stack([bodies[i][t] for i in here]) if here else np.zeros((0, 17, 3))
-        stamp = t if turn is None or t < turn else t - turn
-        people.append(
-            People.build(
-                stamp_ns=1_000 + stamp * 33_333_333,
-                frame_id='camera',
-                skeleton='h36m_17',
-                width=640,
-                height=480,
-                joints_px=project(joints, CAMERA),
-                joints_m=joints,
-                track_ids=np.array(here, int),
-                track_states=np.array([tracks[i][t] for i in here], np.uint8),
-            )
-        )
-    nothing = [np.zeros((0, 4))] * frames
-    return EstimatorPass(
-        people, [CAMERA] * frames, nothing, np.zeros((frames, 2), int), np.zeros(frames)
-    )
-
-
-def always(count=FRAMES):
-    return [TRACKED] * count
+LOST = TrackState.LOST
 
 
 def edge_cases():

@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_people import moving_person
+from lifting_stand_in import a_pass
+from lifting_stand_in import always
 from random_weights import save_videopose3d
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
 from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.shared_lifting import SharedLifter
-from trpose_ros.people import People
-
-CAMERA = camera_from_fov(640, 480)
-FRAMES = 24
 
 
 def seen(seed=0):
     """Return a pass of one person; another seed is another person."""
-    joints = moving_person(FRAMES, 'h36m_17', seed, root_m=(0, 0, 4.0))
-    people = [
-        People.build(
-            stamp_ns=1_000 + t * 33_333_333,
-            frame_id='camera',
-            skeleton='h36m_17',
-            width=640,
-            height=480,
-            joints_px=project(joints[t : t + 1].astype(float), CAMERA),
-            joints_m=joints[t : t + 1],
-            track_ids=np.array([3]),
-        )
-        for t in range(FRAMES)
-    ]
-    empty = np.zeros((0, 4))
-    return EstimatorPass(
-        people, [CAMERA] * FRAMES, [empty] * FRAMES, np.zeros((FRAMES, 2), int), np.zeros(FRAMES)
-    )
+    return a_pass({3: always()}, seed=seed)
 
 
 @pytest.fixture
