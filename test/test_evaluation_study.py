@@ -34,7 +34,8 @@ def test_the_whole_study():
     )
     assert study.pairs[OURS][0] == 'none'
     assert len(study.pairs[OURS]) == 1 + 2 * 4
-    assert 'pstmo:pstmo-robust+fusion' in study.pairs[OURS]
+    assert 'pstmo:pstmo-robust@~1+fusion' in study.pairs[OURS]
+    assert 'mixste:mixste-robust@1~1/27+fusion' in study.pairs[OURS]
     config = EvaluationConfig(estimators=study.estimators, pairs=study.pairs)
     assert config.lifters_of(BASE) == study.pairs[BASE]
 
@@ -44,7 +45,7 @@ def test_what_is_missing_is_named_and_the_rest_runs():
     assert study.estimators == (OURS,)
     assert study.pairs[OURS][1:] == (
         'videopose3d:videopose3d-robust',
-        'videopose3d:videopose3d-robust+fusion',
+        'videopose3d:videopose3d-robust@~1+fusion',
     )
     text = ' '.join(study.missing)
     assert 'heatmap2d-small is missing: no baseline 2D' in text
@@ -63,13 +64,20 @@ def test_the_shipped_study_loads():
 
 
 @pytest.mark.parametrize(
-    ('text', 'look_ahead', 'hop'),
-    [('mixste', None, 1), ('mixste@3', 3, 1), ('mixste:a/b@/27', None, 27), ('m@4/9+fusion', 4, 9)],
+    ('text', 'look_ahead', 'smoothing', 'hop'),
+    [
+        ('mixste', None, 0, 1),
+        ('mixste@3', 3, 0, 1),
+        ('mixste:a/b@/27', None, 0, 27),
+        ('m@4/9+fusion', 4, 0, 9),
+        ('m@~1', None, 1, 1),
+        ('m@4~2/9+fusion', 4, 2, 9),
+    ],
 )
-def test_hops(text, look_ahead, hop):
+def test_what_stands_behind_a_lifters_name(text, look_ahead, smoothing, hop):
     spec = LifterSpec.parse(text)
-    assert (spec.look_ahead, spec.hop) == (look_ahead, hop)
-    for bad in ('mixste@', 'mixste@x', 'mixste@/0', 'mixste@3/x', 'none@/3'):
+    assert (spec.look_ahead, spec.smoothing, spec.hop) == (look_ahead, smoothing, hop)
+    for bad in ('mixste@', 'mixste@x', 'mixste@/0', 'mixste@3/x', 'mixste@~', 'm@3~x', 'none@~3'):
         with pytest.raises(ValueError, match=f'lifter .{bad}'):
             LifterSpec.parse(bad)
 

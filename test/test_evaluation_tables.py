@@ -75,6 +75,14 @@ def test_look_ahead_and_onset_tables_by_hand():
     table = results.look_ahead_table([*rows, *others])  # one look-ahead is no dial
     assert table.rows == (('e', 'mixste+fusion'),)
     assert [table.cell(table.rows[0], c).mean for c in table.columns] == [100, 96, 87]
+    calm = [
+        r | {'lifter': r['lifter'].replace('+', '~1+'), 'mpjpe_mm': r['mpjpe_mm'] - 1}
+        for r in rows
+        if r['look_ahead'] > 0
+    ]
+    table = results.look_ahead_table(rows + calm)  # smoothing makes another lifter
+    assert table.rows == (('e', 'mixste+fusion'), ('e', 'mixste@~1+fusion'))
+    assert [table.cell(table.rows[1], c).text() for c in table.columns] == ['-', '95.0', '86.0']
     onset = results.onset_table(rows)
     first = onset.rows[0]
     assert onset.cell(first, 'onset_step_mm_frame').mean == 7

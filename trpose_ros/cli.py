@@ -55,6 +55,7 @@ Boxes = Annotated[str, typer.Option(help="who finds people: 'detector' or 'image
 Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d; 'none'")]
 LifterModel = Annotated[str, typer.Option(help='weights of the lifter: name or file')]
 LookAhead = Annotated[int, typer.Option(help='frames of future a skeleton waits for; -1: default')]
+Smoothing = Annotated[int, typer.Option(help='of these, frames that average skeletons', min=0)]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'cuda:N'")]
 NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32)]
 ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]
@@ -76,6 +77,7 @@ def replay(
     lifter: Lifter = '',
     lifter_model: LifterModel = '',
     look_ahead: LookAhead = -1,
+    smoothing: Smoothing = 0,
     device: Device = 'auto',
     num_aug: NumAug = 1,
     image_topic: ImageTopic = '',
@@ -139,6 +141,7 @@ def run(
     lifter: Lifter = '',
     lifter_model: LifterModel = '',
     look_ahead: LookAhead = -1,
+    smoothing: Smoothing = 0,
     device: Device = 'auto',
     num_aug: NumAug = 1,
     image_topic: ImageTopic = '',
@@ -295,7 +298,7 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
     from trpose_ros.pipeline import PipelineConfig
     from trpose_ros.pipeline import PoseStageConfig
 
-    lifter: dict[str, Any] = {'device': given['device']}
+    lifter: dict[str, Any] = {'device': given['device'], 'smoothing': given['smoothing']}
     if given['lifter']:
         lifter['name'] = given['lifter']
     if given['lifter_model']:

@@ -44,7 +44,7 @@ def evaluate(
     ] = None,
     lifter: Annotated[
         list[str] | None,
-        typer.Option(help="'none' or NAME[:WEIGHTS][@LOOK_AHEAD][+fusion]"),
+        typer.Option(help="'none' or NAME[:WEIGHTS][@[LOOK_AHEAD][~SMOOTHING][/HOP]][+fusion]"),
     ] = None,
     condition: Annotated[
         list[str] | None, typer.Option(help="a profile, or 'five', 'extra', 'all', 'skeleton'")

@@ -14,7 +14,7 @@ from trpose_ros.lift_stage import LiftStage
 
 @dataclass(frozen=True)
 class LifterSpec:
-    """What turns 2D sequences into 3D: ``name[:weights][@[look_ahead][/hop]][+fusion]``.
+    """What makes 2D sequences 3D: ``name[:weights][@[look_ahead][~smoothing][/hop]][+fusion]``.
 
     'none' keeps the estimator's own 3D. Without ``+fusion`` the skeleton is the lifter's alone at
     the estimator's root; with it, both are fused as the live nodes do.
@@ -26,6 +26,7 @@ class LifterSpec:
     look_ahead: int | None = None
     fused: bool = False
     hop: int = 1
+    smoothing: int = 0
 
     @classmethod
     def parse(cls, text: str) -> LifterSpec:
@@ -34,16 +35,27 @@ class LifterSpec:
         if plus and tail != 'fusion':
             raise ValueError(f'lifter {text!r}: only +fusion may follow, got +{tail}')
         rest, at, tail = rest.partition('@')
-        ahead, slash, hop = tail.partition('/')
-        if at and not (ahead.isdigit() or (slash and not ahead)):
+        tail, slash, hop = tail.partition('/')
+        ahead, tilde, smoothing = tail.partition('~')
+        if at and not (ahead.isdigit() or ((slash or tilde) and not ahead)):
             raise ValueError(f'lifter {text!r}: look-ahead must be a number of frames')
         if slash and not (hop.isdigit() and int(hop)):
             raise ValueError(f'lifter {text!r}: the hop behind / must be a number of frames')
+        if tilde and not smoothing.isdigit():
+            raise ValueError(f'lifter {text!r}: the smoothing behind ~ must be a number of frames')
         name, _, model = rest.partition(':')
         if name == 'none' and (model or at or plus):
             raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
         frames = int(ahead) if ahead else None
-        return cls(text, name, model, frames, bool(plus), int(hop) if slash else 1)
+        return cls(
+            text,
+            name,
+            model,
+            frames,
+            bool(plus),
+            int(hop) if slash else 1,
+            int(smoothing) if tilde else 0,
+        )
 
     def stage(self, like: LiftStage | None = None) -> LiftStage:
         """Load the lifter, or take that of ``like``; raises as lifters.create_lifter does."""
@@ -58,6 +70,7 @@ class LifterSpec:
         from trpose_ros.lifters import create_lifter
 
         config = LifterConfig(name=self.name, look_ahead=self.look_ahead, hop=self.hop)
+        config = dataclasses.replace(config, smoothing=self.smoothing)
         if self.model:
             config = dataclasses.replace(config, model=self.model)
         shared: Any = SharedLifter(create_lifter(config))

@@ -201,8 +201,9 @@ def look_ahead_table(rows: list[Row], measure: str = 'mpjpe_mm') -> Table:
     cells: dict[tuple[tuple[str, ...], str], Cell] = {}
     for row in rows:
         name, _, tail = row['lifter'].partition('@')
-        _, plus, fusion = tail.partition('+')
-        keys.setdefault((row['estimator'], name + plus + fusion), []).append(row)
+        rest = tail.lstrip('0123456789')  # smoothing, hop and fusion make another lifter
+        lifter = name + ('@' if rest[:1] in ('~', '/') else '') + rest
+        keys.setdefault((row['estimator'], lifter), []).append(row)
     keys = {key: mine for key, mine in keys.items() if len({r['look_ahead'] for r in mine}) > 1}
     order = sorted({r['look_ahead'] for mine in keys.values() for r in mine})
     for key, mine in keys.items():

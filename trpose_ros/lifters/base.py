@@ -44,6 +44,14 @@ class LifterConfig:
             'range': (0, 1000),
         },
     )
+    smoothing: int = field(
+        default=0,
+        metadata={
+            'help': 'of the look-ahead, frames that average skeletons, with as many of the past, '
+            'and are not given to the network; at most all; 0: none',
+            'range': (0, 30),
+        },
+    )
     hop: int = field(
         default=1,
         metadata={

@@ -200,8 +200,9 @@ def create_lifter(config: LifterConfig) -> LifterStream:
     rate = config.rate_hz or loaded.rate_hz
     if rate is None:
         raise ValueError(f'{loaded.source} does not state its training rate; set rate_hz')
+    core, config = _core(loaded, config)
     return LifterStream(
-        LIFTERS[config.name](loaded, config),
+        core,
         config,
         rate_hz=float(rate),
         weights_id=loaded.weights_id,
@@ -209,6 +210,16 @@ def create_lifter(config: LifterConfig) -> LifterStream:
         dtype=pick_dtype(config),
         device=pick_device(config),
     )
+
+
+def _core(loaded: LoadedWeights, config: LifterConfig) -> tuple[Core, LifterConfig]:
+    """Return the core, without the share of its future that smoothing takes, and that share."""
+    build = LIFTERS[config.name]
+    core = build(loaded, config)
+    side = min(config.smoothing, core.look_ahead)
+    if side > 0:
+        core = build(loaded, replace(config, look_ahead=core.look_ahead - side))
+    return core, replace(config, smoothing=side)
 
 
 def load_weights(config: LifterConfig) -> LoadedWeights:

@@ -28,6 +28,7 @@ from trpose_ros.lifters.base import Core
 from trpose_ros.lifters.base import Lifted
 from trpose_ros.lifters.base import LifterConfig
 from trpose_ros.lifters.missing import JointFiller
+from trpose_ros.lifters.smoothing import Smoother
 from trpose_ros.lifters.timing import FrameClock
 from trpose_ros.lifters.timing import Placement
 from trpose_ros.people import JointState
@@ -87,9 +88,11 @@ class LifterStream:
             )
         self.core, self.config = core, config
         self.name, self.weights_id, self.licence = config.name, weights_id, licence
-        self.window, self.look_ahead, self.hop = core.window, core.look_ahead, config.hop
+        self._smoother = Smoother(config.smoothing)
+        self.window = core.window + 2 * config.smoothing
+        self.look_ahead, self.hop = core.look_ahead + config.smoothing, config.hop
         self.rate_hz = rate_hz
-        self.delay_s = (core.look_ahead + config.hop - 1) / rate_hz
+        self.delay_s = (self.look_ahead + config.hop - 1) / rate_hz
         self._dtype, self._device = dtype, device
         self._numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
         self._mirror = get_skeleton(self.skeleton_in).mirror.tolist()
@@ -239,7 +242,7 @@ class LifterStream:
 
     def _due(self, track: _Track) -> int:
         """Return how many poses the core should compute with the next frame, 0 for none."""
-        sure = track.newest - self.look_ahead
+        sure = track.newest - self.core.look_ahead
         count = sure - track.emitted
         final = track.closing and len(track.frames) == 1
         if count < (1 if final else self.hop):
@@ -249,13 +252,13 @@ class LifterStream:
             return 0
         return count
 
-    @staticmethod
-    def _wanted(track: _Track, index: int) -> bool:
+    def _wanted(self, track: _Track, index: int) -> bool:
         """Say whether an observation waits for the pose of this network frame."""
+        side = self._smoother.side
         for _, position in track.waiting:  # in ascending order
-            if np.floor(position) > index:
+            if np.floor(position) - side > index:
                 return False
-            if index <= np.ceil(position):
+            if index <= np.ceil(position) + side:
                 return True
         return False
 
@@ -287,7 +290,7 @@ class LifterStream:
         if self.config.flip:
             poses = self._averaged(poses)
         for track, pose in zip(tracks, poses.cpu().numpy(), strict=True):
-            track.emitted = track.newest - self.look_ahead
+            track.emitted = track.newest - self.core.look_ahead
             for k in range(count):
                 track.poses[track.emitted - count + 1 + k] = pose[k]
 
@@ -300,18 +303,19 @@ class LifterStream:
     def _ready(self, track: _Track) -> list[Lifted]:
         """Return results for the observations whose poses are there."""
         results = []
-        while track.waiting and np.ceil(track.waiting[0][1]) <= track.emitted:
+        side = self._smoother.side
+        while track.waiting and np.ceil(track.waiting[0][1]) + side <= track.emitted:
             stamp_ns, position = track.waiting.pop(0)
             low, share = int(np.floor(position)), position - np.floor(position)
-            pose = track.poses[low]
+            pose = self._smoother(track.poses, low)
             if share > 0:
-                pose = (1 - share) * pose + share * track.poses[low + 1]
+                pose = (1 - share) * pose + share * self._smoother(track.poses, low + 1)
             joints = pose[: len(self._mirror)].copy()
             joints[0] = 0
             root = pose[-1].copy() if self.core.root_joints else None
             results.append(Lifted(track.track_id, stamp_ns, joints, root))
         keep = np.floor(track.waiting[0][1]) if track.waiting else track.emitted
-        for index in [i for i in track.poses if i < keep]:
+        for index in [i for i in track.poses if i < keep - side]:
             del track.poses[index]
         return results
 
@@ -331,13 +335,13 @@ class LifterStream:
             if self.hop == self.core.most > 1:
                 # Disjoint windows: a clip shorter than the window is repeated to its length.
                 track.frames += [track.filled] * (
-                    self.window - 1 - track.newest - len(track.frames)
+                    self.core.window - 1 - track.newest - len(track.frames)
                 )
             track.closing = True
         results += self._advance([track for track in tracks if track.waiting])
         for track in tracks:
             if track.waiting:  # hops do not end where the clip ends
-                count = track.newest - self.look_ahead - track.emitted
+                count = track.newest - self.core.look_ahead - track.emitted
                 self._keep([track], self.core.step(self._slots([track]), None, count), count)
                 results += self._ready(track)
         for key in track_ids:

@@ -49,6 +49,7 @@ ARGUMENTS = (
     LaunchArgument(
         'look_ahead', '', 'frames of future that a skeleton waits for; more is steadier'
     ),
+    LaunchArgument('smoothing', '', 'of these, frames that average skeletons; 0: none'),
     LaunchArgument(
         'occlusion', 'none', 'hide parts of the images, to test for it', tuple(sorted(PROFILES))
     ),
@@ -70,6 +71,7 @@ _PASSED_ON = (
     'lifter_model',
     'device',
 )
+_NUMBERS = ('look_ahead', 'smoothing')
 
 REPLAY_ARGUMENTS = (
     LaunchArgument('bag', '', 'recording to play: .mcap, .db3, a bag folder, or a video'),
@@ -99,7 +101,7 @@ REPLAY_ARGUMENTS = (
     *(
         argument
         for argument in ARGUMENTS
-        if argument.name in ('params_file', 'look_ahead', *_PASSED_ON[1:])
+        if argument.name in ('params_file', *_NUMBERS, *_PASSED_ON[1:])
     ),
     LaunchArgument('log_level', 'info', 'of all nodes', LOG_LEVELS),
 )
@@ -129,9 +131,7 @@ def number(given: Mapping[str, str], name: str, kind: type = int) -> Any:
 def passed_on(given: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments that are parameters; an empty one keeps the file's value."""
     parameters: dict[str, Any] = {n: given[n] for n in _PASSED_ON if given.get(n)}
-    if given['look_ahead']:
-        parameters['look_ahead'] = number(given, 'look_ahead')
-    return parameters
+    return parameters | {n: number(given, n) for n in _NUMBERS if given.get(n)}
 
 
 def fast_dds_profile() -> dict[str, str]:
