@@ -60,6 +60,7 @@ def test_options_become_the_configuration():
         'lifter': 'none',
         'lifter_model': '',
         'look_ahead': 3,
+        'smoothing': 1,
         'num_aug': 2,
         'model': '',
         'estimator': 'metrabs_tf',
@@ -73,6 +74,7 @@ def test_options_become_the_configuration():
     assert config.estimator.model == PipelineConfig().estimator.model
     assert (config.estimator.num_aug, config.estimator.device) == (2, 'cpu')
     assert (config.lifter.name, config.lifter.look_ahead) == ('none', 3)
+    assert config.lifter.smoothing == 1
     assert config.pose.boxes == 'image'
     assert (config.occlusion.severity_index, config.occlusion.cuts) == (2, True)
 

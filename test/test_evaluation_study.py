@@ -44,7 +44,7 @@ def test_what_is_missing_is_named_and_the_rest_runs():
     study = preset(['metrabs-small', 'videopose3d-robust'])
     assert study.estimators == (OURS,)
     assert study.pairs[OURS][1:] == (
-        'videopose3d:videopose3d-robust',
+        'videopose3d:videopose3d-robust@~1',
         'videopose3d:videopose3d-robust@~1+fusion',
     )
     text = ' '.join(study.missing)
@@ -106,8 +106,8 @@ def test_comparison_by_hand():
             (BASE, 'mixste:mixste-clean@/27'): 200.0,
             (BASE, 'pstmo'): 210.0,  # not on MeTRAbs 2D: no line
             (OURS, 'none'): 120.0,
-            (OURS, 'mixste:mixste-robust@/27'): 100.0,
-            (OURS, 'mixste:mixste-robust@/27+fusion'): 90.0,
+            (OURS, 'mixste:mixste-robust@1~1/27'): 100.0,
+            (OURS, 'mixste:mixste-robust@1~1/27+fusion'): 90.0,
         }
     )
     table = comparison_table(made)
@@ -129,7 +129,7 @@ def test_comparison_by_hand():
     assert best_pairs(made) == {
         'MixSTE': (
             (BASE, 'mixste:mixste-clean@/27'),
-            (OURS, 'mixste:mixste-robust@/27+fusion'),
+            (OURS, 'mixste:mixste-robust@1~1/27+fusion'),
         )
     }
     assert comparison_table([r for r in made if r['estimator'] == OURS]) is None

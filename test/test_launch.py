@@ -61,6 +61,7 @@ def test_presets_are_files(tmp_path, preset):
     [
         ({'params_file': 'turbo'}, 'turbo'),
         ({'look_ahead': 'some'}, 'some'),
+        ({'smoothing': 'strong'}, 'strong'),
         ({'occlusion': 'umbrella'}, 'umbrella'),
         ({'camera': 'x'}, 'camera'),
     ],

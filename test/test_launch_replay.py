@@ -95,6 +95,7 @@ def run_live(tmp_path, bag, weights, pose_node='pose_node', listen=(), **argumen
         'params_file': str(parameters),
         'device': 'cpu',
         'look_ahead': '2',
+        'smoothing': '1',
         'in_step': 'true',
         **weights,
     }
@@ -115,6 +116,7 @@ def run_live(tmp_path, bag, weights, pose_node='pose_node', listen=(), **argumen
 def config_of(weights, profile, look_ahead=2):
     given = {
         **{'device': 'cpu', 'lifter': '', 'look_ahead': look_ahead, 'num_aug': 1},
+        'smoothing': min(look_ahead, 1),
         **{'estimator': 'metrabs_torch', 'boxes': 'image', 'occlusion': profile},
         **{'severity': -1, 'realisation': 'main', **weights},
     }

@@ -131,6 +131,7 @@ def config_of(weights, profile):
             'device': 'cpu',
             'lifter': '',
             'look_ahead': -1,
+            'smoothing': 0,
             'num_aug': 1,
             'estimator': 'metrabs_torch',
             'boxes': 'image',

@@ -157,7 +157,7 @@ def test_names_in_words():
     methods = [
         ('metrabs-small', 'none'),
         ('heatmap2d:heatmap2d-small', 'mixste:mixste-clean@/27'),
-        ('metrabs-small', 'mixste:mixste-robust@/27+fusion'),
+        ('metrabs-small', 'mixste:mixste-robust@1~1/27+fusion'),
         ('metrabs-small', 'videopose3d'),
         ('metrabs-small', 'videopose3d@4'),
         ('truth2d:drop', 'pstmo'),

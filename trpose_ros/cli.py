@@ -55,7 +55,7 @@ Boxes = Annotated[str, typer.Option(help="who finds people: 'detector' or 'image
 Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d; 'none'")]
 LifterModel = Annotated[str, typer.Option(help='weights of the lifter: name or file')]
 LookAhead = Annotated[int, typer.Option(help='frames of future a skeleton waits for; -1: default')]
-Smoothing = Annotated[int, typer.Option(help='of these, frames that average skeletons', min=0)]
+Smoothing = Annotated[int, typer.Option(help='frames of these that average skeletons', min=0)]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'cuda:N'")]
 NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32)]
 ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]

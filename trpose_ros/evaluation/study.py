@@ -2,9 +2,8 @@
 
 Without --estimator and --lifter, ``trpose evaluate`` runs MeTRAbs alone, and each temporal lifter
 twice: with the baseline's 2D and weights trained on clean 2D, as such lifters usually are, and with
-MeTRAbs 2D and weights trained for truncation, alone and as a robot would run it: smoothed over one
-frame and fused with MeTRAbs's metric 3D. What is not among the weights at hand is left out and
-named.
+MeTRAbs 2D, weights trained for truncation and the smoothing of the live presets, alone and fused
+with MeTRAbs's metric 3D. What is not among the weights at hand is left out and named.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ def preset(known: Iterable[str] | None = None) -> Preset:
     for lifter, method in METHODS.items():
         clean, robust = f'{lifter}-clean', f'{lifter}-robust'  # trained on clean, on truncated 2D
         if robust in names:
-            spec = _spec(lifter, robust)
-            ours += [spec, _smoothed(spec) + '+fusion']
+            spec = _smoothed(_spec(lifter, robust))
+            ours += [spec, f'{spec}+fusion']
         else:
             missing.append(f'{robust} is missing: no {method} on MeTRAbs 2D')
         if clean in names:
@@ -83,7 +82,7 @@ def _spec(lifter: str, name: str) -> str:
 
 
 def _smoothed(spec: str) -> str:
-    """Return a specification with the smoothing of the live presets, one frame."""
+    """Return a specification with the smoothing of the live presets, one frame of look-ahead."""
     name, _, tail = spec.partition('@')
     # MixSTE window by window waits for no future of its own: one frame more is for smoothing.
     return f'{name}@1~1{tail}' if tail else f'{name}@~1'

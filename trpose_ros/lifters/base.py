@@ -47,7 +47,7 @@ class LifterConfig:
     smoothing: int = field(
         default=0,
         metadata={
-            'help': 'of the look-ahead, frames that average skeletons, with as many of the past, '
+            'help': 'frames of look_ahead that average skeletons, with as many of the past, '
             'and are not given to the network; at most all; 0: none',
             'range': (0, 30),
         },

@@ -49,7 +49,7 @@ ARGUMENTS = (
     LaunchArgument(
         'look_ahead', '', 'frames of future that a skeleton waits for; more is steadier'
     ),
-    LaunchArgument('smoothing', '', 'of these, frames that average skeletons; 0: none'),
+    LaunchArgument('smoothing', '', 'frames of look_ahead that average skeletons instead; 0: none'),
     LaunchArgument(
         'occlusion', 'none', 'hide parts of the images, to test for it', tuple(sorted(PROFILES))
     ),
