@@ -8,7 +8,8 @@ The stream owns tracks and time, its core (base.py) the network. For each track 
 2. gives the new network frames of all tracks to the core, moment by moment, all tracks and their
    mirrored copies as one batch;
 3. returns a skeleton for each observation as soon as ``look_ahead`` later network frames are
-   known. At the start of a track the first frame counts as repeated endlessly before it, at its
+   known: the core's own look-ahead and, where poses are smoothed (smoothing.py), those of the
+   mean. At the start of a track the first frame counts as repeated endlessly before it, at its
    end (``flush``) the last one after it, as the published evaluations pad their clips.
 
 A track restarts after a gap longer than ``max_gap_s``; all restart when time runs backward. The
@@ -59,7 +60,8 @@ class LifterStream:
 
     Attributes:
         window: network frames that one result depends on.
-        look_ahead: network frames of future that a result waits for.
+        look_ahead: network frames of future that a result waits for, the core's own and the
+            ``smoothing`` of the configuration together.
         hop: network frames between two runs of the network.
         rate_hz: training rate, to which input is resampled.
         delay_s: longest time from a frame's stamp to its result, in stamps (one frame more when
