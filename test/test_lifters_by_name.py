@@ -53,6 +53,7 @@ def options(**given):
         'lifter': '',
         'lifter_model': '',
         'look_ahead': -1,
+        'smoothing': 0,
         'num_aug': 1,
         'model': '',
         'estimator': 'metrabs',
