@@ -46,10 +46,11 @@ def edge_cases():
     }
 
 
-@pytest.fixture(params=['videopose3d', 'mixste', 'mixste in hops'])
+@pytest.fixture(params=['videopose3d', 'videopose3d, smoothed', 'mixste', 'mixste in hops'])
 def name(request, tmp_path):
-    if request.param == 'videopose3d':
-        return f'videopose3d:{save_videopose3d(tmp_path / "small.safetensors")}'
+    if request.param.startswith('videopose3d'):
+        file = save_videopose3d(tmp_path / 'small.safetensors')
+        return f'videopose3d:{file}' + '@~1' * ('smoothed' in request.param)
     file = save_lifter(tmp_path / 'small.safetensors', 'mixste')
     return f'mixste:{file}' + '@/9' * (request.param != 'mixste')
 

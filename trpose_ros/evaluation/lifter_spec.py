@@ -47,15 +47,7 @@ class LifterSpec:
         if name == 'none' and (model or at or plus):
             raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
         frames = int(ahead) if ahead else None
-        return cls(
-            text,
-            name,
-            model,
-            frames,
-            bool(plus),
-            int(hop) if slash else 1,
-            int(smoothing) if tilde else 0,
-        )
+        return cls(text, name, model, frames, bool(plus), int(hop or 1), int(smoothing or 0))
 
     def stage(self, like: LiftStage | None = None) -> LiftStage:
         """Load the lifter, or take that of ``like``; raises as lifters.create_lifter does."""
@@ -69,8 +61,9 @@ class LifterSpec:
         from trpose_ros.lifters import LifterConfig
         from trpose_ros.lifters import create_lifter
 
-        config = LifterConfig(name=self.name, look_ahead=self.look_ahead, hop=self.hop)
-        config = dataclasses.replace(config, smoothing=self.smoothing)
+        config = LifterConfig(
+            name=self.name, look_ahead=self.look_ahead, smoothing=self.smoothing, hop=self.hop
+        )
         if self.model:
             config = dataclasses.replace(config, model=self.model)
         shared: Any = SharedLifter(create_lifter(config))

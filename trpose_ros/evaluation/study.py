@@ -53,7 +53,7 @@ def preset(known: Iterable[str] | None = None) -> Preset:
     for lifter, method in METHODS.items():
         clean, robust = f'{lifter}-clean', f'{lifter}-robust'  # trained on clean, on truncated 2D
         if robust in names:
-            spec = _smoothed(_spec(lifter, robust))
+            spec = _spec(lifter, robust, '~1')  # the smoothing of the live presets
             ours += [spec, f'{spec}+fusion']
         else:
             missing.append(f'{robust} is missing: no {method} on MeTRAbs 2D')
@@ -70,22 +70,18 @@ def preset(known: Iterable[str] | None = None) -> Preset:
     return Preset(tuple(estimators), pairs, tuple(missing))
 
 
-def _spec(lifter: str, name: str) -> str:
+def _spec(lifter: str, name: str, smoothing: str = '') -> str:
     """Return how a lifter runs in the study: MixSTE window by window, as it was published."""
-    if lifter != 'mixste':
-        return f'{lifter}:{name}'
-    try:
-        config = json.loads(weights.read_meta(name)['config'])
-        return f'{lifter}:{name}@/{config["frames"]}'
-    except (weights.WeightsError, KeyError):
-        return f'{lifter}:{name}'  # loading it will say what is wrong
-
-
-def _smoothed(spec: str) -> str:
-    """Return a specification with the smoothing of the live presets, one frame of look-ahead."""
-    name, _, tail = spec.partition('@')
-    # MixSTE window by window waits for no future of its own: one frame more is for smoothing.
-    return f'{name}@1~1{tail}' if tail else f'{name}@~1'
+    hop = ''
+    if lifter == 'mixste':
+        try:
+            hop = f'/{json.loads(weights.read_meta(name)["config"])["frames"]}'
+        except (weights.WeightsError, KeyError):
+            hop = ''  # loading it will say what is wrong
+    # A window of its own waits for no future: one frame more is there for the smoothing.
+    ahead = '1' if smoothing and hop else ''
+    tail = f'{ahead}{smoothing}{hop}'
+    return f'{lifter}:{name}@{tail}' if tail else f'{lifter}:{name}'
 
 
 def is_baseline(estimator: str) -> bool:

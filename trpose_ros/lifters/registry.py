@@ -215,6 +215,8 @@ def create_lifter(config: LifterConfig) -> LifterStream:
 def _core(loaded: LoadedWeights, config: LifterConfig) -> tuple[Core, LifterConfig]:
     """Return the core, without the share of its future that smoothing takes, and that share."""
     build = LIFTERS[config.name]
+    # First as asked: a look-ahead that the network cannot have is refused in the user's number, and
+    # one that is not given is the network's own.
     core = build(loaded, config)
     side = min(config.smoothing, core.look_ahead)
     if side > 0:
