@@ -6,6 +6,7 @@ import numpy as np
 
 from trpose_ros.data.bodies import Figure
 from trpose_ros.data.bodies import Rig
+from trpose_ros.data.landmarks import NAMES as LANDMARKS
 from trpose_ros.data.sprites import SIDE
 from trpose_ros.data.sprites import joint_visibility
 from trpose_ros.data.sprites import look_at
@@ -54,7 +55,8 @@ def make_rig() -> Rig:
     heads = np.stack([row[2] for row in rows])
     tails = heads + np.array([0.0, 0.0, 0.1])
     tails[names.index('Head')] = (0.0, -0.04, 1.94)
-    return Rig(names, parents, heads, tails)
+    landmarks = np.repeat(heads[:1], len(LANDMARKS), axis=0)
+    return Rig(names, parents, heads, tails, landmarks, np.zeros(len(LANDMARKS), int))
 
 
 def make_figure(half_m: float = 0.05) -> Figure:

@@ -95,6 +95,10 @@ def register_skeleton(define: Callable[[], tuple[str, str, str]]) -> Callable[[]
     return define
 
 
+_HUMAN36M = (
+    'pelv rhip<pelv rkne<rhip rank<rkne lhip<pelv lkne<lhip lank<lkne spin<pelv neck<spin '
+    'head<neck htop<head lsho<neck lelb<lsho lwri<lelb rsho<neck relb<rsho rwri<relb'
+)
 _SMPL = (
     'pelv lhip<pelv rhip<pelv spi1<pelv lkne<lhip rkne<rhip spi2<spi1 lank<lkne rank<rkne '
     'spi3<spi2 ltoe<lank rtoe<rank neck<spi3 lcla<spi3 rcla<spi3 head<neck lsho<lcla rsho<rcla '
@@ -105,12 +109,7 @@ _SMPL = (
 @register_skeleton
 def _h36m_17() -> tuple[str, str, str]:
     """Order the 17 joints of Human3.6M as lifters use them; 'head' is the neck-nose joint."""
-    return (
-        'h36m_17',
-        'pelv rhip<pelv rkne<rhip rank<rkne lhip<pelv lkne<lhip lank<lkne spin<pelv neck<spin '
-        'head<neck htop<head lsho<neck lelb<lsho lwri<lelb rsho<neck relb<rsho rwri<relb',
-        'pelv',
-    )
+    return 'h36m_17', _HUMAN36M, 'pelv'
 
 
 @register_skeleton
@@ -182,6 +181,21 @@ def _humaneva_15() -> tuple[str, str, str]:
         'lkne<lhip lank<lkne rhip<pelv rkne<rhip rank<rkne head<neck',
         'pelv',
     )
+
+
+@register_skeleton
+def _body_39() -> tuple[str, str, str]:
+    """Order the joints of the networks trained here: the union of Human3.6M, COCO and SMPL.
+
+    The first 17 are Human3.6M's. Then COCO's face and its own hips, SMPL's own pelvis, spine, neck,
+    collar bones, hands and balls of the feet, and last the heels and the tips of the big toes.
+    """
+    own = (
+        'nose<head leye<nose reye<nose lear<leye rear<reye lhip_coco<pelv rhip_coco<pelv '
+        'pelv_smpl<pelv spi1<pelv_smpl spi2<spi1 spi3<spi2 neck_smpl<spi3 lcla<spi3 rcla<spi3 '
+        'lhan<lwri rhan<rwri ltoe<lank rtoe<rank lheel<lank rheel<rank ltip<ltoe rtip<rtoe'
+    )
+    return 'body_39', f'{_HUMAN36M} {own}', 'pelv'
 
 
 def get_skeleton(name: str) -> Skeleton:

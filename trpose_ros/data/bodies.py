@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from trpose_ros.data.landmarks import rest_landmarks
 from trpose_ros.data.paint import HAIR_TONES
 from trpose_ros.data.paint import TEXTURE_SIDE
 from trpose_ros.data.paint import between
@@ -107,6 +108,8 @@ class Rig:
     parents: np.ndarray  # (31,) int
     heads: np.ndarray  # (31, 3) m
     tails: np.ndarray  # (31, 3) m
+    landmarks: np.ndarray  # (22, 3) m, the further joints of landmarks.NAMES
+    landmark_bones: np.ndarray  # (22,) int, the bone that carries each
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class BodyLibrary:
             self._body = {key: pack[key] for key in pack.files}
         names = tuple(str(n) for n in self._body['joint_names'])
         self._names = names
+        self._eyes = np.unique(self._body['render_vert'][self._body['is_eye']])
         self.stature = self._body['stature']
         self.num_shapes = len(self.stature)
         self._eye_textures = sorted((self.folder / 'textures').glob('eyes_*.png'))
@@ -180,11 +184,16 @@ class BodyLibrary:
     def rig(self, shape: int, scale: float = 1.0) -> Rig:
         """Return the rest rig of body ``shape`` in metres."""
         factor = self.scale(shape) * scale
+        heads = self._body['joint_head'][shape].astype(np.float64) * factor
+        vertices = self._body['shapes'][shape].astype(np.float64) * factor
+        landmarks, bones = rest_landmarks(vertices, self._eyes, heads, self._names)
         return Rig(
             names=self._names,
             parents=self._body['joint_parent'].astype(np.int64),
-            heads=self._body['joint_head'][shape].astype(np.float64) * factor,
+            heads=heads,
             tails=self._body['joint_tail'][shape].astype(np.float64) * factor,
+            landmarks=landmarks,
+            landmark_bones=bones,
         )
 
     def dress(self, shape: int, rng: np.random.Generator) -> Figure:

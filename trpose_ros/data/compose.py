@@ -31,18 +31,27 @@ from trpose_ros.data.posing import cross
 from trpose_ros.data.sprites import SpriteStore
 from trpose_ros.skeletons import get_skeleton
 
-_MIRROR = get_skeleton('h36m_17').mirror
+_MIRROR = get_skeleton('body_39').mirror
+_BOXED = 17  # boxes surround Human3.6M's joints, the first of body_39
+VISIBLE, HIDDEN, OUTSIDE = 0, 1, 2  # states of a joint in a crop
+UNSEEN, UNKNOWN = 254, 255  # hidden or outside; no label
 # Protocol v1: the reference box is the joints' box plus these shares of its own size.
 _PAD_TOP, _PAD_BOTTOM, _PAD_SIDE = 0.12, 0.06, 0.12
 BOX_PADDING = 0.10  # of the tracker's boxes, per side
 _ALONE = 0.85  # share of fragments beyond which nothing is seen
 
 
+_PROBABILITIES = (
+    *('loose', 'near', 'fragments', 'border', 'hidden', 'people', 'objects'),
+    *('furniture', 'coarse'),
+)
+
+
 @dataclass(frozen=True)
 class CropConfig:
     """How training crops vary; probabilities in 0..1, angles in degrees."""
 
-    side: int = field(default=128, metadata={'help': 'crop side in px', 'range': (32, 512)})
+    side: int = field(default=256, metadata={'help': 'crop side in px', 'range': (32, 512)})
     loose: float = field(default=0.28, metadata={'help': 'share of crops with a small person'})
     near: float = field(default=0.17, metadata={'help': 'share of crops smaller than the body'})
     fragments: float = field(
@@ -54,10 +63,16 @@ class CropConfig:
     hidden: float = field(default=0.45, metadata={'help': 'probability of hidden rectangles'})
     people: float = field(default=0.2, metadata={'help': 'probability of another person'})
     objects: float = field(default=0.2, metadata={'help': 'probability of an object in front'})
+    furniture: float = field(
+        default=0.0, metadata={'help': 'probability of a table or a back of a chair in front'}
+    )
+    coarse: float = field(
+        default=0.0, metadata={'help': 'probability of a crop enlarged from fewer pixels'}
+    )
 
     def __post_init__(self) -> None:
         """Validate ranges."""
-        for name in ('loose', 'near', 'fragments', 'border', 'hidden', 'people', 'objects'):
+        for name in _PROBABILITIES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is a probability, got {getattr(self, name)}')
         if self.side < 32:
@@ -72,11 +87,16 @@ class Crop:
 
     image: np.ndarray  # (S, S, 3) uint8 RGB
     intrinsics: np.ndarray  # (3, 3) float32
-    joints_m: np.ndarray  # (17, 3) float32
-    joints_px: np.ndarray  # (17, 2) float32
+    joints_m: np.ndarray  # (39, 3) float32, joints of body_39
+    joints_px: np.ndarray  # (39, 2) float32
     box: np.ndarray  # (4,) x0 y0 x1 y1 of the reference box (protocol v1), crop px
     mask: np.ndarray  # (S, S) bool, pixels that show the person
-    visible: np.ndarray  # (17,) bool: in the crop, with nothing in front, the own body included
+    states: np.ndarray  # (39,) uint8 VISIBLE, HIDDEN (own body included) or OUTSIDE of the image
+
+    @property
+    def visible(self) -> np.ndarray:
+        """(39,) bool: in the crop and the image, with nothing in front."""
+        return self.states == VISIBLE
 
 
 def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -99,14 +119,16 @@ def _view(point_px: np.ndarray, intrinsics: np.ndarray, angle: float, mirror: bo
     return view
 
 
-def joint_box(joints_px: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return centre (2,) and larger side of the padded box around joints (J, 2)."""
+def joint_box(joints_px: np.ndarray, first: int = _BOXED) -> tuple[np.ndarray, float]:
+    """Return centre (2,) and larger side of the padded box around the first joints of (J, 2)."""
+    joints_px = joints_px[:first]
     low, high = joints_px.min(axis=0), joints_px.max(axis=0)
     return (low + high) / 2, float((high - low).max()) * (1 + 2 * BOX_PADDING)
 
 
-def reference_box(joints_px: np.ndarray) -> np.ndarray:
-    """Return (4,) x0 y0 x1 y1: the reference box of protocol v1 around joints (J, 2)."""
+def reference_box(joints_px: np.ndarray, first: int = _BOXED) -> np.ndarray:
+    """Return (4,) x0 y0 x1 y1: the reference box of protocol v1 around the first of joints (J, 2)."""
+    joints_px = joints_px[:first]
     x0, y0 = joints_px.min(axis=0)
     x1, y1 = joints_px.max(axis=0)
     w, h = x1 - x0, y1 - y0
@@ -141,20 +163,22 @@ class Composer:
         if other and not in_front:
             self._add_person(image, size, rng, front=False)
         _over(image, layer)
-        covered = np.zeros((side, side), bool)
+        covered, beyond = np.zeros((2, side, side), bool)
         if other and in_front:
             covered |= self._add_person(image, size, rng, front=True)
         if rng.random() < self.config.objects:
             covered |= self._add_object(image, crop.box, rng)
+        if rng.random() < self.config.furniture:
+            covered |= self._add_furniture(image, crop.box, rng)
         image = self._photograph(image, rng)
         if part is not None and rng.random() < _ALONE:
-            hide_beyond(image, crop.box, part, covered)
+            hide_beyond(image, crop.box, part, beyond)
         elif rng.random() < self.config.border:
-            cut_border(image, crop.box, rng, covered)
+            cut_border(image, crop.box, rng, beyond)
         if rng.random() < self.config.hidden:
             condition = str(rng.choice((*CONDITIONS, 'boxes')))
             hide(image, crop.box, condition, rng, covered=covered)
-        return _seen(crop, image, covered)
+        return _seen(crop, image, covered, beyond)
 
     def test_crop(self, index: int, condition: str, rng: np.random.Generator) -> Crop:
         """Return sprite ``index`` as a tracker would crop it, clean or under one condition."""
@@ -169,7 +193,7 @@ class Composer:
         covered = np.zeros(image.shape[:2], bool)
         if condition != 'clean':
             hide(image, crop.box, condition, rng, exact=True, covered=covered)
-        return _seen(crop, image, covered)
+        return _seen(crop, image, covered, np.zeros_like(covered))
 
     def _place(
         self, sprite: dict, rng: np.random.Generator, part: np.ndarray | None
@@ -228,7 +252,7 @@ class Composer:
                 joints_px=px.astype(np.float32),
                 box=reference_box(px),
                 mask=layer[..., 3] > 127,
-                visible=visible,
+                states=np.where(visible, VISIBLE, HIDDEN).astype(np.uint8),
             ),
             layer,
         )
@@ -275,6 +299,41 @@ class Composer:
         cv2.copyTo(texture, mask, image)
         return np.asarray(mask > 0)
 
+    def _add_furniture(
+        self, image: np.ndarray, box: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Put a table, a desk or the back of a chair before the lower body, in place.
+
+        Returns what is covered (S, S): a wide board with a front below it, drawn as a piece of a
+        photograph or in one colour.
+        """
+        side = self.config.side
+        width, height = np.maximum(box[2:] - box[:2], 8)
+        top = box[1] + rng.uniform(0.42, 0.85) * height
+        left = box[0] + rng.uniform(-0.6, 0.45) * width
+        right = left + rng.uniform(0.7, 2.2) * width
+        slope = rng.uniform(-0.1, 0.1) * (right - left)
+        thick = rng.uniform(0.03, 0.16) * height
+        covered = np.zeros((side, side), np.uint8)
+        board = np.array([[left, top], [right, top + slope]])
+        lower = board[::-1] + [0, thick]
+        cv2.fillPoly(covered, [np.concatenate([board, lower]).astype(np.int32)], 255)
+        if rng.random() < 0.6:  # closed below, else legs at both ends
+            lower[:, 1] = 2 * side
+            cv2.fillPoly(covered, [np.concatenate([board, lower]).astype(np.int32)], 255)
+        else:
+            leg = max(int(0.04 * (right - left)), 2)
+            for x in (left, right - leg):
+                cv2.rectangle(covered, (int(x), int(top)), (int(x) + leg, 2 * side), 255, -1)
+        if rng.random() < 0.6:
+            cut = random_cut(self.backgrounds.picture(rng), 1.0, rng)
+            texture = cv2.resize(np.ascontiguousarray(cut), (side, side))
+        else:
+            texture = np.empty((side, side, 3), np.uint8)
+            texture[:] = rng.integers(10, 245, 3).astype(np.uint8)
+        cv2.copyTo(texture, covered, image)
+        return np.asarray(covered > 0)
+
     def _grain(self, image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
         side = self.config.side
         y, x = rng.integers(0, 512 - side, 2)
@@ -283,28 +342,38 @@ class Composer:
     def _photograph(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Apply what a camera does: exposure, colour cast, gamma, blur, noise, JPEG."""
         image = adjust_colours(image, rng)
+        if rng.random() < self.config.coarse:  # a small person in a large image
+            small = int(self.config.side * rng.uniform(0.22, 0.7))
+            image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, (self.config.side,) * 2, interpolation=cv2.INTER_LINEAR)
         draw = rng.random()
+        blur = self.config.side / 128
         if draw < 0.25:
-            image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.3)))
+            image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.3)) * blur)
         elif draw < 0.35:
-            image = motion_blur(image, rng)
+            image = motion_blur(image, rng, blur)
         if rng.random() < 0.6:
             image = self._grain(image, rng, float(rng.uniform(1, 14)))
-        if rng.random() < 0.12:
-            quality = int(rng.integers(25, 90))
+        if rng.random() < 0.2:
+            quality = int(rng.integers(18, 90))
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
             image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return image
 
 
-def _seen(crop: Crop, image: np.ndarray, covered: np.ndarray) -> Crop:
-    """Return the crop with its final image, and what is still seen of the person."""
+def _seen(crop: Crop, image: np.ndarray, covered: np.ndarray, beyond: np.ndarray) -> Crop:
+    """Return the crop with its final image, and what is still seen of the person.
+
+    ``covered`` (S, S) is hidden by things, ``beyond`` (S, S) lies outside the image.
+    """
     column, row = np.rint(crop.joints_px).astype(int).T
     side = len(covered)
     inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
-    free = ~covered[np.clip(row, 0, side - 1), np.clip(column, 0, side - 1)]
-    visible = crop.visible & inside & free
-    return dataclasses.replace(crop, image=image, mask=crop.mask & ~covered, visible=visible)
+    at = np.clip(row, 0, side - 1), np.clip(column, 0, side - 1)
+    states = np.where(covered[at], HIDDEN, crop.states)
+    states = np.where(inside & ~beyond[at], states, OUTSIDE).astype(np.uint8)
+    mask = crop.mask & ~covered & ~beyond
+    return dataclasses.replace(crop, image=image, mask=mask, states=states)
 
 
 def adjust_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -322,9 +391,9 @@ def adjust_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.LUT(image, table[:, None, :])
 
 
-def motion_blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the image smeared along a random direction, 3 to 7 px."""
-    length = int(rng.choice([3, 5, 7]))
+def motion_blur(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
+    """Return the image smeared along a random direction, 3 to 7 px times ``scale``."""
+    length = int(rng.choice([3, 5, 7]) * scale) // 2 * 2 + 1
     kernel = np.zeros((length, length), np.float32)
     middle = length // 2
     angle = rng.uniform(0, np.pi)

@@ -20,7 +20,7 @@ from trpose_ros.data.registry import packs_folder
 from trpose_ros.data.samples import check_metres
 from trpose_ros.skeletons import get_skeleton
 
-PACKS = ('mocap_cmu_30hz.npz', 'mocap_accad_30hz.npz')
+PACKS = ('mocap_cmu_30hz.npz', 'mocap_accad_30hz.npz', 'mocap_cmu_extra_30hz.npz')
 SPLITS = ('train', 'val', 'test')
 NUM_JOINTS = 17
 

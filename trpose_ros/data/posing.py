@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trpose_ros.data.bodies import Rig
+from trpose_ros.data.landmarks import posed_landmarks
 
 HIP, RHIP, RKNEE, RFOOT, LHIP, LKNEE, LFOOT, SPINE, THORAX, NECK, HEAD = range(11)
 LSHOULDER, LELBOW, LWRIST, RSHOULDER, RELBOW, RWRIST = range(11, 17)
@@ -31,6 +32,7 @@ class Posed:
     rotations: np.ndarray  # (F, 31, 3, 3) world rotation of each bone relative to rest
     heads: np.ndarray  # (F, 31, 3)
     joints_m: np.ndarray  # (F, 17, 3) labels
+    body_m: np.ndarray  # (F, 39, 3) labels of body_39, these 17 first
 
     def matrices(self, rig: Rig) -> np.ndarray:
         """Return the (F, 31, 3, 4) float32 skinning transforms of rest vertices."""
@@ -79,7 +81,13 @@ def pose_rig(rig: Rig, motion_m: np.ndarray, rng: np.random.Generator | None = N
     target = motion[:, HIP] * leg[:, None]
     joints = rig_joints(rig, heads, world)
     shift = (target - joints[:, HIP])[:, None]
-    return Posed(rotations=world, heads=heads + shift, joints_m=joints + shift)
+    marks = posed_landmarks(rig.landmarks, rig.landmark_bones, rig.heads, heads, world)
+    return Posed(
+        rotations=world,
+        heads=heads + shift,
+        joints_m=joints + shift,
+        body_m=np.concatenate([joints, marks], axis=1) + shift,
+    )
 
 
 _EXTRA_RAD = np.radians([20.0, 10.0, 15.0, 15.0, 35.0, 35.0, 4.0, 4.0])  # head, hands, pronation

@@ -29,6 +29,7 @@ _MODULES = (
     'humaneva',
     'custom_2d',
     'motion_clips',
+    'photographs',
     'recordings',
 )
 

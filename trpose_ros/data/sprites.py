@@ -25,6 +25,7 @@ from trpose_ros.data.bodies import Figure
 from trpose_ros.data.bodies import shared_data_dir
 from trpose_ros.data.motion import MotionPack
 from trpose_ros.data.motion import load_mocap
+from trpose_ros.data.poses import PoseSource
 from trpose_ros.data.posing import cross
 from trpose_ros.data.posing import pose_rig
 from trpose_ros.data.rasterizer import bounds
@@ -34,8 +35,8 @@ from trpose_ros.data.rasterizer import random_light
 from trpose_ros.data.rasterizer import render
 from trpose_ros.data.rasterizer import to_camera
 
-SIDE = 160  # px of a stored sprite
-_RENDER_SIDE = 240  # rendered larger and averaged down: soft edges
+SIDE = 288  # px of a stored sprite
+_RENDER_SIDE = 432  # rendered larger and averaged down: soft edges
 _FILL = 0.96  # the body takes this share of the side
 POSES_PER_FIGURE = 24
 SHARD = 2016  # sprites per file, a multiple of POSES_PER_FIGURE
@@ -45,6 +46,9 @@ _JOINT_DEPTH_M = np.array(
     [
         *(0.24, 0.2, 0.12, 0.12, 0.2, 0.12, 0.12, 0.2, 0.2, 0.16, 0.16),  # trunk, legs, head
         *(0.14, 0.12, 0.12, 0.14, 0.12, 0.12),  # arms
+        *(0.05, 0.05, 0.05, 0.06, 0.06, 0.2, 0.2),  # face, COCO's hips
+        *(0.24, 0.24, 0.24, 0.24, 0.16, 0.18, 0.18),  # SMPL's trunk
+        *(0.08,) * 8,  # hands, feet
     ]
 )
 
@@ -55,8 +59,8 @@ class Sprites:
 
     rgba: np.ndarray  # (N, S, S, 4) uint8, colour premultiplied by alpha
     intrinsics: np.ndarray  # (N, 3, 3) float32
-    joints_m: np.ndarray  # (N, 17, 3) float32, camera frame
-    visible: np.ndarray  # (N, 17) bool, not hidden by the own body
+    joints_m: np.ndarray  # (N, 39, 3) float32, camera frame, joints of body_39
+    visible: np.ndarray  # (N, 39) bool, not hidden by the own body
     up: np.ndarray  # (N, 3) float32, world's up in the camera frame
     shape: np.ndarray  # (N,) int16
     motion_frame: np.ndarray  # (N,) int32 into the split's motion pack
@@ -79,20 +83,20 @@ class SpriteSource:
             raise ValueError(f'split must be one of {sorted(SHAPE_SPLITS)}, got {split!r}')
         self.split = split
         self.library = library or BodyLibrary()
-        self.motion = load_motion(split)
+        self.poses = PoseSource(load_motion(split), varied=split == 'train')
 
     def figure_sprites(self, seed: int, number: int, count: int = POSES_PER_FIGURE) -> Sprites:
         """Render ``count`` poses of the ``number``-th figure of this split and seed."""
         rng = np.random.default_rng([_SPLIT_NUMBER[self.split], seed, number])
         shape = int(rng.choice(SHAPE_SPLITS[self.split]))
         figure = self.library.dress(shape, rng)
-        frames = self._draw_frames(count, rng)
+        frames = self.poses.frames(count, rng)
         rows = []
         for chunk in np.array_split(frames, max(1, count // 6)):  # each with its own hands, feet
-            posed = pose_rig(figure.rig, self.motion.joints_m[chunk], rng)
+            posed = pose_rig(figure.rig, self.poses.poses(chunk, rng), rng)
             bones = posed.matrices(figure.rig)
             rows += [
-                _render_one(figure, bones[i], posed.joints_m[i], rng) for i in range(len(chunk))
+                _render_one(figure, bones[i], posed.body_m[i], rng) for i in range(len(chunk))
             ]
         names = ('rgba', 'intrinsics', 'joints_m', 'visible', 'up')
         columns = {n: np.stack([row[i] for row in rows]) for i, n in enumerate(names)}
@@ -101,14 +105,6 @@ class SpriteSource:
             shape=np.full(count, shape, np.int16),
             motion_frame=np.asarray(frames, np.int32),
         )
-
-    def _draw_frames(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Half uniform over clips (rare motions), half uniform over time."""
-        share = self.motion.lengths / self.motion.lengths.sum()
-        share = 0.5 * share + 0.5 / len(self.motion)
-        clips = rng.choice(len(self.motion), count, p=share)
-        offset = (rng.random(count) * self.motion.lengths[clips]).astype(np.int64)
-        return self.motion.starts[clips] + offset
 
 
 _SPLIT_NUMBER = {'train': 0, 'val': 1, 'test': 2}
@@ -130,7 +126,7 @@ def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.n
 
 
 def _draw_camera(centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    distance = float(np.exp(rng.uniform(np.log(1.0), np.log(7.0))))
+    distance = float(np.exp(rng.uniform(np.log(0.8), np.log(7.0))))
     height = rng.uniform(0.4, 2.3) if rng.random() < 0.88 else rng.uniform(2.3, 4.0)
     azimuth = rng.uniform(0, 2 * np.pi)
     return np.array(
@@ -182,9 +178,9 @@ def _render_one(
 
 
 def joint_visibility(joints: np.ndarray, intrinsics: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
-    """Return (17,) True where nothing but the flesh around a joint lies in front of it.
+    """Return (39,) True where nothing but the flesh around a joint lies in front of it.
 
-    joints (17, 3) in the camera frame, ``depth_m`` the (H, W) rendered depth (inf = nothing).
+    joints (39, 3) in the camera frame, ``depth_m`` the (H, W) rendered depth (inf = nothing).
     A joint outside the image, or not on the person's silhouette, is not visible.
     """
     px = joints[:, :2] / joints[:, 2:] * intrinsics[[0, 1], [0, 1]] + intrinsics[:2, 2]

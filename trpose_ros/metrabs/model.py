@@ -18,6 +18,7 @@ from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.heatmaps import HeatmapHead
 from trpose_ros.metrabs.heatmaps import decode
 from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.metrabs.states import StateHead
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class MetrabsConfig:
     legacy_centered_stride_bug: bool = False
     skeleton: str = 'h36m_17'
     num_joints: int = 17
+    states: bool = False  # whether there is a head for what is seen of each joint
 
     def __post_init__(self) -> None:
         """Validate sizes; the backbone's name is checked when it is built."""
@@ -86,6 +88,7 @@ class Metrabs(nn.Module):
             config.backbone, config.stride, config.centered_stride
         )
         self.heatmap_heads = HeatmapHead(channels, config.num_joints, config.depth)
+        self.state_head = StateHead(channels, config.num_joints) if config.states else None
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the heatmaps before the softmax, (B, J + D J, H, W), of images in 0..1."""

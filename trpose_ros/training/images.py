@@ -30,7 +30,6 @@ from trpose_ros.data.sprites import write_shard
 from trpose_ros.training.devices import autocast
 from trpose_ros.training.distributed import Share
 from trpose_ros.training.distributed import first_alone
-from trpose_ros.training.labelled_2d import Batch2d
 
 CREDIT = (
     'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '
@@ -41,13 +40,14 @@ CREDIT = (
 
 @dataclass(frozen=True)
 class Batch:
-    """B crops and their labels."""
+    """B crops and their labels, joints of body_39."""
 
-    images: Tensor  # (B, 3, S, S) uint8
+    images: Tensor | None  # (B, 3, S, S) uint8; None: only features are there
     intrinsics: Tensor  # (B, 3, 3)
-    joints_m: Tensor  # (B, 17, 3) camera of the crop
-    joints_px: Tensor  # (B, 17, 2)
-    flat: Batch2d | None = None  # further crops, with 2D labels only
+    joints_m: Tensor  # (B, 39, 3) camera of the crop, NaN where only the picture is known
+    joints_px: Tensor  # (B, 39, 2), NaN = no label
+    states: Tensor  # (B, 39) uint8, see compose.Crop
+    features: Tensor | None = None  # (B, C, h, w) float16 of a frozen stem
 
 
 def collect(crops: Sequence[Crop]) -> Batch:
@@ -58,6 +58,7 @@ def collect(crops: Sequence[Crop]) -> Batch:
         torch.from_numpy(np.stack([crop.intrinsics for crop in crops])),
         torch.from_numpy(np.stack([crop.joints_m for crop in crops])),
         torch.from_numpy(np.stack([crop.joints_px for crop in crops])),
+        torch.from_numpy(np.stack([crop.states for crop in crops])),
     )
 
 

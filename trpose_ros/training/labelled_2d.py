@@ -10,14 +10,18 @@ cut to a part of the person, colours changed, parts hidden.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import undistort_points
+from trpose_ros.data.compose import HIDDEN
+from trpose_ros.data.compose import OUTSIDE
+from trpose_ros.data.compose import UNKNOWN
+from trpose_ros.data.compose import UNSEEN
+from trpose_ros.data.compose import VISIBLE
+from trpose_ros.data.compose import Crop
 from trpose_ros.data.compose import adjust_colours
 from trpose_ros.data.compose import joint_box
 from trpose_ros.data.compose import reference_box
@@ -33,38 +37,14 @@ from trpose_ros.metrabs.crops import crop_views
 from trpose_ros.people import Camera
 from trpose_ros.skeletons import get_skeleton
 
-_SKELETON = 'h36m_17'
+_SKELETON = 'body_39'
 _ASSUMED_FOV_DEG = 8.0
 _LEAST_JOINTS = 4
 _TURN_DEG, _SCALE, _SHIFT = 20.0, 0.25, 0.1
 _PART, _HIDDEN = 0.5, 0.5  # probabilities of a crop smaller than the body, and of hidden parts
-
-
-@dataclass(frozen=True)
-class Crop2d:
-    """One crop; joints that are not labelled are NaN."""
-
-    image: np.ndarray  # (S, S, 3) uint8 RGB
-    intrinsics: np.ndarray  # (3, 3) float32 of the crop
-    joints_px: np.ndarray  # (17, 2) float32
-
-
-@dataclass(frozen=True)
-class Batch2d:
-    """B crops."""
-
-    images: Tensor  # (B, 3, S, S) uint8
-    intrinsics: Tensor  # (B, 3, 3)
-    joints_px: Tensor  # (B, 17, 2), NaN = no label
-
-
-def collect_2d(crops: list[Crop2d], side: int) -> Batch2d:
-    """Put crops into a batch; there may be none."""
-    images = np.array([crop.image for crop in crops], np.uint8).reshape(-1, side, side, 3)
-    intrinsics = np.array([crop.intrinsics for crop in crops], np.float32).reshape(-1, 3, 3)
-    joints = np.array([crop.joints_px for crop in crops], np.float32).reshape(-1, 17, 2)
-    columns = (images.transpose(0, 3, 1, 2), intrinsics, joints)
-    return Batch2d(*(torch.from_numpy(np.ascontiguousarray(column)) for column in columns))
+_GUESSED = 0.5  # share of people cut off whose crop is as large as the whole body might be
+_COARSE, _BLURRED = 0.25, 0.25
+_ANKLES = [get_skeleton('body_39').index(name) for name in ('lank', 'rank')]
 
 
 class Labelled2d:
@@ -81,7 +61,8 @@ class Labelled2d:
         for sample in samples:
             if sample.images is None or sample.joints_px is None:
                 continue
-            sample = sample.to_skeleton(_SKELETON)
+            if sample.skeleton != _SKELETON:
+                sample = sample.to_skeleton(_SKELETON)
             assert sample.joints_px is not None
             labelled = np.isfinite(sample.joints_px).all(axis=-1) & sample.valid
             rows += [
@@ -102,7 +83,7 @@ class Labelled2d:
         """Return the number of labelled people."""
         return len(self.rows)
 
-    def crop(self, rng: np.random.Generator) -> Crop2d:
+    def crop(self, rng: np.random.Generator) -> Crop:
         """Return a random crop of a random person."""
         number, t = self.rows[int(rng.integers(len(self)))]
         sample = self.samples[number]
@@ -112,25 +93,34 @@ class Labelled2d:
         camera = sample.camera or camera_from_fov(image.shape[1], image.shape[0], _ASSUMED_FOV_DEG)
         joints = np.where(sample.valid[t][:, None], sample.joints_px[t], np.nan).astype(np.float64)
         labelled = np.isfinite(joints).all(axis=1)
-        centre, size = joint_box(joints[labelled])
+        centre, size = joint_box(joints[labelled], len(joints))
         size = max(size, 2.0)
         angle, radius = rng.uniform(0, 2 * np.pi), _SHIFT * size * np.sqrt(rng.random())
         centre = centre + radius * np.array([np.cos(angle), np.sin(angle)])
         size *= rng.uniform(1 - _SCALE, 1 + _SCALE)
-        if rng.random() < _PART:
+        whole = labelled[_ANKLES].any()
+        if not whole and rng.random() < _GUESSED:
+            # Somebody cut off: a tracker's box grows to the whole body, of which little is seen.
+            factor = rng.uniform(1.2, 2.3)
+            centre = centre + np.array([rng.normal(0, 0.06), 0.5 * (factor - 1) - 0.02]) * size
+            size *= factor
+        elif rng.random() < _PART:
             part = rng.uniform(0.5, 0.95)
             centre = centre + rng.uniform(-0.5, 0.5, 2) * (1 - part) * size
             size *= part
-        return self._drawn(image, camera, joints, np.array([*(centre - size / 2), size, size]), rng)
+        box = np.array([*(centre - size / 2), size, size])
+        unseen = np.zeros(len(joints), bool) if sample.occluded is None else sample.occluded[t]
+        return self._drawn(image, camera, joints, unseen, box, rng)
 
     def _drawn(
         self,
         image: np.ndarray,
         camera: Camera,
         joints: np.ndarray,
+        unseen: np.ndarray,
         box: np.ndarray,
         rng: np.random.Generator,
-    ) -> Crop2d:
+    ) -> Crop:
         table = AugmentationTable(
             scale=np.ones(1),
             angle_rad=np.radians(rng.uniform(-_TURN_DEG, _TURN_DEG, 1)),
@@ -144,9 +134,43 @@ class Labelled2d:
         seen = rays @ (views.intrinsics[0, 0] @ views.rotation[0, 0]).T
         px = np.where(seen[:, 2:] > 1e-6, seen[:, :2] / seen[:, 2:], np.nan)
         if table.flip[0]:
-            px = px[get_skeleton(_SKELETON).mirror]
-        crop = adjust_colours(crop, rng)
+            mirror = get_skeleton(_SKELETON).mirror
+            px, unseen = px[mirror], unseen[mirror]
+        crop = self._photographed(crop, rng)
         labelled = np.isfinite(px).all(axis=1)
+        covered = np.zeros(crop.shape[:2], bool)
+        box = reference_box(px[labelled], len(px)) if labelled.any() else np.zeros(4)
         if labelled.any() and rng.random() < _HIDDEN:
-            hide(crop, reference_box(px[labelled]), str(rng.choice((*CONDITIONS, 'boxes'))), rng)
-        return Crop2d(crop, views.intrinsics[0, 0].astype(np.float32), px.astype(np.float32))
+            condition = str(rng.choice((*CONDITIONS, 'boxes')))
+            hide(crop, box, condition, rng, covered=covered)
+        return Crop(
+            image=crop,
+            intrinsics=views.intrinsics[0, 0].astype(np.float32),
+            joints_m=np.full((len(px), 3), np.nan, np.float32),
+            joints_px=px.astype(np.float32),
+            box=box,
+            mask=np.zeros_like(covered),
+            states=_states(px, labelled, unseen, covered),
+        )
+
+    def _photographed(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        crop = adjust_colours(crop, rng)
+        if rng.random() < _COARSE:
+            small = int(self.side * rng.uniform(0.25, 0.7))
+            crop = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
+            crop = cv2.resize(crop, (self.side, self.side), interpolation=cv2.INTER_LINEAR)
+        if rng.random() < _BLURRED:
+            crop = cv2.GaussianBlur(crop, (0, 0), float(rng.uniform(0.5, 2.2)) * self.side / 256)
+        return crop
+
+
+def _states(
+    px: np.ndarray, labelled: np.ndarray, unseen: np.ndarray, covered: np.ndarray
+) -> np.ndarray:
+    """Return (J,) uint8 states of joints (J, 2) under a cover (S, S) bool."""
+    column, row = np.rint(np.where(labelled[:, None], px, -1)).astype(int).T
+    side = len(covered)
+    inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
+    hidden = covered[np.clip(row, 0, side - 1), np.clip(column, 0, side - 1)]
+    states = np.where(inside, np.where(hidden, HIDDEN, VISIBLE), OUTSIDE)
+    return np.where(labelled, states, np.where(unseen, UNSEEN, UNKNOWN)).astype(np.uint8)
