@@ -43,6 +43,7 @@ def build_backbone(name: str, stride: int, centered_stride: bool) -> tuple[nn.Mo
 
 # Each module registers its names.
 from trpose_ros.metrabs.backbones import efficientnet_v2  # noqa: E402, F401
+from trpose_ros.metrabs.backbones import mobilenet_v2  # noqa: E402, F401
 from trpose_ros.metrabs.backbones import mobilenet_v3  # noqa: E402, F401
 from trpose_ros.metrabs.backbones import plain_resnet  # noqa: E402, F401
 from trpose_ros.metrabs.backbones import resnet  # noqa: E402, F401

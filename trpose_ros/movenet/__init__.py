@@ -1,0 +1,1 @@
+"""MoveNet: people in an image, and the 17 joints of COCO of a person, with scores."""
