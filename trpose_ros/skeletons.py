@@ -205,6 +205,31 @@ def get_skeleton(name: str) -> Skeleton:
     return SKELETONS[name]
 
 
+# Joints of body_39 that another convention calls by a name which means another place there.
+_OWN_IN_BODY = {
+    'coco': {'lhip': 'lhip_coco', 'rhip': 'rhip_coco'},
+    'smpl': {'pelv': 'pelv_smpl', 'neck': 'neck_smpl'},
+}
+
+
+def contained_skeletons(name: str) -> dict[str, list[int]]:
+    """Return the skeletons whose joints are all joints of ``name``, as indices into it.
+
+    Human3.6M's comes first; the joints of COCO and SMPL are their own where conventions differ.
+    """
+    body = get_skeleton(name)
+    found = {}
+    for other in ('h36m_17', *SKELETONS):
+        own = _OWN_IN_BODY.get(_family(other), {}) if name == 'body_39' else {}
+        wanted = [own.get(joint, joint) for joint in get_skeleton(other).joint_names]
+        if set(wanted) <= set(body.joint_names) and not other.startswith(_FOREIGN_TRUNKS):
+            found[other] = [body.index(joint) for joint in wanted]
+    return found
+
+
+# Their trunk joints lie elsewhere than joints of the same name here.
+_FOREIGN_TRUNKS = ('mpi_inf_3dhp', 'humaneva')
+
 # A recipe is a weighted sum of source joints. The first whose joints all exist is taken.
 _Recipe = tuple[tuple[str, float], ...]
 

@@ -127,7 +127,7 @@ def joint_box(joints_px: np.ndarray, first: int = _BOXED) -> tuple[np.ndarray, f
 
 
 def reference_box(joints_px: np.ndarray, first: int = _BOXED) -> np.ndarray:
-    """Return (4,) x0 y0 x1 y1: the reference box of protocol v1 around the first of joints (J, 2)."""
+    """Return (4,) x0 y0 x1 y1: the reference box of protocol v1 around the first joints."""
     joints_px = joints_px[:first]
     x0, y0 = joints_px.min(axis=0)
     x1, y1 = joints_px.max(axis=0)
@@ -316,7 +316,7 @@ class Composer:
         thick = rng.uniform(0.03, 0.16) * height
         covered = np.zeros((side, side), np.uint8)
         board = np.array([[left, top], [right, top + slope]])
-        lower = board[::-1] + [0, thick]
+        lower = board[::-1] + np.array([0, thick])
         cv2.fillPoly(covered, [np.concatenate([board, lower]).astype(np.int32)], 255)
         if rng.random() < 0.6:  # closed below, else legs at both ends
             lower[:, 1] = 2 * side

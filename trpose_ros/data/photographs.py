@@ -1,9 +1,9 @@
 """Photographs of people that two free networks have labelled: MoveNet's MultiPose and Thunder.
 
 Nobody marked these pictures by hand. MultiPose finds people in the whole picture, Thunder looks at
-each of them closely, and a joint is labelled only where both agree within 6 % of the person's box and
-Thunder is sure. Where both see nothing of a joint it is marked as not seen. ``trpose data label``
-writes what they say into labels.npz; the pictures stay where they are.
+each of them closely, and a joint is labelled only where both agree within 6 % of the person's box
+and Thunder is sure. Where both see nothing of a joint it is marked as not seen. ``trpose data
+label`` writes what they say into labels.npz; the pictures stay where they are.
 
 Splits are by theme, the first part of a file's name up to its last underscore: pictures of one
 theme show the same people.
@@ -28,6 +28,7 @@ from trpose_ros.data.samples import DataError
 from trpose_ros.data.samples import Sample
 from trpose_ros.skeletons import get_skeleton
 
+_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _SURE, _UNSEEN = 0.35, 0.12  # scores of joints
 _AGREE = 0.06  # of the longer side of a person's box
 _PERSON = 0.3  # least chance of a centre
@@ -62,9 +63,9 @@ def label(folder: Path, out: Path) -> dict[str, int]:
     from trpose_ros.movenet.checkpoints import load_movenet  # imports torch
 
     several, single = load_movenet('movenet-multipose'), load_movenet('movenet-thunder')
-    rows: dict[str, list] = {k: [] for k in ('file', 'joints_px', 'scores', 'unseen', 'box_px')}
+    rows: dict[str, list] = {k: [] for k in ('name', 'joints_px', 'scores', 'unseen', 'box_px')}
     counts = {'pictures': 0, 'unreadable': 0, 'people': 0, 'joints': 0}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in ('.jpg', '.jpeg', '.png')):
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             counts['unreadable'] += 1
@@ -79,7 +80,7 @@ def label(folder: Path, out: Path) -> dict[str, int]:
     if not counts['pictures']:
         raise DataError(f'{folder} holds no readable .jpg or .png picture')
     arrays = {
-        'file': np.array(rows['file'], np.str_),
+        'name': np.array(rows['name'], np.str_),
         'joints_px': np.array(rows['joints_px'], np.float32).reshape(-1, 17, 2),
         'scores': np.array(rows['scores'], np.float32).reshape(-1, 17),
         'unseen': np.array(rows['unseen'], bool).reshape(-1, 17),
@@ -111,7 +112,8 @@ def _agreed(image, several, single) -> Iterator[tuple]:
     for joints, scores, box in zip(found.joints_px, found.joint_scores, found.boxes, strict=True):
         first = (joints.numpy() + 0.5) / scale - 0.5
         seen = scores.numpy() > 0
-        box = (box.numpy() + [0.5, 0.5, 0, 0]) / scale - [0.5, 0.5, 0, 0]
+        half = np.array([0.5, 0.5, 0, 0])
+        box = (box.numpy() + half) / scale - half
         low, high = box[:2], box[:2] + box[2:]
         if seen.any():
             low = np.minimum(low, first[seen].min(axis=0))
@@ -154,10 +156,10 @@ def load(folder: Path, split: str | None = None) -> Iterator[Sample]:
     if not path.is_file():
         raise get_dataset('photographs').missing(folder, 'labels.npz is not there')
     with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
-        missing = sorted({'file', 'joints_px', 'unseen'} - set(data.files))
+        missing = sorted({'name', 'joints_px', 'unseen'} - set(data.files))
         if missing:
             raise DataError(f'{path} lacks the arrays {missing}; write it by `trpose data label`')
-        names, joints, unseen = data['file'], data['joints_px'], data['unseen']
+        names, joints, unseen = data['name'], data['joints_px'], data['unseen']
     for number, name in enumerate(names.tolist()):
         part = split_of_theme(theme_of(name))
         if split in (None, part):

@@ -87,7 +87,7 @@ class PoseSource:
 
 
 def rarity(joints_m: np.ndarray) -> np.ndarray:
-    """Return (F,) probabilities of poses (F, 17, 3) that even out how low, bent and tilted they are.
+    """Return (F,) probabilities that even out how low, bent and tilted poses (F, 17, 3) are.
 
     Poses are counted in cells of hip height over leg length, smaller knee angle and tilt of the
     trunk; each pose weighs the inverse root of its cell's count.

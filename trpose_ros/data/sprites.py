@@ -95,9 +95,7 @@ class SpriteSource:
         for chunk in np.array_split(frames, max(1, count // 6)):  # each with its own hands, feet
             posed = pose_rig(figure.rig, self.poses.poses(chunk, rng), rng)
             bones = posed.matrices(figure.rig)
-            rows += [
-                _render_one(figure, bones[i], posed.body_m[i], rng) for i in range(len(chunk))
-            ]
+            rows += [_render_one(figure, bones[i], posed.body_m[i], rng) for i in range(len(chunk))]
         names = ('rgba', 'intrinsics', 'joints_m', 'visible', 'up')
         columns = {n: np.stack([row[i] for row in rows]) for i, n in enumerate(names)}
         return Sprites(

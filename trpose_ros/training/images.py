@@ -70,14 +70,15 @@ class CropBatches(torch.utils.data.Dataset, ABC):
         self.share = Share()
 
     @abstractmethod
-    def crop(self, step: int, rng: np.random.Generator) -> Crop:
-        """Compose one crop of the batch of a step."""
+    def crop(self, step: int, rng: np.random.Generator, item: int = 0) -> Crop:
+        """Compose crop number ``item`` of the batch of a step."""
 
     def __getitem__(self, step: int) -> Batch:
         """Compose this process's share of the batch of a step."""
         items = self.share.items(self.batch)
-        rngs = [np.random.default_rng([self.seed, step, item]) for item in items]
-        return collect([self.crop(step, rng) for rng in rngs])
+        return collect(
+            [self.crop(step, np.random.default_rng([self.seed, step, i]), i) for i in items]
+        )
 
 
 class ImageTask:

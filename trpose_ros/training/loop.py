@@ -174,7 +174,7 @@ class TrainingLoop:
         self.earlier = start_from(task.model, config.start) if config.start else {}
         task.model.to(self.device)
         self.average = copy.deepcopy(task.model).requires_grad_(False)
-        self.optimizer = make_optimizer(task.model, config)
+        self.optimizer = make_optimizer(task.model, config, getattr(task, 'rate_of', None))
         self.step, self.seconds, self.bad_steps = 0, 0.0, 0
         self._sums: dict[str, float] = {}  # of losses since the last line of the log
         self._logged = 0  # the step of that line
@@ -288,7 +288,7 @@ class TrainingLoop:
         config, model = self.config, self.task.model
         rate = self._rate()
         for group in self.optimizer.param_groups:
-            group['lr'] = rate
+            group['lr'] = rate * group.get('factor', 1.0)
         model.train()
         losses = self._losses(batch, self.step)
         self.optimizer.zero_grad(set_to_none=True)

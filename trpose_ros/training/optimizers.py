@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -12,8 +13,14 @@ if TYPE_CHECKING:
     from trpose_ros.training.loop import LoopConfig
 
 
-def make_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    """Return AdamW, or Adam with amsgrad, as the configuration says."""
+def make_optimizer(
+    model: nn.Module, config: LoopConfig, rate_of: Callable[[str], float] | None = None
+) -> torch.optim.Optimizer:
+    """Return AdamW, or Adam with amsgrad, as the configuration says.
+
+    ``rate_of`` gives the factor of the learning rate of a parameter by its name; every group of
+    parameters keeps its own as ``factor``. Parameters without gradients are left out.
+    """
     if config.optimizer == 'adam':
         return torch.optim.Adam(
             model.parameters(),
@@ -23,14 +30,21 @@ def make_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimize
             fused=True,
         )
     return torch.optim.AdamW(
-        _groups(model, config.weight_decay), lr=config.learning_rate, fused=True
+        _groups(model, config.weight_decay, rate_of or (lambda _: 1.0)),
+        lr=config.learning_rate,
+        fused=True,
     )
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(
+    model: nn.Module, weight_decay: float, rate_of: Callable[[str], float]
+) -> list[dict[str, Any]]:
     """Return parameter groups: matrices decay, biases and normalisations do not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {'params': [p for p in parameters if p.ndim > 1], 'weight_decay': weight_decay},
-        {'params': [p for p in parameters if p.ndim <= 1], 'weight_decay': 0.0},
-    ]
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = []
+    for factor in sorted({rate_of(name) for name, _ in named}):
+        own = [p for name, p in named if rate_of(name) == factor]
+        decay = {'weight_decay': weight_decay, 'factor': factor}
+        groups.append({'params': [p for p in own if p.ndim > 1]} | decay)
+        groups.append({'params': [p for p in own if p.ndim <= 1]} | decay | {'weight_decay': 0.0})
+    return [group for group in groups if group['params']]

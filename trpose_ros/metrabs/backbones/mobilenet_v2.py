@@ -50,10 +50,10 @@ class InvertedResidual(nn.Module):
         wide = inputs * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers += [conv2d(inputs, wide, 1, bias=True), nn.ReLU6()]
+            layers += [conv2d(inputs, wide, 1, bias=True), nn.ReLU6(inplace=True)]
         layers += [
             conv2d(wide, wide, 3, stride, groups=wide, bias=True, shifted=shifted),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
             conv2d(wide, outputs, 1, bias=True),
         ]
         self.layers = nn.Sequential(*layers)
@@ -85,14 +85,14 @@ def mobilenet_v2(width: float, padding: str) -> nn.Sequential:
     shifts = iter({'same': (1, 1, 1, 1, 1), 'centered': (0, 0, 0, 0, 1)}.get(padding, (0,) * 5))
     inputs = multiple_of_8(_STEM * width)
     stem = conv2d(3, inputs, 3, 2, bias=True, shifted=bool(next(shifts)))
-    body = nn.Sequential(nn.Sequential(stem, nn.ReLU6()))
+    body = nn.Sequential(nn.Sequential(stem, nn.ReLU6(inplace=True)))
     for expansion, channels, repeats, first_stride in _ROWS:
         outputs = multiple_of_8(channels * width)
         for stride in [first_stride] + [1] * (repeats - 1):
             shifted = stride == 2 and bool(next(shifts))
             body.append(InvertedResidual(inputs, outputs, expansion, stride, shifted))
             inputs = outputs
-    body.append(nn.Sequential(conv2d(inputs, CHANNELS, 1, bias=True), nn.ReLU6()))
+    body.append(nn.Sequential(conv2d(inputs, CHANNELS, 1, bias=True), nn.ReLU6(inplace=True)))
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
