@@ -2,8 +2,9 @@
 
 ``import`` takes the folder of a published MeTRAbs package for PyTorch, an official checkpoint of
 a lifter, a MoveNet as TensorFlow.js graph model (.json, its .bin beside it), or a weights file of
-ours, and leaves NAME.safetensors with a model card in the user's folder. Nothing in a foreign file is executed and nothing is ever downloaded. SavedModels stay as
-they are: the estimator metrabs_tensorflow takes their folder.
+ours, and leaves NAME.safetensors with a model card in the user's folder. Nothing in a foreign file
+is executed and nothing is ever downloaded. SavedModels stay as they are: the estimator
+metrabs_tensorflow takes their folder.
 """
 
 from __future__ import annotations
