@@ -7,6 +7,8 @@ from metrabs_package import network
 from metrabs_package import write_package
 from metrabs_stand_in import save_network
 from metrabs_stand_in import stand_in_network
+from movenet_stand_in import small_movenet
+from movenet_stand_in import write_graph
 from random_weights import save_metrabs
 from typer.testing import CliRunner
 
@@ -127,3 +129,22 @@ def test_an_unknown_name_says_what_there_is(ours):
     code, text = run('show', 'nobody')
     assert code == 1
     assert 'ours' in text
+
+
+def test_a_movenet_comes_in_as_a_graph_model_and_others_do_not(tmp_path, folder):
+    path = write_graph(tmp_path, small_movenet())
+    code, text = run('import', path, '--name', 'thunder')
+    assert code == 0, text
+    assert 'Apache-2.0' in text
+    code, text = run('verify', 'thunder')
+    assert code == 0
+    assert 'its network loads' in text
+    (tmp_path / 'graph.bin').write_bytes(b'cut off')
+    code, text = run('import', path, '--name', 'other')
+    assert code == 1
+    assert 'cut off' in text
+    (tmp_path / 'package.json').write_text('{"name": "a package"}')
+    code, text = run('import', tmp_path / 'package.json')
+    assert code == 1
+    assert 'no TensorFlow.js model' in text
+    assert sorted(p.name for p in folder.iterdir()) == ['thunder.md', 'thunder.safetensors']

@@ -22,10 +22,11 @@ import numpy as np
 from trpose_ros.weights import WeightsError
 
 _MOST_JSON = 64 << 20  # bytes
-_MOST_NUMBERS = 1 << 30  # bytes of all parts, and of all tensors in memory
+_MOST_NUMBERS = 1 << 29  # bytes of all parts; tensors in memory may have four times as many
 _MOST_TENSORS = 20_000
+_MOST_AXES = 8
 _STORED = {'float32': '<f4', 'int32': '<i4', 'bool': '|u1'}
-_QUANTISED = {'float16': '<f2', 'uint8': '|u1', 'uint16': '<u2'}
+_WHOLE = {'uint8': '|u1', 'uint16': '<u2'}  # quantised: a scale and a minimum go with them
 _MEMORY = {'float32': np.float32, 'int32': np.int32, 'bool': np.bool_}
 
 
@@ -113,7 +114,10 @@ def _all(values: Any, kind: type) -> bool:
 def _part(path: Path, name: str) -> Path:
     """Return the file of a part; a manifest must not lead out of its folder."""
     folder = path.parent.resolve()
-    part = (folder / name).resolve()
+    try:
+        part = (folder / name).resolve()
+    except ValueError:  # a null byte
+        part = folder
     if not part.is_relative_to(folder) or part == folder:
         raise WeightsError(f'{path}: part {name!r} does not lie in the folder of the model')
     return part
@@ -133,28 +137,44 @@ def _read(path: Path, most: int) -> bytes:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A line of the manifest."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str  # a key of _MEMORY
+    stored: str  # numpy's name of the stored type
+    scale: float = 1.0
+    offset: float = 0.0
+    whole: bool = False  # stored as whole numbers that are scaled and shifted
+
+    def numbers(self, stored: np.ndarray) -> np.ndarray:
+        """Return what the stored numbers mean."""
+        if not self.whole:
+            return stored.astype(_MEMORY[self.kind])
+        real = stored.astype(np.float64) * self.scale + self.offset
+        return (np.rint(real) if self.kind == 'int32' else real).astype(_MEMORY[self.kind])
+
+
 def _tensors(
     raw: bytes, entries: list[dict[str, Any]], path: Path, parts: str
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Cut the numbers of a group into tensors."""
     at, memory = 0, 0
-    for entry in entries:
-        name, shape, kind, stored, scale, offset = _entry(entry, path)
-        count = math.prod(shape)
-        memory += count * np.dtype(_MEMORY[kind]).itemsize
-        size = count * np.dtype(stored).itemsize
-        if at + size > len(raw) or memory > _MOST_NUMBERS:
+    for given in entries:
+        entry = _entry(given, path)
+        count = math.prod(entry.shape)
+        memory += count * np.dtype(_MEMORY[entry.kind]).itemsize
+        end = at + count * np.dtype(entry.stored).itemsize
+        if end > len(raw) or memory > 4 * _MOST_NUMBERS:
             raise WeightsError(
-                f'{parts} has {len(raw)} bytes, tensor {name!r} of {path.name} ends at '
-                f'{at + size}: it is cut off or belongs to another model'
+                f'{parts} has {len(raw)} bytes, tensor {entry.name!r} of {path.name} ends at '
+                f'{end}: it is cut off or belongs to another model'
             )
-        values = np.frombuffer(raw, stored, count, at).reshape(shape)
-        at += size
-        if stored not in _QUANTISED.values() or stored == '<f2' or kind == 'bool':
-            yield name, values.astype(_MEMORY[kind])
-            continue
-        real = values.astype(np.float64) * scale + offset
-        yield name, (np.rint(real) if kind == 'int32' else real).astype(_MEMORY[kind])
+        values = np.frombuffer(raw, entry.stored, count, at).reshape(entry.shape)
+        yield entry.name, entry.numbers(values)
+        at = end
     if at != len(raw):
         raise WeightsError(
             f'{parts} has {len(raw)} bytes, the manifest of {path.name} describes {at}: they '
@@ -162,31 +182,29 @@ def _tensors(
         )
 
 
-def _entry(
-    entry: dict[str, Any], path: Path
-) -> tuple[str, tuple[int, ...], str, str, float, float]:
-    """Return name, shape, type, stored type, scale and offset of a line of the manifest."""
-    name, shape, kind = entry.get('name'), entry.get('shape'), entry.get('dtype')
+def _entry(given: dict[str, Any], path: Path) -> _Entry:
+    name, shape, kind = given.get('name'), given.get('shape'), given.get('dtype')
     if not isinstance(name, str) or not name:
         raise WeightsError(f'{path}: a tensor of the manifest has no name')
-    sizes = isinstance(shape, list) and all(type(n) is int and 0 <= n < 1 << 31 for n in shape)
-    if not sizes or len(shape) > 8:  # type: ignore[arg-type]
+    if (
+        not isinstance(shape, list)
+        or len(shape) > _MOST_AXES
+        or not all(type(n) is int and 0 <= n < 1 << 31 for n in shape)
+    ):
         raise WeightsError(f'{path}: tensor {name!r} has the impossible shape {shape!r}')
-    if kind not in _STORED:
+    if not isinstance(kind, str) or kind not in _STORED:
         raise WeightsError(
             f'{path}: tensor {name!r} has type {kind!r}; only {sorted(_STORED)} are read'
         )
-    quantisation = entry.get('quantization')
-    if quantisation is None:
-        return name, tuple(shape), kind, _STORED[kind], 1.0, 0.0  # type: ignore[arg-type]
-    how = quantisation.get('dtype') if isinstance(quantisation, dict) else None
-    if how not in _QUANTISED or kind == 'bool' or (how == 'float16' and kind != 'float32'):
+    quantised = given.get('quantization')
+    if quantised is None:
+        return _Entry(name, tuple(shape), kind, _STORED[kind])
+    how = quantised.get('dtype') if isinstance(quantised, dict) else None
+    if how == 'float16' and kind == 'float32':
+        return _Entry(name, tuple(shape), kind, '<f2')
+    if not isinstance(how, str) or how not in _WHOLE or kind == 'bool':
         raise WeightsError(f'{path}: tensor {name!r} is quantised in an unknown way: {how!r}')
-    scale, offset = quantisation.get('scale', 1.0), quantisation.get('min', 0.0)
-    numbers = all(
-        isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n)
-        for n in (scale, offset)
-    )
-    if how != 'float16' and (not numbers or not {'scale', 'min'} <= set(quantisation)):
+    scale, offset = quantised.get('scale'), quantised.get('min')
+    if not all(type(n) in (int, float) and math.isfinite(n) for n in (scale, offset)):
         raise WeightsError(f'{path}: tensor {name!r} is quantised without a scale and a minimum')
-    return name, tuple(shape), kind, _QUANTISED[how], scale, offset  # type: ignore[arg-type]
+    return _Entry(name, tuple(shape), kind, _WHOLE[how], scale, offset, whole=True)

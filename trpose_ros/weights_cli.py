@@ -1,9 +1,10 @@
 """``trpose weights``: what weights there are, what they are, and how foreign ones come in.
 
 ``import`` takes the folder of a published MeTRAbs package for PyTorch, an official checkpoint of
-a lifter, or a weights file of ours, and leaves NAME.safetensors with a model card in the user's
-folder. Nothing in a foreign file is executed and nothing is ever downloaded. SavedModels stay as
-they are: the estimator metrabs_tensorflow takes their folder.
+a lifter, a MoveNet as TensorFlow.js graph model (.json, its .bin beside it), or a weights file of
+ours, and leaves NAME.safetensors with a model card in the user's folder. Nothing in a foreign file
+is executed and nothing is ever downloaded. SavedModels stay as they are: the estimator
+metrabs_tensorflow takes their folder.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def verify(
 
 @app.command(name='import')
 def import_weights(
-    path: Annotated[Path, typer.Argument(help='package folder, checkpoint or weights file')],
+    path: Annotated[
+        Path, typer.Argument(help='package folder, checkpoint, graph model or weights file')
+    ],
     name: Annotated[str, typer.Option(help='name to give; default: that of the source')] = '',
     rate_hz: Annotated[
         float, typer.Option(help='lifters: frame rate of the training data (Human3.6M: 50)')
@@ -116,6 +119,8 @@ def import_weights(
             file = _import_package(path, target, licence)
         elif path.suffix == '.safetensors':
             file = _import_ours(path, target)
+        elif path.suffix == '.json':
+            file = _import_movenet(path, target, licence)
         else:
             file = _import_lifter(path, target, rate_hz, causal, dense, licence)
     except WeightsError as error:
@@ -176,6 +181,12 @@ def _import_ours(path: Path, target: Path) -> WeightsFile:
     return file
 
 
+def _import_movenet(path: Path, target: Path, licence: str) -> WeightsFile:
+    from trpose_ros.movenet import checkpoints
+
+    return checkpoints.convert(path, target, licence=licence or checkpoints.LICENCE)
+
+
 def _import_lifter(
     path: Path,
     target: Path,
@@ -198,11 +209,17 @@ def _import_lifter(
 
 def _try_network(file: WeightsFile) -> str:
     """Build the network where this module knows how; return what to say about it."""
-    if file.meta['architecture'] != 'metrabs':
-        return ''
-    from trpose_ros.metrabs.checkpoints import network_from_file
+    kind = file.meta['architecture']
+    if kind == 'metrabs':
+        from trpose_ros.metrabs.checkpoints import network_from_file
 
-    network_from_file(file)
+        network_from_file(file)
+    elif kind == 'movenet':
+        from trpose_ros.movenet import checkpoints
+
+        checkpoints.network_from_file(file)
+    else:
+        return ''
     return ', its network loads'
 
 

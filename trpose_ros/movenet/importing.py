@@ -56,9 +56,7 @@ def import_movenet(path: str | Path) -> ImportedMoveNet:
     graph = read_graph_model(path)
     config = _configuration(graph)
     wanted = {key: tuple(value.shape) for key, value in MoveNet(config).state_dict().items()}
-    names = {key: foreign for key, foreign in _names(config.kind) if key in wanted}
-    if set(names) != set(wanted):
-        raise RuntimeError(f'no foreign name for {sorted(set(wanted) - set(names))}')
+    names = foreign_names(config.kind)
     given = _convolution_tensors(graph)
     missing, extra = sorted(set(names.values()) - given), sorted(given - set(names.values()))
     if missing or extra:
@@ -119,6 +117,11 @@ def _convolution_tensors(graph: GraphModel) -> set[str]:
                 raise WeightsError(f'{_what(graph)}: node {node["name"]!r} has no list of inputs')
             names.update(inputs[1:])
     return names
+
+
+def foreign_names(kind: str) -> dict[str, str]:
+    """Return Google's name of every parameter of a network of a kind ('single', 'multi')."""
+    return dict(_names(kind))
 
 
 def _names(kind: str) -> Iterator[tuple[str, str]]:
