@@ -10,10 +10,10 @@ from trpose_ros.metrabs.backbones.layers import DropPath
 from trpose_ros.metrabs.backbones.layers import conv2d
 from trpose_ros.metrabs.backbones.layers import every_second
 from trpose_ros.metrabs.folding import fold_batch_norm
-from trpose_ros.metrabs.inference import prepare_backbone
 from trpose_ros.metrabs.packing import PackedConv2d
 from trpose_ros.metrabs.packing import can_pack
 from trpose_ros.metrabs.packing import pack_convolutions
+from trpose_ros.runtimes import prepare_backbone
 
 LARGE = {'efficientnetv2-m', 'efficientnetv2-l', 'resnet-101', 'resnet-152'}
 SMALL = sorted(name for name in BACKBONES if not name.startswith('test-') and name not in LARGE)
@@ -97,16 +97,51 @@ def test_a_packed_backbone_gives_the_numbers_of_the_plain_one(name):
 
 
 @pytest.mark.skipif(not can_pack(), reason='this PyTorch lacks the oneDNN operators')
-def test_packed_convolutions_give_the_same_numbers():
+@pytest.mark.parametrize('side', [16, 18, 17])  # odd maps: 9 behind the first layer of the second
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_packed_convolutions_give_the_same_numbers(dtype, side):
+    if not can_pack(dtype):
+        pytest.skip(f'this processor does not multiply {dtype}')
     torch.manual_seed(0)
     net = nn.Sequential(
-        conv2d(3, 8, 3, 2), nn.Identity(), nn.SiLU(), conv2d(8, 8, 3, groups=8), nn.ReLU(),
-        conv2d(8, 4, 3, 2, shifted=True),
+        conv2d(3, 8, 3, 2), nn.Identity(), nn.SiLU(), conv2d(8, 8, 3, groups=8), nn.ReLU6(),
+        conv2d(8, 8, 3, 2, 8, True, shifted=True), nn.ReLU(), conv2d(8, 8, 1), nn.Hardswish(),
+        conv2d(8, 6, 3, 2, shifted=True), nn.ReLU6(), conv2d(6, 4, 1), nn.Sigmoid(),
     )  # fmt: skip
-    image = torch.rand(2, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(2, 3, side, side).contiguous(memory_format=torch.channels_last)
+    close = {'atol': 1e-5, 'rtol': 1e-5} if dtype == torch.float32 else {'atol': 0.05, 'rtol': 0}
+    with torch.inference_mode():
+        net[9].weight *= 20 / net[:10](image).abs().max()  # so that ReLU6 has something to cut off
+        wanted = net(image)
+        assert net[:10](image).max() > 6 > 0 > net[:10](image).min()
+        pack_convolutions(net.to(dtype))
+        image = image.to(dtype)
+        torch.testing.assert_close(net(image).float(), wanted, **close)
+        torch.testing.assert_close(net(image[:1]).float(), wanted[:1], **close)
+    kinds = [type(m) for m in net]
+    assert kinds == [PackedConv2d, nn.Identity, *[nn.Identity, PackedConv2d] * 5, nn.Sigmoid]
+
+
+@pytest.mark.parametrize('kernel', [3, 5])
+@pytest.mark.parametrize('side', [5, 6, 7, 8])
+@pytest.mark.skipif(not can_pack(), reason='this PyTorch lacks the oneDNN operators')
+def test_a_packed_shifted_convolution_pads_as_the_plain_one(kernel, side):
+    torch.manual_seed(0)
+    plain = conv2d(4, 4, kernel, 2, groups=4, bias=True, shifted=True)
+    packed = PackedConv2d(plain)
+    image = torch.rand(1, 4, side, side + 1).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(image), plain(image), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_every_number_format_runs_on_every_processor(dtype):
+    """Slowly, where the processor does not have it and there are no operators for it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(conv2d(3, 8, 3, 2), nn.ReLU6(), conv2d(8, 4, 1, bias=True))
+    image = torch.rand(1, 3, 8, 8)
     with torch.inference_mode():
         wanted = net(image)
-        pack_convolutions(net)
-        torch.testing.assert_close(net(image), wanted, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(net(image[:1]), wanted[:1], atol=1e-5, rtol=1e-5)
-    assert [type(m) for m in net][:3] == [PackedConv2d, nn.Identity, nn.Identity]
+        found = prepare_backbone(net, torch.device('cpu'), dtype)(image.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), wanted, atol=0.02, rtol=0)

@@ -75,6 +75,14 @@ class EstimatorConfig:
             'choices': ('auto', 'float32', 'bfloat16', 'float16'),
         },
     )
+    runtime: str = field(
+        default='auto',
+        metadata={
+            'help': "what runs the network on a processor; 'auto' = OpenVINO where it is "
+            'installed, else PyTorch, which also runs it on a GPU',
+            'choices': ('auto', 'torch', 'openvino'),
+        },
+    )
     threads: int = field(
         default=0,
         metadata={'help': 'CPU threads of the network; 0 = leave as it is', 'range': (0, 256)},

@@ -40,11 +40,11 @@ from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.heatmaps import plane_coordinates
 from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.metrabs.inference import pick_precision
-from trpose_ros.metrabs.inference import prepare_backbone
 from trpose_ros.people import Frame
 from trpose_ros.people import JointState
 from trpose_ros.people import People
 from trpose_ros.people import with_visibility
+from trpose_ros.runtimes import prepare_backbone
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.weights import WeightsError
 

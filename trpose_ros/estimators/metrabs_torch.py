@@ -75,7 +75,7 @@ class MetrabsTorch:
         """Load, prepare and warm up; ``network`` replaces loading (tests, training).
 
         Raises WeightsError for weights that are missing, corrupt or of another architecture, and
-        ValueError for a device or skeleton that is not there.
+        ValueError for a device, runtime or skeleton that is not there.
         """
         began = time.perf_counter()
         self._config = config
@@ -92,18 +92,21 @@ class MetrabsTorch:
         self._table = augmentation_table(config.num_aug, network.augmentation)
         device = pick_device(config.device)
         dtype = pick_precision(config.precision, device)
+        # To repeat the original exactly is a matter of PyTorch alone.
+        runtime = 'torch' if config.compatible and config.runtime == 'auto' else config.runtime
         self._runner: CropRunner | None = CropRunner(
-            network.model, device, dtype, config.batch_size, config.compatible
+            network.model, device, dtype, config.batch_size, config.compatible, runtime=runtime
         )
         prepared = time.perf_counter()
         self._runner.warm_up(len(self._table))
         done = time.perf_counter()
         _LOG.info(
-            'MeTRAbs %s on %s (%s): read %.2f s, prepared %.2f s, warmed up %.2f s; '
+            'MeTRAbs %s on %s (%s, %s): read %.2f s, prepared %.2f s, warmed up %.2f s; '
             'licence of the weights: %s',
             self.weights_id,
             device,
             str(dtype).removeprefix('torch.'),
+            self._runner.runtime,
             loaded - began,
             prepared - loaded,
             done - prepared,

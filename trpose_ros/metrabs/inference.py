@@ -1,9 +1,8 @@
 """Running a crop network: device, number format, batches, and reconstruction of the poses.
 
-On a processor the backbone runs in channels-last layout, with batch norm folded, weights laid
-out once (packing.py) and, where the processor multiplies it natively, in bfloat16; the head, the
-softmax and the reconstruction always run in float32 and float64, because a heatmap's tails
-matter.
+The backbone is prepared by runtimes.py, for PyTorch or OpenVINO, and runs in bfloat16 where the
+processor multiplies it natively; the head, the softmax and the reconstruction always run in float32
+and float64 in PyTorch, because a heatmap's tails matter.
 
 On a GPU the same model runs in float16. Crops are made there (warps.py) and stay there until the
 poses are known, which come back in one transfer. New batch sizes make a GPU choose its kernels
@@ -19,15 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch import nn
 
-from trpose_ros.metrabs.folding import fold_batch_norm
 from trpose_ros.metrabs.heatmaps import decode_with_spread
 from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.packing import can_pack
-from trpose_ros.metrabs.packing import pack_convolutions
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.processor import cpu_has_bfloat16
+from trpose_ros.runtimes import fast_module
 
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -72,15 +68,6 @@ def buckets(batch_size: int) -> list[int]:
     return sorted({bucket_of(count, batch_size) for count in range(1, batch_size + 1)})
 
 
-def prepare_backbone(backbone: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Make a backbone ready for inference, in place, and return it."""
-    fold_batch_norm(backbone.eval())
-    backbone.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if device.type == 'cpu' and dtype in (torch.bfloat16, torch.float32) and can_pack():
-        pack_convolutions(backbone)
-    return backbone
-
-
 class CropRunner:
     """A crop network made ready for inference on one device."""
 
@@ -92,10 +79,12 @@ class CropRunner:
         batch_size: int = 64,
         compatible: bool = False,
         fill_up: bool | None = None,
+        runtime: str = 'torch',
     ) -> None:
         """Take a copy of ``model``; batches larger than ``batch_size`` crops are split.
 
-        ``fill_up`` to the sizes of ``buckets``; None: on a GPU alone.
+        ``fill_up`` to the sizes of ``buckets``; None: on a GPU alone. ``runtime`` of the backbone
+        as in runtimes.fast_module.
         """
         self.config = model.config
         self.device = device
@@ -104,7 +93,9 @@ class CropRunner:
         self._compatible = compatible
         self._fill_up = device.type == 'cuda' if fill_up is None else fill_up
         model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._backbone = prepare_backbone(model.backbone, device, dtype)
+        side = model.config.proc_side
+        self._backbone = fast_module(model.backbone, (1, 3, side, side), device, dtype, runtime)
+        self.runtime = self._backbone.runtime
         self._head = model.heatmap_heads.to(device=device, dtype=torch.float32)
 
     def warm_up(self, variants: int = 1) -> None:
@@ -157,14 +148,11 @@ class CropRunner:
 
     def _heads(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         count = len(crops)
-        scale = 1 / 255 if crops.dtype == torch.uint8 else 1.0
-        crops = crops.to(self.device, non_blocking=True).to(
-            dtype=self.dtype, memory_format=torch.channels_last
-        )
+        crops = crops.to(self.device, non_blocking=True)
         if self._fill_up and count:
             missing = bucket_of(count, self._batch_size) - count
             crops = torch.cat([crops, crops[-1:].expand(missing, -1, -1, -1)])
-        features = self._backbone(crops * scale if scale != 1.0 else crops)
+        features = self._backbone(crops)
         logits = self._head(features[:count].float())
         coords2d, relative, spread = decode_with_spread(logits, self.config.geometry)
         return coords2d, relative, spread.px, spread.mm
