@@ -18,6 +18,7 @@ setup(
             'weights/*.safetensors',
             'weights/*.md',
             'samples/*.mcap',
+            'samples/*.jpg',
             'samples/*.md',
             'data/*.npz',
             'data/noise/*.json',

@@ -93,7 +93,7 @@ def test_cmake_installs_the_data_and_not_before_the_messages():
 def test_setup_lists_every_kind_of_data_file():
     setup = read('setup.py')
     folder = ROOT / 'trpose_ros'
-    kinds = {'.safetensors', '.mcap', '.npz', '.npy', '.json', '.yaml', '.typed'}
+    kinds = {'.safetensors', '.mcap', '.jpg', '.npz', '.npy', '.json', '.yaml', '.typed'}
     for path in folder.rglob('*'):
         if path.suffix in kinds or path.name == 'py.typed':
             relative = path.relative_to(folder)

@@ -6,6 +6,7 @@ missing extra is named by the one command that needs it.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ import typer
 
 if TYPE_CHECKING:
     from trpose_ros.pipeline import PipelineConfig
-    from trpose_ros.replay import ReplayResult
     from trpose_ros.sources import SourceOptions
 
 app = typer.Typer(
@@ -61,7 +61,19 @@ NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32
 ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]
 InfoTopic = Annotated[str, typer.Option(help='camera_info topic')]
 TruthTopic = Annotated[str, typer.Option(help='PersonArray topic with the ground truth')]
-Fov = Annotated[float, typer.Option(help='field of view to assume without camera_info, degrees')]
+Fov = Annotated[
+    float, typer.Option(help='field of view along the larger side to assume where none is known')
+]
+MaxMegapixels = Annotated[
+    float, typer.Option(help='larger pictures are refused: memory', min=0.01, max=1000)
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help='YAML of camera_calibration, where there is no camera_info; of pictures: '
+        'as the camera stored them'
+    ),
+]
 
 
 @app.command()
@@ -84,6 +96,7 @@ def replay(
     camera_info_topic: InfoTopic = '',
     truth_topic: TruthTopic = '',
     fov_deg: Fov = 55.0,
+    calibration: Calibration = None,
     video: Annotated[bool, typer.Option(help='write annotated.mp4')] = True,
     bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
     max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
@@ -100,6 +113,8 @@ def replay(
 ) -> None:
     """Process every frame of a recording or video; write bag, video and metrics."""
     with _Friendly():
+        from trpose_ros.cli_output import FrameBar
+        from trpose_ros.cli_output import report_replay
         from trpose_ros.replay import ReplayOptions
         from trpose_ros.replay import replay as run_replay
         from trpose_ros.sources import open_source
@@ -108,7 +123,7 @@ def replay(
         opened = open_source(source, where)
         identity = identity or opened.identity
         options = ReplayOptions(bag=bag, video=video, max_frames=max_frames, identity=identity)
-        bar = _Bar(f'replay of {opened.name}')
+        bar = FrameBar(f'replay of {opened.name}')
         with bar:
             if report:
                 from trpose_ros.replay_report import replay_and_report
@@ -119,7 +134,7 @@ def replay(
                 )
             else:
                 result = run_replay(opened, out, config, options, progress=bar.update)
-        _report_replay(result, out)
+        report_replay(result, out)
         if report:
             from trpose_ros.evaluation.passes import summary
 
@@ -130,8 +145,20 @@ def replay(
 
 @app.command()
 def run(
-    source: SourceArgument,
-    out: Annotated[Path | None, typer.Option(help='write an annotated video to this file')] = None,
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help='a bag (.mcap, .db3, folder), a video file or /dev/video0; or pictures: files, '
+            "folders, patterns such as 'photos/*.jpg'"
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help='write an annotated video to this file; of pictures: annotated copies and '
+            'people.json into this folder, out/pictures if none is named'
+        ),
+    ] = None,
     occlusion: Occlusion = 'none',
     severity: Severity = -1,
     realisation: Realisation = 'main',
@@ -148,15 +175,27 @@ def run(
     camera_info_topic: InfoTopic = '',
     truth_topic: TruthTopic = '',
     fov_deg: Fov = 55.0,
+    calibration: Calibration = None,
+    max_megapixels: MaxMegapixels = 64.0,
     seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
 ) -> None:
-    """Watch a camera, video or bag in the terminal, without ROS; Ctrl-C ends."""
+    """Run on a camera, video or bag in the terminal, or on pictures; no ROS; Ctrl-C ends.
+
+    Pictures have nothing to do with each other: people are found anew in each, and there is no
+    temporal lifter (the 3D joints are the estimator's own). docs/pictures.md describes the results.
+    """
     with _Friendly():
+        from trpose_ros.picture_files import are_pictures
+
+        config = _pipeline_config(locals())
+        if are_pictures(source):
+            _run_pictures(source, config, locals())
+            return
         from trpose_ros.sources import open_source
         from trpose_ros.watching import watch
 
-        config = _pipeline_config(locals())
-        watch(open_source(source, _source_options(locals())), config, out=out, limit_s=seconds)
+        opened = open_source(source[0], _source_options(locals()))
+        watch(opened, config, out=out, limit_s=seconds)
 
 
 @app.command()
@@ -322,72 +361,38 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
     )
 
 
+def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from trpose_ros.cli_output import FrameBar
+    from trpose_ros.picture_run import report
+    from trpose_ros.picture_run import run_pictures
+    from trpose_ros.picture_source import open_pictures
+
+    out = given['out'] or Path('out/pictures')
+    source = open_pictures(names, dataclasses.replace(_source_options(given), results=out))
+    if given['lifter'] or given['lifter_model'] or given['look_ahead'] >= 0 or given['smoothing']:
+        source.problems.append('pictures are not lifted: options of the lifter have no effect')
+    with FrameBar(source.name, 'pictures') as bar:
+        result = run_pictures(source, config, out, limit_s=given['seconds'], progress=bar.update)
+    report(source, result, out, Console())
+    if result.read == 0 or not result.complete:
+        raise typer.Exit(1)
+
+
 def _source_options(given: dict[str, Any]) -> SourceOptions:
+    from trpose_ros.calibration import read_calibration
     from trpose_ros.sources import SourceOptions
 
+    calibration = given.get('calibration')
     return SourceOptions(
         image_topic=given['image_topic'] or None,
         camera_info_topic=given['camera_info_topic'] or None,
         truth_topic=given['truth_topic'] or None,
         fov_deg=given['fov_deg'],
+        calibration=None if calibration is None else read_calibration(calibration),
+        max_megapixels=given.get('max_megapixels', 64.0),
     )
-
-
-class _Bar:
-    """A progress bar of frames; a context manager."""
-
-    def __init__(self, name: str) -> None:
-        from rich.progress import BarColumn
-        from rich.progress import MofNCompleteColumn
-        from rich.progress import Progress
-        from rich.progress import TextColumn
-        from rich.progress import TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn('frames'),
-            TimeRemainingColumn(),
-        )
-        self._task = self._progress.add_task(name, total=None)
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def update(self, done: int, total: int) -> None:
-        """Show the number of frames."""
-        self._progress.update(self._task, completed=done, total=total or None)
-
-
-def _report_replay(result: ReplayResult, out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    for problem in result.problems:
-        console.print(f'[yellow]note[/] {problem}', highlight=False)
-    metrics = result.metrics()
-    for name, errors in metrics['errors'].items():
-        console.print(
-            f'{name}: MPJPE {_mm(errors["mpjpe_held_mm"])}, root {_mm(errors["mrpe_mm"])}, '
-            f'output in {100 * (errors["coverage"] or 0):.0f} % of the frames'
-        )
-    table = Table(
-        'stage', 'ms/frame', title=f'{result.frames} frames, {result.skeletons} skeletons'
-    )
-    for name, seconds in result.stage_s.items():
-        table.add_row(name, f'{1e3 * seconds / max(result.frames, 1):.1f}')
-    console.print(table)
-    console.print(f'results in {out}')
-
-
-def _mm(value: float | None) -> str:
-    return '-' if value is None else f'{value:.1f} mm'
 
 
 if __name__ == '__main__':

@@ -1,8 +1,11 @@
-"""Where offline frames come from: a recording, a video file or a camera device.
+"""Where offline frames come from: a recording, a video file, a camera device or pictures.
 
 A source yields frames with their stamps and cameras, and, where a recording holds ground truth,
 the true people and the reference box that the truncation protocol measures occlusions against.
 Frames that cannot be decoded are counted and named in ``problems``, and the next one follows.
+
+Pictures are frames that have nothing to do with each other: ``picture_source`` opens them, and
+``open_source`` refuses them, because its callers track people from one frame to the next.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from trpose_ros.image_codec import ImageError
 from trpose_ros.people import Camera
 from trpose_ros.people import Frame
 from trpose_ros.people import People
+from trpose_ros.picture_files import PICTURE_SUFFIXES
+from trpose_ros.pictures import MAX_MEGAPIXELS
 from trpose_ros.video import VIDEO_SUFFIXES
 from trpose_ros.video import VideoReader
 
@@ -28,7 +33,7 @@ _IMAGES = (bag_messages.IMAGE, bag_messages.COMPRESSED_IMAGE)
 
 
 class SourceError(Exception):
-    """A source holds no images, or several and none was chosen; the message says which."""
+    """A source holds no images of the kind asked for, or several; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Which topics of a recording to use, and the field of view to assume without calibration."""
+    """Which topics of a recording to use, and what to take for the camera without camera_info."""
 
     image_topic: str | None = None
     camera_info_topic: str | None = None
     truth_topic: str | None = None
-    fov_deg: float = 55.0
+    fov_deg: float = 55.0  # assumed where nothing is known
+    calibration: Camera | None = None  # where there is no camera_info; of pictures as stored
+    max_megapixels: float = MAX_MEGAPIXELS  # of one picture
+    results: Path | None = None  # folder whose pictures are results, and not to be read
 
 
 def open_source(path: str | Path, options: SourceOptions | None = None) -> Source:
@@ -77,6 +85,8 @@ def open_source(path: str | Path, options: SourceOptions | None = None) -> Sourc
     """
     options = options or SourceOptions()
     suffix = Path(path).suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        raise SourceError(f'{path} is a picture: `trpose run` takes those; give a video or a bag')
     if str(path).startswith('/dev/') or suffix in VIDEO_SUFFIXES:
         return VideoSource(path, options)
     return BagSource(path, options)
@@ -100,7 +110,7 @@ class VideoSource:
         self.identity = _identity('video', path, 'none')
         self.problems: list[str] = []
         self._video = VideoReader(path)
-        self._fov_deg = options.fov_deg
+        self._options = options
         self.total = self._video.frame_count
         self.rate_hz = self._video.rate_hz
 
@@ -110,7 +120,11 @@ class VideoSource:
         for stamp_ns, image in self._video.frames():
             height, width = image.shape[:2]
             if camera is None or (camera.width, camera.height) != (width, height):
-                camera = camera_from_fov(width, height, self._fov_deg)
+                camera = self._options.calibration
+                if camera is None or (camera.width, camera.height) != (width, height):
+                    if camera is not None:
+                        self.problems.append(misfit(camera, f'{width}x{height}', self._options))
+                    camera = camera_from_fov(width, height, self._options.fov_deg)
             yield SourceFrame(Frame(image, stamp_ns, camera, 'camera'))
 
     def close(self) -> None:
@@ -132,6 +146,7 @@ class BagSource:
             )
             self.truth_topic = _truth_topic(self._bag.topics, options.truth_topic)
             self._fov_deg = options.fov_deg
+            self._calibration = options.calibration
             self.problems = self._bag.problems
             self.total = self._bag.counts[self.image_topic]
             self.truth = self._read_truth()
@@ -180,10 +195,11 @@ class BagSource:
             self.problems.append(f'{self.image_topic}: {bad} images in all cannot be decoded')
 
     def _fitting(self, camera: Camera | None, image: np.ndarray) -> Camera:
-        """Return the camera if it fits the image, an assumed one otherwise."""
+        """Return the camera if it fits the image, else the calibration, else an assumed one."""
         height, width = image.shape[:2]
-        if camera is not None and (camera.width, camera.height) == (width, height):
-            return camera
+        for known in (camera, self._calibration):
+            if known is not None and (known.width, known.height) == (width, height):
+                return known
         note = (
             f'{self.image_topic}: no camera_info for {width}x{height}, a field of view of '
             f'{self._fov_deg:g} degrees is assumed; depths and sizes are as good as this guess'
@@ -230,6 +246,14 @@ class BagSource:
         periods = np.diff(stamps)
         periods = periods[periods > 0]
         return float(1e9 / np.median(periods)) if len(periods) else 0.0
+
+
+def misfit(calibration: Camera, size: str, options: SourceOptions) -> str:
+    """Say that a calibration is of another size than an image ('640x480'), and what is assumed."""
+    return (
+        f'the calibration is of {calibration.width}x{calibration.height} px, not {size}: a field '
+        f'of view of {options.fov_deg:g} degrees is assumed'
+    )
 
 
 def reference_boxes_by_stamp(truth: dict[int, People]) -> dict[int, np.ndarray]:

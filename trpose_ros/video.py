@@ -9,19 +9,16 @@ A video is written to a temporary name and renamed when it is complete.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 
 import cv2
 import numpy as np
 
-_TERMINAL = Lock()
+from trpose_ros.opencv_quiet import quiet
+
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
 
 
@@ -88,25 +85,6 @@ class VideoReader:
             yield stamp_ns, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCV from writing to the terminal that WebM has no tag for VP8: it needs none.
-
-    Only the file descriptor will do, because the message comes from C; a failure is found by
-    asking the writer whether it is open.
-    """
-    with _TERMINAL:
-        sys.stderr.flush()
-        terminal = os.dup(2)
-        try:
-            with open(os.devnull, 'w') as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-
-
 class VideoWriter:
     """Writes a video of the kind that the file's suffix asks for; a context manager."""
 
@@ -144,7 +122,7 @@ class VideoWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             webm = self.path.suffix.lower() == '.webm'
             code = cv2.VideoWriter.fourcc(*('VP80' if webm else 'mp4v'))
-            with _quiet():
+            with quiet():  # WebM has no tag for VP8, and needs none
                 self._writer = cv2.VideoWriter(
                     str(self._temporary), code, self.rate_hz, (width, height)
                 )
