@@ -18,6 +18,7 @@ NAMES = sorted(SKELETONS)
 REFERENCE = np.load(Path(__file__).parent / 'reference' / 'geometry_and_eval.npz')
 COUNTS = {
     'h36m_17': 17,
+    'body_39': 39,
     'coco_17': 17,
     'coco_19': 19,
     'smpl_24': 24,

@@ -31,9 +31,13 @@ def packs(monkeypatch):
     store = TinyStore()
 
     def crops(config, split, shards):
-        settings = CropConfig(near=0.1, loose=0.1, border=0.1, hidden=0.1, people=0.0, objects=0.0)
+        settings = CropConfig(
+            side=128, near=0.1, loose=0.1, border=0.1, hidden=0.1, people=0.0, objects=0.0
+        )
         if type(config).__name__ == 'Heatmap2dTraining':
-            settings = CropConfig(near=0.0, border=0.0, hidden=0.0, people=0.0, objects=0.0)
+            settings = CropConfig(
+                side=128, near=0.0, border=0.0, hidden=0.0, people=0.0, objects=0.0
+            )
         return Composer(store, PlainBackgrounds(), settings)
 
     def scenes(config, split, shards):
@@ -53,6 +57,8 @@ def train(name, folder, **more):
     settings = {'learning_rate': '3e-3', 'average': '0.8', 'seed': '7'}
     if name != 'detector':
         settings['backbone'] = 'resnet-plain-xs'
+    if name == 'metrabs':
+        settings |= {'pretrained': '', 'side': '128'}
     settings |= {'out': str(folder / 'out.safetensors'), 'folder': str(folder / 'run')} | more
     assignments = [part for k, v in settings.items() for part in ('--set', f'{k}={v}')]
     arguments = ['train', name, '--config', str(file), '--threads', '1', *assignments]
@@ -96,12 +102,14 @@ def test_losses_leave_no_tensor_on_the_processor(name, monkeypatch):
     """Without a GPU at hand: on PyTorch's device without memory, mixing devices fails as well."""
     monkeypatch.setattr(ImageTask, 'autocast', lambda self, images: contextlib.nullcontext())
     store = TinyStore()
-    crops = Composer(store, PlainBackgrounds())
+    crops = Composer(store, PlainBackgrounds(), CropConfig(side=128))
     scenes = SceneComposer(store, PlainBackgrounds(), SceneConfig(objects=0.0, empty=0.0))
     task: ImageTask
     if name == 'metrabs':
-        data = metrabs.MetrabsBatches(crops, metrabs.MetrabsTraining(batch=3), 0)
-        network = metrabs.Metrabs(metrabs.MetrabsConfig(backbone='resnet-plain-xs'))
+        data = metrabs.MetrabsBatches(crops, metrabs.MetrabsTraining(batch=3, side=128), 0)
+        network = metrabs.Metrabs(
+            metrabs.MetrabsConfig('resnet-plain-xs', num_joints=39, states=True)
+        )
         task = metrabs.MetrabsTask(network, data, 0)
     elif name == 'heatmap2d':
         plain = heatmap2d.Heatmap2d(heatmap2d.Heatmap2dConfig(backbone='resnet-plain-xs'))

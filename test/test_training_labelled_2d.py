@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from tiny_body import PlainBackgrounds
 from tiny_body import TinyStore
 
+from trpose_ros.data.compose import HIDDEN
+from trpose_ros.data.compose import OUTSIDE
+from trpose_ros.data.compose import UNKNOWN
+from trpose_ros.data.compose import UNSEEN
+from trpose_ros.data.compose import VISIBLE
 from trpose_ros.data.compose import Composer
+from trpose_ros.data.compose import CropConfig
 from trpose_ros.data.samples import DataError
 from trpose_ros.data.samples import Sample
 from trpose_ros.metrabs.model import Metrabs
@@ -19,11 +25,14 @@ from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.people import Camera
 from trpose_ros.training import labelled_2d
 from trpose_ros.training.distributed import Share
+from trpose_ros.training.images import Batch
 from trpose_ros.training.labelled_2d import Labelled2d
 from trpose_ros.training.metrabs import MetrabsBatches
 from trpose_ros.training.metrabs import MetrabsTask
 from trpose_ros.training.metrabs import MetrabsTraining
-from trpose_ros.training.metrabs import flat_loss
+from trpose_ros.training.metrabs_loss import bone_loss
+from trpose_ros.training.metrabs_loss import photograph_loss
+from trpose_ros.training.metrabs_loss import state_loss
 
 
 def dotted(camera=None, frames: int = 2, drop: int | None = None) -> Sample:
@@ -74,7 +83,8 @@ def test_labels_lie_where_the_picture_shows_the_joints(number, seed):
     people = Labelled2d([dotted(CAMERAS[number])], 128)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(labelled_2d, 'adjust_colours', lambda image, rng: image)
-        patch.setattr(labelled_2d, '_HIDDEN', 0.0)
+        for name in ('_HIDDEN', '_COARSE', '_BLURRED'):
+            patch.setattr(labelled_2d, name, 0.0)
         crop = people.crop(np.random.default_rng(seed))
     assert crop.image.shape == (128, 128, 3)
     inside = ((crop.joints_px >= 1) & (crop.joints_px <= 126)).all(axis=1)
@@ -89,7 +99,7 @@ def test_frames_without_labels_and_samples_without_images_are_left_out():
     assert len(people) == 2
     crops = [people.crop(np.random.default_rng(seed)) for seed in range(6)]
     for crop in crops:  # the right foot, or the left one of a mirrored person
-        missing = np.flatnonzero(np.isnan(crop.joints_px).any(axis=1))
+        missing = np.flatnonzero(np.isnan(crop.joints_px[:17]).any(axis=1))
         assert missing.tolist() in ([3], [6])
     assert len({tuple(np.flatnonzero(np.isnan(c.joints_px[:, 0]))) for c in crops}) == 2
     bare = dataclasses.replace(sample, valid=np.zeros((2, 17), bool))
@@ -100,25 +110,33 @@ def test_frames_without_labels_and_samples_without_images_are_left_out():
 
 
 def batches(**changes) -> MetrabsBatches:
-    composer = Composer(TinyStore(), PlainBackgrounds())
-    config = MetrabsTraining(batch=3, batch_2d=4, easy_steps=1, **changes)
+    composer = Composer(TinyStore(), PlainBackgrounds(), CropConfig(side=128))
+    config = MetrabsTraining(batch=3, batch_2d=4, side=128, **changes)
     return MetrabsBatches(composer, config, 7, Labelled2d([dotted(drop=3)], 128))
+
+
+SMALL = MetrabsConfig('resnet-plain-xs', num_joints=39, states=True)
+
+
+def part(batch: Batch, rows: slice) -> Batch:
+    return dataclasses.replace(batch.part(rows), images=batch.images[rows])
 
 
 def test_both_kinds_are_in_a_batch_and_both_teach():
     data = batches()
     batch, again = data[2], data[2]
-    assert batch.flat is not None
-    assert batch.flat.images.shape == (4, 3, 128, 128)
-    assert torch.equal(batch.flat.images, again.flat.images)
+    assert batch.images.shape == (7, 3, 128, 128)
+    assert torch.isfinite(batch.joints_m[:, 0, 0]).tolist() == [True] * 3 + [False] * 4
+    assert torch.equal(batch.images, again.images)
     data.share = Share(1, 2)
-    assert torch.equal(data[2].flat.images, batch.flat.images[2:])
+    assert torch.equal(data[2].images, batch.images[-len(data[2].images) :])
     torch.manual_seed(0)
-    task = MetrabsTask(Metrabs(MetrabsConfig(backbone='resnet-plain-xs')), data, 0)
+    task = MetrabsTask(Metrabs(SMALL), data, 0)
     losses = task.loss(batch, 1000)
     assert losses['flat'] > 0
-    without = task.loss(dataclasses.replace(batch, flat=None), 1000)
-    assert 'flat' not in without
+    assert losses['relative'] > 0
+    assert 'flat' not in task.loss(part(batch, slice(0, 3)), 1000)
+    assert 'relative' not in task.loss(part(batch, slice(3, None)), 1000)
     losses['flat'].backward()
     gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
     assert gradients
@@ -126,15 +144,50 @@ def test_both_kinds_are_in_a_batch_and_both_teach():
 
 
 def test_the_loss_is_zero_at_the_truth_and_counts_labelled_joints_only():
-    geometry = MetrabsConfig().geometry
-    batch = batches()[0].flat
-    z = 3000.0
+    geometry = SMALL.geometry
+    batch = part(batches()[0], slice(3, None))
     rays = torch.linalg.solve(
-        batch.intrinsics, torch.cat([batch.joints_px, torch.ones(4, 17, 1)], -1).mT
+        batch.intrinsics, torch.cat([batch.joints_px, torch.ones(4, 39, 1)], -1).mT
     ).mT
-    poses = torch.where(torch.isfinite(rays), rays * z, torch.tensor(z))
-    assert float(flat_loss(poses, batch, geometry)) < 1e-5
-    missing = torch.isnan(batch.joints_px).any(-1)
-    moved = torch.where(missing[..., None], poses + 50.0, poses)
-    assert float(flat_loss(moved, batch, geometry)) < 1e-5
-    assert float(flat_loss(poses + torch.tensor([50.0, 0, 0]), batch, geometry)) > 0.01
+    missing = ~torch.isfinite(rays).all(-1, keepdim=True)
+    poses = torch.where(missing, 0.0, rays) * 3000.0 + missing * torch.tensor([0, 0, 3000.0])
+    coords2d = torch.where(missing, 64.0, torch.nan_to_num(batch.joints_px))
+    logits = torch.zeros(4, 39 * 9, 8, 8)
+
+    def flat(poses, coords2d):
+        losses = photograph_loss(poses, coords2d, poses, logits, batch, geometry)
+        return float(losses['flat']), float(losses['flat_heads'])
+
+    assert max(flat(poses, coords2d)) < 1e-5
+    assert max(flat(torch.where(missing, poses + 50.0, poses), coords2d + 30.0 * missing)) < 1e-5
+    assert flat(poses + torch.tensor([50.0, 0, 0]), coords2d)[0] > 0.01
+    assert flat(poses, coords2d + 5.0)[1] > 0.01
+
+
+def test_bones_of_people_cost_nothing_and_stretched_ones_do():
+    people = 1000 * torch.from_numpy(np.stack([TinyStore(1)[0]['joints_m']]))
+    usual = bone_loss(people)
+    assert bone_loss(1.6 * people) > usual + 0.05
+    bent = people.clone()
+    bent[:, 12] += torch.tensor([0, 0, 400.0])  # one elbow alone
+    assert bone_loss(bent) > usual + 0.01
+
+
+def test_states_cost_by_what_is_known_of_them():
+    chance = torch.tensor([[[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.2, 0.2, 0.6]]])
+    logits = chance.log()
+    seen = torch.tensor([[VISIBLE, UNSEEN, UNKNOWN]], dtype=torch.uint8)
+    wanted = -(np.log(0.7) + np.log(0.9)) / 2
+    assert float(state_loss(logits, seen)) == pytest.approx(0.05 * wanted, rel=1e-5)
+    nothing = torch.full((1, 3), UNKNOWN, dtype=torch.uint8)
+    assert float(state_loss(logits, nothing)) == 0.0
+
+
+def test_a_joint_that_is_covered_is_hidden_and_one_beyond_the_crop_outside():
+    px = np.array([[10.0, 10], [20, 20], [-5, 3], [np.nan, np.nan], [np.nan, np.nan]])
+    covered = np.zeros((32, 32), bool)
+    covered[18:22, 18:22] = True
+    labelled = np.isfinite(px[:, 0])
+    unseen = np.array([False, False, False, True, False])
+    states = labelled_2d._states(px, labelled, unseen, covered)
+    assert states.tolist() == [VISIBLE, HIDDEN, OUTSIDE, UNSEEN, UNKNOWN]

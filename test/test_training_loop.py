@@ -11,6 +11,7 @@ from torch import nn
 
 from trpose_ros import weights
 from trpose_ros.data.compose import Composer
+from trpose_ros.data.compose import CropConfig
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.training import load_trainers
@@ -23,8 +24,8 @@ from trpose_ros.training.loop import TrainingLoop
 from trpose_ros.training.metrabs import MetrabsBatches
 from trpose_ros.training.metrabs import MetrabsTask
 from trpose_ros.training.metrabs import MetrabsTraining
-from trpose_ros.training.metrabs import cell_loss
-from trpose_ros.training.metrabs import evaluate
+from trpose_ros.training.metrabs_loss import cell_loss
+from trpose_ros.training.metrabs_measure import on_rendered
 
 
 class LineTask:
@@ -146,13 +147,16 @@ def test_a_run_of_no_time_ends_at_once(tmp_path):
     assert loop.step <= 1
 
 
+SMALL = MetrabsConfig('resnet-plain-s', num_joints=39, states=True)  # 128 px, stride 16
+
+
 @pytest.fixture(scope='module')
 def composer() -> Composer:
-    return Composer(TinyStore(), PlainBackgrounds())
+    return Composer(TinyStore(), PlainBackgrounds(), CropConfig(side=128))
 
 
 def test_batches_depend_on_their_step_alone(composer):
-    data = MetrabsBatches(composer, MetrabsTraining(batch=3, easy_steps=1), 7)
+    data = MetrabsBatches(composer, MetrabsTraining(batch=3, side=128), 7)
     first, again, other = data[2], data[2], data[3]
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
@@ -160,9 +164,9 @@ def test_batches_depend_on_their_step_alone(composer):
 
 
 def test_the_small_metrabs_learns_in_a_few_steps(composer, tmp_path):
-    data = MetrabsBatches(composer, MetrabsTraining(batch=8, easy_steps=100), 0)
+    data = MetrabsBatches(composer, MetrabsTraining(batch=8, easy_share=1.0, side=128), 0)
     torch.manual_seed(0)
-    task = MetrabsTask(Metrabs(MetrabsConfig()), data, 0)
+    task = MetrabsTask(Metrabs(SMALL), data, 0)
     batch = data[0]
     before = float(task.loss(batch, 500)['total'].detach())
     loop = TrainingLoop(
@@ -170,9 +174,10 @@ def test_the_small_metrabs_learns_in_a_few_steps(composer, tmp_path):
     )
     loop.run()
     assert float(task.loss(batch, 500)['total'].detach()) < 0.8 * before
-    results = evaluate(loop.average, composer, most=4)
+    results = on_rendered(loop.average, composer, most=4)
     assert set(results) >= {'clean', 'random_box', 'fixed_lower'}
     assert all(value['mpjpe_mm'] > 0 for value in results.values())
+    assert all(0 <= value['seen_auc'] <= 1 for value in results.values())
 
 
 def test_cells_agree_with_the_soft_argmax(composer):
@@ -180,17 +185,17 @@ def test_cells_agree_with_the_soft_argmax(composer):
     batch: Batch = collect(
         [composer.test_crop(i, 'clean', np.random.default_rng(i)) for i in range(4)]
     )
-    geometry = MetrabsConfig().geometry
-    inside = torch.ones(4, 17, dtype=torch.bool)
+    geometry = SMALL.geometry
+    inside = torch.ones(4, 39, dtype=torch.bool)
     cells = torch.arange(8.0)
     apart = (((batch.joints_px - 8) / 16)[..., None] - cells).abs()  # (B, J, 2, 8)
     shares = (1 - apart).clamp(min=0)
-    right = torch.full((4, 17 * 9, 8, 8), -30.0)
-    right[:, :17] = (shares[:, :, 1, :, None] * shares[:, :, 0, None, :]).clamp(min=1e-12).log()
+    right = torch.full((4, 39 * 9, 8, 8), -30.0)
+    right[:, :39] = (shares[:, :, 1, :, None] * shares[:, :, 0, None, :]).clamp(min=1e-12).log()
     relative = 1000 * batch.joints_m
     exact = cell_loss(right, batch, relative, inside, geometry)
     shifted = right.clone()
-    shifted[:, :17] = right[:, :17].roll(2, dims=3)
+    shifted[:, :39] = right[:, :39].roll(2, dims=3)
     assert exact < cell_loss(shifted, batch, relative, inside, geometry) - 1
 
 

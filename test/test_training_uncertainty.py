@@ -1,4 +1,4 @@
-"""Fitting the uncertainty end to end on few crops; what is measured of hidden joints."""
+"""Fitting the uncertainty end to end on few crops."""
 
 import json
 
@@ -19,10 +19,8 @@ from trpose_ros.data.compose import CropConfig
 from trpose_ros.data.hiding import CONDITIONS
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators import create_estimator
-from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.uncertainty import FEATURES
 from trpose_ros.people import Frame
-from trpose_ros.training import hidden_joints
 from trpose_ros.training import uncertainty
 
 NETWORK = stand_in_network(image_gain=2.0)
@@ -36,8 +34,7 @@ def composer():
 
 @pytest.fixture
 def everybody(composer, monkeypatch):
-    for module in (uncertainty, hidden_joints):
-        monkeypatch.setattr(module, 'prepare', lambda config, split, shards: composer)
+    monkeypatch.setattr(uncertainty, 'prepare', lambda config, split, shards: composer)
 
 
 def test_a_reduced_fit_writes_header_and_card_and_the_estimator_uses_it(tmp_path, everybody):
@@ -71,38 +68,3 @@ def test_a_reduced_fit_writes_header_and_card_and_the_estimator_uses_it(tmp_path
     assert uncertainty.run(config) == results  # the crops depend on the seed alone
     again = path.with_suffix('.md').read_text(encoding='utf-8')
     assert again.count('trpose train uncertainty') == 1
-
-
-def test_hidden_joints_are_those_behind_the_own_body_or_a_rectangle(composer):
-    runner = CropRunner(NETWORK, hidden_joints.torch.device('cpu'), hidden_joints.torch.float32)
-    shares = {}
-    for condition in ('clean', 'moving_box', 'fixed_lower'):
-        features, hidden = hidden_joints.observe(runner, composer, condition, 12, 0)
-        assert features.shape == (len(hidden), len(FEATURES) + 17)
-        assert np.isfinite(features).all()
-        shares[condition] = hidden.mean()
-    assert shares['clean'] < shares['moving_box']
-    assert shares['clean'] < shares['fixed_lower']
-
-
-def test_what_the_features_know_is_found_and_what_they_do_not_is_not():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(4000, 5))
-    hidden = features @ [2.0, 0, -1, 0, 0] + rng.logistic(size=4000) > 1
-    known = hidden_joints.measure(hidden_joints.fit(features, hidden), features, hidden)
-    assert known['roc_area'] > 0.85
-    assert known['hidden_of_surest_5%'] > 0.9
-    coin = rng.random(4000) < 0.3
-    blind = hidden_joints.measure(
-        hidden_joints.fit(features[:2000], coin[:2000]), features[2000:], coin[2000:]
-    )
-    assert blind['roc_area'] == pytest.approx(0.5, abs=0.05)
-    assert blind['hidden'] == pytest.approx(0.3, abs=0.04)
-
-
-def test_the_whole_measurement(everybody, tmp_path):
-    path = tmp_path / 'seeing.safetensors'
-    save_network(path, NETWORK)
-    result = hidden_joints.run(hidden_joints.HiddenJoints(model=str(path), crops=10))
-    assert result['joints'] > 100
-    assert 0 < result['hidden'] < 1

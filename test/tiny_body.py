@@ -126,13 +126,14 @@ class TinyStore:
             angle = 2 * np.pi * i / count
             position = middle + np.array([3 * np.cos(angle), 3 * np.sin(angle), 0.2])
             rotation = look_at(position, middle)
-            intrinsics = np.array([[200.0, 0, (SIDE - 1) / 2], [0, 200, (SIDE - 1) / 2], [0, 0, 1]])
+            focal, centre = 1.25 * SIDE, (SIDE - 1) / 2
+            intrinsics = np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1]])
             light = random_light(rng)
             size = (SIDE, SIDE)
             raster = render([figure], [bones[i]], rotation, position, intrinsics, size, light)
             mask = (raster.owner >= 0)[..., None]
             rgba = np.concatenate([to_srgb(raster.rgb) * mask, mask * 255.0], axis=2)
-            joints = (posed.joints_m[i] - position) @ rotation.T
+            joints = (posed.body_m[i] - position) @ rotation.T
             self.rows.append(
                 {
                     'rgba': rgba.astype(np.uint8),

@@ -39,6 +39,7 @@ from trpose_ros.metrabs.inference import CropPoses
 from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.metrabs.inference import pick_precision
+from trpose_ros.metrabs.states import VISIBLE
 from trpose_ros.metrabs.uncertainty import covariances_mm2
 from trpose_ros.metrabs.uncertainty import features_of
 from trpose_ros.metrabs.uncertainty import mix_variants
@@ -51,7 +52,7 @@ from trpose_ros.people import RootSource
 from trpose_ros.people import with_visibility
 
 _LOG = logging.getLogger(__name__)
-_SURE = 0.5  # score from which a joint in view counts as visible
+_SURE = 0.5  # score from which a joint counts as visible
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class _Poses:
     """Poses of the people in one frame, all variants, camera frame, skeleton selected."""
 
     mm: np.ndarray  # (A, N, J, 3)
+    # Jnet: the skeleton's joints J, or with a joint transform those of the network.
     px_heads: np.ndarray  # (A, N, Jnet, 2): 2D heads mapped into the image
     in_view: np.ndarray  # (A, N, Jnet) bool
+    visible: np.ndarray | None  # (A, N, Jnet) chance of being seen; None: no head says so
     solvable: np.ndarray  # (A, N) bool
     covariances_mm2: np.ndarray | None  # (A, N, J, 3, 3); None: the network cannot say
 
@@ -162,13 +165,27 @@ class MetrabsTorch:
         )
         covariances = self._covariances(result, views, poses)
         poses = assembly.transform_joints(poses, self._network.joint_transform)
+        chosen = self._network.skeletons[self.skeleton].indices
+        heads = self._heads_in_image(result, views, self._table, frame.camera)
+        in_view = self._unmirrored(result.in_view.reshape(shape))
+        visible = None
+        if result.chances is not None:
+            visible = self._unmirrored(result.chances[..., VISIBLE].reshape(shape))
+        if self._network.joint_transform is None:
+            heads, in_view = heads[:, :, chosen], in_view[:, :, chosen]
+            visible = None if visible is None else visible[:, :, chosen]
         return _Poses(
-            mm=poses[:, :, self._network.skeletons[self.skeleton].indices],
-            px_heads=self._heads_in_image(result, views, self._table, frame.camera),
-            in_view=result.in_view.reshape(shape),
+            mm=poses[:, :, chosen],
+            px_heads=heads,
+            in_view=in_view,
+            visible=visible,
             solvable=result.solvable.reshape(variants, people),
             covariances_mm2=covariances,
         )
+
+    def _unmirrored(self, values: np.ndarray) -> np.ndarray:
+        """Return values (A, N, J) with the sides of mirrored variants exchanged."""
+        return np.where(self._table.flip[:, None, None], values[:, :, self._mirror], values)
 
     def _covariances(
         self, result: CropPoses, views: CropViews, poses: np.ndarray
@@ -242,7 +259,12 @@ class MetrabsTorch:
         covariances = mix_variants(poses.mm, poses.covariances_mm2)
         if covariances is not None:
             extra = {'covariances_m2': covariances / 1e6, 'joint_scores': near(covariances)}
-        if poses.covariances_mm2 is not None:
+        if poses.visible is not None and poses.visible.shape[2] == joints:
+            chance = poses.visible.mean(axis=0)
+            extra['joint_scores'] = chance
+            seen = chance >= _SURE
+            extra['joint_states'] = np.where(seen, JointState.VISIBLE, JointState.OCCLUDED)
+        elif poses.covariances_mm2 is not None:
             sure = poses.in_view.all(axis=0) & (extra['joint_scores'] > _SURE)
             extra['joint_states'] = np.where(sure, JointState.VISIBLE, JointState.UNKNOWN)
         return self._build(frame, boxes, joints_m, joints_px, error, **extra)
@@ -290,6 +312,7 @@ def _select(poses: _Poses, people: np.ndarray) -> _Poses:
         poses.mm[:, people],
         poses.px_heads[:, people],
         poses.in_view[:, people],
+        None if poses.visible is None else poses.visible[:, people],
         poses.solvable[:, people],
         None if poses.covariances_mm2 is None else poses.covariances_mm2[:, people],
     )

@@ -38,6 +38,7 @@ class CropPoses:
     solvable: np.ndarray  # (B,) bool
     spread_px: np.ndarray  # (B, J) standard deviation of the 2D heatmaps
     spread_mm: np.ndarray  # (B, J) standard deviation of the 3D heatmaps
+    chances: np.ndarray | None = None  # (B, J, 3) of the states in states.py; None: no such head
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -97,6 +98,9 @@ class CropRunner:
         self._backbone = fast_module(model.backbone, (1, 3, side, side), device, dtype, runtime)
         self.runtime = self._backbone.runtime
         self._head = model.heatmap_heads.to(device=device, dtype=torch.float32)
+        self._states = model.state_head
+        if self._states is not None:
+            self._states = self._states.to(device=device, dtype=torch.float32)
 
     def warm_up(self, variants: int = 1) -> None:
         """Run every size of batch that will be run, twice: one person's, or all buckets."""
@@ -116,7 +120,7 @@ class CropRunner:
         """
         camera = torch.from_numpy(np.array(intrinsics, np.float64)).to(self.device)
         heads = [self._heads(part) for part in crops.split(self._batch_size)]
-        coords2d, relative, spread_px, spread_mm = (
+        coords2d, relative, spread_px, spread_mm, chances = (
             torch.cat(column) for column in zip(*heads, strict=True)
         )
         groups = self._groups(len(crops), parts)
@@ -135,6 +139,7 @@ class CropRunner:
             torch.cat(column)[order] for column in zip(*results, strict=True)
         )
         joints = [coords2d, poses, in_view[..., None], spread_px[..., None], spread_mm[..., None]]
+        joints.append(chances)
         joints.append(solvable[:, None, None].expand(-1, coords2d.shape[1], 1))
         packed = torch.cat([part.float() for part in joints], dim=-1).cpu().numpy()  # one transfer
         return CropPoses(
@@ -143,19 +148,24 @@ class CropRunner:
             in_view=packed[..., 5] > 0,
             spread_px=packed[..., 6],
             spread_mm=packed[..., 7],
-            solvable=packed[:, 0, 8] > 0,
+            chances=packed[..., 8:11] if self._states is not None else None,
+            solvable=packed[:, 0, 11] > 0,
         )
 
-    def _heads(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _heads(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         count = len(crops)
         crops = crops.to(self.device, non_blocking=True)
         if self._fill_up and count:
             missing = bucket_of(count, self._batch_size) - count
             crops = torch.cat([crops, crops[-1:].expand(missing, -1, -1, -1)])
-        features = self._backbone(crops)
-        logits = self._head(features[:count].float())
+        features = self._backbone(crops)[:count].float()
+        logits = self._head(features)
         coords2d, relative, spread = decode_with_spread(logits, self.config.geometry)
-        return coords2d, relative, spread.px, spread.mm
+        if self._states is None:
+            chances = coords2d.new_zeros((*coords2d.shape[:2], 3))
+        else:
+            chances = self._states(features, logits).softmax(dim=-1)
+        return coords2d, relative, spread.px, spread.mm, chances
 
     def _groups(self, count: int, parts: int) -> list[Tensor]:
         """Return the crops that are reconstructed together (matters in compatible mode only)."""

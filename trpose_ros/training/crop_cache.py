@@ -85,7 +85,8 @@ class CropCache:
         return len(self.row)
 
     def batch(self, index: np.ndarray) -> Batch:
-        """Return crops by number."""
+        """Return crops by number, those with 3D labels first."""
+        index = np.concatenate([index[self.metric[index]], index[~self.metric[index]]])
         pairs = list(zip(self.shard[index], self.row[index], strict=True))
 
         def gathered(columns: list[np.ndarray]) -> Tensor:
@@ -94,5 +95,6 @@ class CropCache:
         return Batch(
             images=None,
             features=gathered(self._features),
+            metric=int(self.metric[index].sum()),
             **{name: gathered(self._labels[name]) for name in _LABELS},
         )

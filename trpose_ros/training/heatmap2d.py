@@ -96,7 +96,7 @@ class WholePeople(CropBatches):
         super().__init__(batch, seed)
         self.composer = composer
 
-    def crop(self, step: int, rng: np.random.Generator) -> Crop:
+    def crop(self, step: int, rng: np.random.Generator, item: int = 0) -> Crop:
         """Compose one crop; those that would cut the person off are drawn again."""
         for _ in range(_MOST_DRAWS):
             index = int(rng.integers(len(self.composer.store)))
@@ -117,8 +117,8 @@ class Heatmap2dTask(ImageTask):
             features = self.model.backbone(images)
         logits = self.model.head(features.float())
         joints, _ = decode(logits, geometry)
-        distance = (joints - batch.joints_px).abs().mean() * (_SHARE_M / geometry.proc_side)
-        cells = plane_cross_entropy(logits, batch.joints_px, geometry).mean()
+        distance = (joints - batch.joints_px[:, :17]).abs().mean() * (_SHARE_M / geometry.proc_side)
+        cells = plane_cross_entropy(logits, batch.joints_px[:, :17], geometry).mean()
         return {'total': distance + _CELLS * cells, 'distance': distance, 'cells': cells}
 
 
@@ -133,8 +133,8 @@ def evaluate(
         for batch in held_out_batches(composer, condition, most, seed):
             with torch.no_grad():
                 joints = predict(model, batch)
-            distances.append((joints - batch.joints_px).norm(dim=-1))
-            extent = batch.joints_px.amax(dim=1) - batch.joints_px.amin(dim=1)
+            distances.append((joints - batch.joints_px[:, :17]).norm(dim=-1))
+            extent = batch.joints_px[:, :17].amax(dim=1) - batch.joints_px[:, :17].amin(dim=1)
             sizes.append(extent.amax(dim=-1))
         distance, size = torch.cat(distances), torch.cat(sizes)
         person = distance.mean(dim=1)

@@ -40,7 +40,7 @@ CREDIT = (
 
 @dataclass(frozen=True)
 class Batch:
-    """B crops and their labels, joints of body_39."""
+    """B crops and their labels, joints of body_39; people with 3D labels come first."""
 
     images: Tensor | None  # (B, 3, S, S) uint8; None: only features are there
     intrinsics: Tensor  # (B, 3, 3)
@@ -48,10 +48,24 @@ class Batch:
     joints_px: Tensor  # (B, 39, 2), NaN = no label
     states: Tensor  # (B, 39) uint8, see compose.Crop
     features: Tensor | None = None  # (B, C, h, w) float16 of a frozen stem
+    metric: int = 0  # how many of them have 3D labels
+
+    def part(self, rows: slice) -> Batch:
+        """Return some of the crops, without their pictures."""
+        some = range(len(self.states))[rows]
+        return Batch(
+            images=None,
+            intrinsics=self.intrinsics[rows],
+            joints_m=self.joints_m[rows],
+            joints_px=self.joints_px[rows],
+            states=self.states[rows],
+            metric=sum(row < self.metric for row in some),
+        )
 
 
 def collect(crops: Sequence[Crop]) -> Batch:
-    """Put crops into a batch."""
+    """Put crops into a batch, those with 3D labels first."""
+    crops = sorted(crops, key=lambda crop: not np.isfinite(crop.joints_m[0, 0]))
     images = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
     return Batch(
         torch.from_numpy(images),
@@ -59,6 +73,7 @@ def collect(crops: Sequence[Crop]) -> Batch:
         torch.from_numpy(np.stack([crop.joints_m for crop in crops])),
         torch.from_numpy(np.stack([crop.joints_px for crop in crops])),
         torch.from_numpy(np.stack([crop.states for crop in crops])),
+        metric=sum(bool(np.isfinite(crop.joints_m[0, 0])) for crop in crops),
     )
 
 

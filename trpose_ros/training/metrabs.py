@@ -235,25 +235,16 @@ class MetrabsTask(ImageTask):
         poses = reconstruct(
             coords2d, relative, batch.intrinsics, geometry, mix=mix, weak=step < _WEAK_STEPS
         ).abs_mm
-        metric = torch.isfinite(batch.joints_m[:, 0, 0])
         found = (poses, coords2d, relative, logits)
         losses = {'total': torch.zeros((), device=poses.device)}
-        for chosen, price in ((metric, rendered_loss), (~metric, photograph_loss)):
-            if not chosen.any():
-                continue
-            rows = [value[chosen] for value in found]
-            part = Batch(
-                images=None,
-                intrinsics=batch.intrinsics[chosen],
-                joints_m=batch.joints_m[chosen],
-                joints_px=batch.joints_px[chosen],
-                states=batch.states[chosen],
-            )
-            if price is rendered_loss:
-                some = rendered_loss(*rows, part, step, geometry, self.loss_config)
-            else:
-                some = photograph_loss(*rows, part, geometry)
-            losses |= some | {'total': losses['total'] + some['total']}
+        if batch.metric:
+            own = slice(0, batch.metric)
+            rows = [value[own] for value in found]
+            losses = rendered_loss(*rows, batch.part(own), step, geometry, self.loss_config)
+        if batch.metric < len(poses):
+            own = slice(batch.metric, None)
+            flat = photograph_loss(*(value[own] for value in found), batch.part(own), geometry)
+            losses |= flat | {'total': losses['total'] + flat['total']}
         if model.state_head is not None:
             losses['states'] = state_loss(model.state_head(features, logits), batch.states)
             losses['total'] = losses['total'] + losses['states']

@@ -50,8 +50,8 @@ _HUBER = 3.0  # residuals beyond this many sigmas count linearly: outliers must 
 class UncertaintyTraining:
     """One fit."""
 
-    model: str = field(default='metrabs-small', metadata={'help': 'weights file to read and write'})
-    folder: str = field(default='runs/metrabs', metadata={'help': 'sprites of the training'})
+    model: str = field(default='metrabs-s', metadata={'help': 'weights file to read and write'})
+    sprites: str = field(default='runs/sprites', metadata={'help': 'rendered people'})
     shards: int = field(default=24, metadata={'help': 'of sprites', 'range': (1, 1000)})
     crops: int = field(default=3000, metadata={'help': 'to fit on', 'range': (50, 1_000_000)})
     test_crops: int = field(
@@ -99,7 +99,7 @@ def observe(runner: CropRunner, composer: Composer, config: UncertaintyTraining,
         batch = collect(crops)
         intrinsics = batch.intrinsics.numpy().astype(np.float64)
         poses: CropPoses = runner.run(batch.images, intrinsics)
-        truth = 1000 * batch.joints_m.numpy()
+        truth = 1000 * batch.joints_m.numpy()[:, : poses.abs_mm.shape[1]]
         fine = poses.solvable & (np.median(poses.abs_mm[..., 2], axis=1) > 50)
         features = features_of(poses, intrinsics, runner.config.geometry)
         joints = poses.abs_mm.astype(np.float64)
@@ -166,7 +166,9 @@ def run(config: UncertaintyTraining) -> dict[str, dict[str, float]]:
     file = weights.load(config.model, architecture='metrabs')
     network = network_from_file(file)
     runner = CropRunner(network.model, torch.device('cpu'), torch.float32)
-    people = MetrabsTraining(folder=config.folder, shards=config.shards)
+    people = MetrabsTraining(
+        sprites=config.sprites, shards=config.shards, side=network.model.config.proc_side
+    )
     training = prepare(people, 'train', config.shards)
     testing = prepare(people, 'test', 1)
     model = fit(observe(runner, training, config, '', config.crops, 0))
