@@ -42,6 +42,7 @@ RUNS: dict[str, list[str]] = {
         *('--networks', 'videopose3d', 'pstmo', 'mhformer'),
     ],
     'metrabs': ['bench_metrabs.py', '--rounds', '8'],
+    'runtimes': ['bench_runtimes.py', '--rounds', '15'],
     'replay': ['bench_replay.py', '--frames', '60'],
     'live': [
         *('bench_live.py', '--only', 'import', 'delivery', 'overhead', 'first', '--seconds', '5'),

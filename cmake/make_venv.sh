@@ -11,7 +11,7 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 13):
              'name another with make PYTHON=python3.11 ...')
 CHECK
 
-extras=test,train
+extras=test,train,openvino
 system=()
 constraints=constraints.txt
 if [ -n "${ROS_DISTRO:-}" ]; then
@@ -41,3 +41,6 @@ echo '== installing the pinned packages (a few minutes the first time)'
 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on \
   -c "$constraints" setuptools -e ".[$extras]" |
   awk '/^(Collecting|Downloading|Installing|Successfully)/ {print substr($0, 1, 100); fflush()}'
+
+# pip brings it with OpenVINO, which works without: it reports the use of OpenVINO to its makers.
+"$venv/bin/python" -m pip uninstall -qy openvino-telemetry 2>&1 | { grep -v "not installed" || true; }

@@ -46,6 +46,7 @@ ARGUMENTS = (
     LaunchArgument('lifter', '', 'lifter network: videopose3d, ..., or none'),
     LaunchArgument('lifter_model', '', 'weights of the lifter: a name or a file'),
     LaunchArgument('device', '', 'auto, cpu, cuda or cuda:N'),
+    LaunchArgument('runtime', '', 'of the pose network on a processor: auto, torch or openvino'),
     LaunchArgument(
         'look_ahead', '', 'frames of future that a skeleton waits for; more is steadier'
     ),
@@ -70,6 +71,7 @@ _PASSED_ON = (
     'lifter',
     'lifter_model',
     'device',
+    'runtime',
 )
 _NUMBERS = ('look_ahead', 'smoothing')
 
