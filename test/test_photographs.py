@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import trpose_ros
+from trpose_ros.cli import app
 from trpose_ros.data.compose import VISIBLE
 from trpose_ros.data.photographs import COCO_IN_BODY
 from trpose_ros.data.photographs import label
@@ -95,6 +97,18 @@ def test_labelling_skips_what_is_no_picture_and_finds_nobody_in_noise(tmp_path):
     counts = label(tmp_path, tmp_path / 'out' / 'labels.npz')
     assert counts == {'pictures': 1, 'unreadable': 1, 'people': 0, 'joints': 0}
     assert list(load(tmp_path / 'out')) == []
+
+
+def test_the_command_says_what_it_wrote_and_what_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setenv('TRPOSE_DATA', str(tmp_path / 'data'))
+    done = CliRunner().invoke(app, ['data', 'label', str(tmp_path / 'nowhere')])
+    assert done.exit_code == 1
+    assert 'nowhere' in done.output
+    cv2.imwrite(str(tmp_path / 'grey.png'), np.full((64, 64, 3), 127, np.uint8))
+    done = CliRunner().invoke(app, ['data', 'label', str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert '1 pictures, 0 unreadable, 0 people' in done.output
+    assert (tmp_path / 'data' / 'photographs' / 'labels.npz').is_file()
 
 
 def test_the_astronaut_is_labelled(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from trpose_ros.data import datasets_cli
+from trpose_ros.data.registry import data_folder
 
 app = typer.Typer(help='Rendered people, the sample recording, published data sets.')
 app.registered_commands += datasets_cli.app.registered_commands
@@ -87,6 +88,28 @@ def clip(
     )
     frames = write_recording(Clip(config), out)
     typer.echo(f'wrote {out}: {frames} frames')
+
+
+@app.command()
+def label(
+    folder: Annotated[Path, typer.Argument(help='photographs of people, .jpg or .png')],
+    out: Annotated[
+        Path | None, typer.Option(help="labels.npz; default: in the data set's folder")
+    ] = None,
+) -> None:
+    """Label photographs by two networks that have to agree; what they say trains MeTRAbs."""
+    from trpose_ros.data.photographs import label as label_photographs
+    from trpose_ros.data.samples import DataError
+
+    target = out or data_folder() / 'photographs' / 'labels.npz'
+    try:
+        if not folder.is_dir():
+            raise DataError(f'{folder} is not a folder; give one that holds .jpg or .png pictures')
+        counts = label_photographs(folder, target)
+    except DataError as error:
+        typer.echo(f'error: {error}', err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f'wrote {target}: ' + ', '.join(f'{n} {name}' for name, n in counts.items()))
 
 
 def _crops(split: str, count: int, seed: int) -> list[np.ndarray]:

@@ -50,9 +50,10 @@ class EstimatorConfig:
     """Settings of an estimator; fields that a kind does not have are ignored by it."""
 
     model: str = field(
-        default='metrabs-small',
+        default='auto',
         metadata={
-            'help': 'weights: a name shown by `trpose weights list`, a .safetensors file, or the '
+            'help': "weights: 'auto' (metrabs-m on a GPU or a processor with bfloat16, else "
+            'metrabs-s), a name shown by `trpose weights list`, a .safetensors file, or the '
             'folder of a published MeTRAbs package (PyTorch) or SavedModel (TensorFlow)'
         },
     )

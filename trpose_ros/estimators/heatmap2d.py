@@ -129,7 +129,7 @@ class Heatmap2dEstimator:
         """
         if config.threads:
             torch.set_num_threads(config.threads)
-        network, file = load_network(config.model)
+        network, file = load_network('heatmap2d-small' if config.model == 'auto' else config.model)
         self.skeleton = network.config.skeleton
         if config.skeleton not in ('', self.skeleton):
             raise ValueError(

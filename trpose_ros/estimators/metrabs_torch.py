@@ -50,6 +50,7 @@ from trpose_ros.people import JointState
 from trpose_ros.people import People
 from trpose_ros.people import RootSource
 from trpose_ros.people import with_visibility
+from trpose_ros.processor import cpu_has_bfloat16
 
 _LOG = logging.getLogger(__name__)
 _SURE = 0.5  # score from which a joint counts as visible
@@ -84,7 +85,8 @@ class MetrabsTorch:
         self._config = config
         if config.threads:
             torch.set_num_threads(config.threads)
-        network = network or load_network(config.model)
+        device = pick_device(config.device)
+        network = network or load_network(chosen_weights(config.model, device))
         loaded = time.perf_counter()
         self.skeleton = _chosen_skeleton(network, config.skeleton)
         self.weights_id, self.licence = network.weights_id, network.licence
@@ -93,7 +95,6 @@ class MetrabsTorch:
         self._geometry = network.model.config.geometry
         self._mirror = mirrored_joints(network.joint_names)
         self._table = augmentation_table(config.num_aug, network.augmentation)
-        device = pick_device(config.device)
         dtype = pick_precision(config.precision, device)
         # To repeat the original exactly is a matter of PyTorch alone.
         runtime = 'torch' if config.compatible and config.runtime == 'auto' else config.runtime
@@ -293,6 +294,13 @@ class MetrabsTorch:
                 **extra,
             )
         )
+
+
+def chosen_weights(model: str, device: torch.device) -> str:
+    """Return the weights that a model's name means; 'auto' depends on how fast the device is."""
+    if model != 'auto':
+        return model
+    return 'metrabs-m' if device.type == 'cuda' or cpu_has_bfloat16() else 'metrabs-s'
 
 
 def _chosen_skeleton(network: LoadedNetwork, wanted: str) -> str:

@@ -67,7 +67,7 @@ _T = TypeVar('_T')
 class EvaluationConfig:
     """What to run; the data come as clips."""
 
-    estimators: tuple[str, ...] = ('metrabs-small',)  # weights, or 'kind:weights'
+    estimators: tuple[str, ...] = ('metrabs-s',)  # weights, or 'kind:weights'
     lifters: tuple[str, ...] = ('none', 'videopose3d', 'videopose3d+fusion')
     conditions: tuple[AnyCondition, ...] = (Condition('none'),)
     track: str = 'DET'

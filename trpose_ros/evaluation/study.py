@@ -19,7 +19,7 @@ from trpose_ros.evaluation.results import Row
 from trpose_ros.evaluation.results import Table
 from trpose_ros.evaluation.results import study_table
 
-OURS = 'metrabs-small'
+OURS = 'metrabs-s'
 BASELINE_KIND = 'heatmap2d'
 BASELINE = f'{BASELINE_KIND}:heatmap2d-small'
 METHODS = {
