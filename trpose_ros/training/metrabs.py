@@ -65,6 +65,7 @@ from trpose_ros.training.metrabs_loss import rendered_loss
 from trpose_ros.training.metrabs_loss import state_loss
 from trpose_ros.training.metrabs_measure import measured
 from trpose_ros.training.pictures import pose_sheet
+from trpose_ros.training.real_video import on_real_video
 
 _CARD = """
 One person per crop; 39 joints (skeleton body_39) in metres in the camera's frame, also outside the
@@ -76,7 +77,8 @@ accad_female1) and photographs that were not trained on, by condition of the tru
 included, and `p90_mm` its 90 % quantile over people; `px` mean distance of projected joints in px
 of the 256 px crop; `seen_auc` area under the ROC curve of the score for "visible". `photographs`
 on people of themes that were not trained on, against joints on which two networks agree: `pck`
-share of joints nearer than 0.2 of the torso. Measured by
+share of joints nearer than 0.2 of the torso. `real_video`, where it is: a man balancing on a bench
+before two calibrated cameras, 12 joints relative to the middle of the hips. Measured by
 
     trpose train metrabs --measure NAME --data-2d photographs
 
@@ -371,7 +373,9 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
         return {'cached': make_cache(config, loop_config.seed)}
     testing = prepare(config, 'test', 1)
     if config.measure:
-        results = measured(load_network(config.measure).model.float(), testing, config.data_2d)
+        model = load_network(config.measure).model.float()
+        results = measured(model, testing, config.data_2d)
+        results |= {'real_video': video} if (video := on_real_video(model)) else {}
         if config.record:
             weights.rewrite(config.measure, measured_error=json.dumps(results))
         return results
