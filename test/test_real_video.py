@@ -15,7 +15,7 @@ MODEL = Metrabs(MetrabsConfig('resnet-plain-xs', num_joints=39))
 
 def test_joints_are_relative_to_the_middle_of_the_hips():
     joints = np.random.default_rng(0).normal(size=(2, 12, 3))
-    moved = real_video.relative(joints + [1.0, 2, 3])
+    moved = real_video.relative(joints + np.array([1.0, 2, 3]))
     assert np.allclose(moved, real_video.relative(joints))
     assert np.allclose((moved[:, 0] + moved[:, 3]) / 2, 0)
 
