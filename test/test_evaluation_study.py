@@ -16,8 +16,8 @@ from trpose_ros.evaluation.study import comparison_table
 from trpose_ros.evaluation.study import preset
 from trpose_ros.occlusion import FIVE
 
-BASE, OURS = 'heatmap2d:heatmap2d-small', 'metrabs-small'
-ALL = ['metrabs-small', 'heatmap2d-small'] + [
+BASE, OURS = 'movenet:movenet-thunder', 'metrabs-s'
+ALL = ['metrabs-s', 'movenet-thunder'] + [
     f'{name}-{kind}' for name in METHODS for kind in ('clean', 'robust')
 ]
 
@@ -41,20 +41,20 @@ def test_the_whole_study():
 
 
 def test_what_is_missing_is_named_and_the_rest_runs():
-    study = preset(['metrabs-small', 'videopose3d-robust'])
+    study = preset(['metrabs-s', 'videopose3d-robust'])
     assert study.estimators == (OURS,)
     assert study.pairs[OURS][1:] == (
         'videopose3d:videopose3d-robust@~1',
         'videopose3d:videopose3d-robust@~1+fusion',
     )
     text = ' '.join(study.missing)
-    assert 'heatmap2d-small is missing: no baseline 2D' in text
+    assert 'movenet-thunder is missing: no baseline 2D' in text
     assert 'pstmo-robust is missing: no P-STMO on MeTRAbs 2D' in text
-    study = preset(['metrabs-small', 'pstmo-clean', 'heatmap2d-small'])
+    study = preset(['metrabs-s', 'pstmo-clean', 'movenet-thunder'])
     assert study.pairs[BASE] == ('pstmo:pstmo-clean',)
     assert 'videopose3d-clean is missing: no VideoPose3D on baseline 2D' in study.missing
     with pytest.raises(weights.WeightsError, match='metrabs'):
-        preset([]) if 'metrabs-small' not in weights.available() else weights.resolve('metrabs-x')
+        preset([]) if 'metrabs-s' not in weights.available() else weights.resolve('metrabs-x')
 
 
 def test_the_shipped_study_loads():

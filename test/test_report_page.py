@@ -30,7 +30,7 @@ from trpose_ros.report import write_report
 from trpose_ros.report.names import column_name
 from trpose_ros.report.names import labels_of
 
-BASELINE, OURS = 'heatmap2d:fake', 'metrabs-fake'
+BASELINE, OURS = 'movenet:fake', 'metrabs-fake'
 CHROMIUM = next(
     filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None
 )
@@ -155,11 +155,11 @@ def test_what_is_not_a_run_is_named(tmp_path):
 
 def test_names_in_words():
     methods = [
-        ('metrabs-small', 'none'),
-        ('heatmap2d:heatmap2d-small', 'mixste:mixste-clean@/27'),
-        ('metrabs-small', 'mixste:mixste-robust@1~1/27+fusion'),
-        ('metrabs-small', 'videopose3d'),
-        ('metrabs-small', 'videopose3d@4'),
+        ('metrabs-s', 'none'),
+        ('movenet:movenet-thunder', 'mixste:mixste-clean@/27'),
+        ('metrabs-s', 'mixste:mixste-robust@1~1/27+fusion'),
+        ('metrabs-s', 'videopose3d'),
+        ('metrabs-s', 'videopose3d@4'),
         ('truth2d:drop', 'pstmo'),
     ]
     assert list(labels_of(methods).values()) == [

@@ -14,15 +14,11 @@ from trpose_ros import weights
 from trpose_ros.cli import app
 from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import CropConfig
-from trpose_ros.data.scenes import SceneComposer
-from trpose_ros.data.scenes import SceneConfig
-from trpose_ros.training import detector
-from trpose_ros.training import heatmap2d
 from trpose_ros.training import metrabs
 from trpose_ros.training.distributed import map_tensors
 from trpose_ros.training.images import ImageTask
 
-STEPS = {'metrabs': 20, 'heatmap2d': 20, 'detector': 28}
+STEPS = {'metrabs': 20}
 
 
 @pytest.fixture
@@ -34,31 +30,16 @@ def packs(monkeypatch):
         settings = CropConfig(
             side=128, near=0.1, loose=0.1, border=0.1, hidden=0.1, people=0.0, objects=0.0
         )
-        if type(config).__name__ == 'Heatmap2dTraining':
-            settings = CropConfig(
-                side=128, near=0.0, border=0.0, hidden=0.0, people=0.0, objects=0.0
-            )
         return Composer(store, PlainBackgrounds(), settings)
 
-    def scenes(config, split, shards):
-        return SceneComposer(store, PlainBackgrounds(), SceneConfig(objects=0.0, empty=0.0))
-
-    for module in (metrabs, heatmap2d):
-        monkeypatch.setattr(module, 'prepare', crops)
-    evaluate = detector.evaluate
-    monkeypatch.setattr(detector, 'prepare', scenes)
-    monkeypatch.setattr(detector, 'evaluate_clips', lambda model: {})  # these need the packs
-    monkeypatch.setattr(detector, 'evaluate', lambda m, c, n=600: evaluate(m, c, min(n, 4)))
+    monkeypatch.setattr(metrabs, 'prepare', crops)
 
 
 def train(name, folder, **more):
     file = folder / 'run.yaml'
     file.write_text(f'batch: 6\nworkers: 0\nsteps: {STEPS[name]}\nwarm_up: 4\nlog_every: 4\n')
     settings = {'learning_rate': '3e-3', 'average': '0.8', 'seed': '7'}
-    if name != 'detector':
-        settings['backbone'] = 'resnet-plain-xs'
-    if name == 'metrabs':
-        settings |= {'pretrained': '', 'side': '128'}
+    settings |= {'backbone': 'resnet-plain-xs', 'pretrained': '', 'side': '128'}
     settings |= {'out': str(folder / 'out.safetensors'), 'folder': str(folder / 'run')} | more
     assignments = [part for k, v in settings.items() for part in ('--set', f'{k}={v}')]
     arguments = ['train', name, '--config', str(file), '--threads', '1', *assignments]
@@ -103,20 +84,9 @@ def test_losses_leave_no_tensor_on_the_processor(name, monkeypatch):
     monkeypatch.setattr(ImageTask, 'autocast', lambda self, images: contextlib.nullcontext())
     store = TinyStore()
     crops = Composer(store, PlainBackgrounds(), CropConfig(side=128))
-    scenes = SceneComposer(store, PlainBackgrounds(), SceneConfig(objects=0.0, empty=0.0))
-    task: ImageTask
-    if name == 'metrabs':
-        data = metrabs.MetrabsBatches(crops, metrabs.MetrabsTraining(batch=3, side=128), 0)
-        network = metrabs.Metrabs(
-            metrabs.MetrabsConfig('resnet-plain-xs', num_joints=39, states=True)
-        )
-        task = metrabs.MetrabsTask(network, data, 0)
-    elif name == 'heatmap2d':
-        plain = heatmap2d.Heatmap2d(heatmap2d.Heatmap2dConfig(backbone='resnet-plain-xs'))
-        task = heatmap2d.Heatmap2dTask(plain, heatmap2d.WholePeople(crops, 3, 0), 0)
-    else:
-        found = detector.DetectorNetwork(detector.DetectorConfig())
-        task = detector.DetectorTask(found, detector.SceneBatches(scenes, 3, 0), 0)
+    data = metrabs.MetrabsBatches(crops, metrabs.MetrabsTraining(batch=3, side=128), 0)
+    network = metrabs.Metrabs(metrabs.MetrabsConfig('resnet-plain-xs', num_joints=39, states=True))
+    task = metrabs.MetrabsTask(network, data, 0)
     batch = map_tensors(task.data[0], lambda tensor: tensor.to('meta'))
     task.model.to('meta')
     losses = task.loss(batch, 1000)
@@ -128,7 +98,7 @@ def test_an_unknown_name_and_a_wrong_setting_are_named(tmp_path):
     done = CliRunner().invoke(app, ['train', 'metrab'])
     assert done.exit_code == 1
     assert 'metrab' in done.output
-    assert 'heatmap2d' in done.output
-    done = CliRunner().invoke(app, ['train', 'heatmap2d', '--set', 'precision=float12'])
+    assert 'videopose3d' in done.output
+    done = CliRunner().invoke(app, ['train', 'metrabs', '--set', 'precision=float12'])
     assert done.exit_code == 1
     assert 'float12' in done.output

@@ -241,4 +241,4 @@ def test_wrong_options_are_named(arguments, words):
 
 
 def test_trainers_are_registered():
-    assert {'metrabs', 'detector', 'videopose3d'} <= set(load_trainers())
+    assert {'metrabs', 'uncertainty', 'videopose3d'} <= set(load_trainers())

@@ -48,7 +48,7 @@ Occlusion = Annotated[
 Severity = Annotated[int, typer.Option(help='index of its severity, -1: the main one')]
 Realisation = Annotated[str, typer.Option(help='fill (paint), crop (cut off) or main')]
 Estimator = Annotated[
-    str, typer.Option(help="'metrabs_torch', 'metrabs_tensorflow' or 'heatmap2d'; KIND:WEIGHTS")
+    str, typer.Option(help="'metrabs_torch', 'metrabs_tensorflow' or 'movenet'; KIND:WEIGHTS")
 ]
 Model = Annotated[str, typer.Option(help='weights of the estimator: name, file or folder')]
 Boxes = Annotated[str, typer.Option(help="who finds people: 'detector' or 'image'")]

@@ -190,7 +190,7 @@ def build_pose_stage(
     estimator = create_estimator(config.estimator_name, config.estimator)
     source: Any = box_source or estimator
     if box_source is None and config.pose.boxes != 'model':
-        source = create_box_source(config.pose.boxes)
+        source = create_box_source(config.pose.boxes, **box_settings(config))
     elif box_source is None and not hasattr(estimator, 'boxes'):
         raise ValueError(
             f"boxes 'model' asks estimator {config.estimator_name!r} to find people, which it "
@@ -203,6 +203,17 @@ def build_pose_stage(
         config=config.pose,
         clock=clock,
     )
+
+
+def box_settings(config: PipelineConfig) -> dict[str, Any]:
+    """Return what the box source of a configuration is made with."""
+    if config.pose.boxes != 'detector':
+        return {}
+    return {
+        'tiles': config.pose.tiles,
+        'device': config.estimator.device,
+        'runtime': config.estimator.runtime,
+    }
 
 
 def build_lift_stage(config: PipelineConfig) -> LiftStage:

@@ -72,6 +72,15 @@ class PoseStageConfig:
         },
     )
 
+    tiles: int = field(
+        default=1,
+        metadata={
+            'help': "'detector' looks at the image and, above 1, at tiles x tiles parts of it: "
+            'for crowds and far people; each look costs as much as the first',
+            'range': (1, 8),
+        },
+    )
+
     def __post_init__(self) -> None:
         """Validate the ranges."""
         check_fields(self)
@@ -230,7 +239,10 @@ class PoseStage:
         return np.asarray(shared > self.config.overlap * np.maximum(smaller, 1e-6))
 
     def _refined(self, frame: Frame, box: np.ndarray) -> np.ndarray:
-        """Return the box around the joints found in a box that is the whole image."""
+        """Return a box of the whole body: the source's guess, or from a look at the whole image."""
+        whole = getattr(self._box_source, 'body_box', None)
+        if whole is not None:
+            return np.asarray(whole(box), np.float32)
         if box[2] < 0.98 * frame.camera.width or box[3] < 0.98 * frame.camera.height:
             return box
         people = self.estimator.estimate(frame, box[None])

@@ -162,8 +162,8 @@ def _metrabs_tensorflow(config: EstimatorConfig) -> Estimator:
     return MetrabsTensorflow(config)
 
 
-@register_estimator('heatmap2d')
-def _heatmap2d(config: EstimatorConfig) -> Estimator:
-    from trpose_ros.estimators.heatmap2d import Heatmap2dEstimator  # imports torch
+@register_estimator('movenet')
+def _movenet(config: EstimatorConfig) -> Estimator:
+    from trpose_ros.estimators.movenet import MoveNetEstimator  # imports torch
 
-    return Heatmap2dEstimator(config)
+    return MoveNetEstimator(config)

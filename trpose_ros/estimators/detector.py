@@ -1,142 +1,203 @@
-"""A small person detector for people whom nobody tracks yet.
+"""People whom nobody tracks yet: MoveNet MultiPose looks at the image.
 
-One fully convolutional network on the image shrunk to 256 px along its longer side: features at
-stride 8 from a small residual pyramid (Lin et al., "Feature pyramid networks", CVPR 2017), and per
-cell the chance that a person's box has its centre there and the distances to the box's four sides
-("Objects as points", Zhou et al. 2019; sides as in FCOS, Tian et al., ICCV 2019). A mean over the
-whole map is added to the coarsest features, so that a body larger than the image is seen as one.
-A box surrounds the visible part of a person; the tracker grows it to the whole body later.
+The image is shrunk to 256 px along its longer side and padded; every person's centre that the
+network is sure of gives a box around what is seen of the person, 17 joints (coco_17) and scores
+(movenet/decoding.py). The tracker grows the box to the whole body later. A person's score is the
+network's own: the chance of the centre times the mean score of the joints that were found. It says
+far more than the centre alone, which also likes birds, rocks and armchairs.
 
-Its weights are trained on rendered people (training/detector.py).
+One look finds people from about a tenth of the image's height on up to a face that fills it, so it
+does not help to look once with more pixels. For more and smaller people there are further looks at
+overlapping tiles, besides the one at the whole.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from dataclasses import field
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch import nn
 
-from trpose_ros import weights
-from trpose_ros.configuration import check_fields
 from trpose_ros.estimators.boxes import register_box_source
+from trpose_ros.metrabs.inference import pick_device
+from trpose_ros.movenet.checkpoints import load_movenet
+from trpose_ros.movenet.decoding import decode_people
+from trpose_ros.movenet.network import JOINTS
+from trpose_ros.movenet.network import MULTIPLE
+from trpose_ros.movenet.network import MoveNet
+from trpose_ros.movenet.whole_body import whole_body_box
 from trpose_ros.people import Frame
+from trpose_ros.runtimes import fast_module
 
-STRIDE = 8
-_MULTIPLE = 32  # the network's input side
-_SIDE_UNIT = 4 * STRIDE  # px; distances are exponents of this
+_LEAST_CENTRE = 0.05  # of a person; whoever is surer than ``threshold`` has more
+_TILE = 1.3  # sides of a tile, in shares of a grid without overlap
+_AT_EDGE = 0.02  # of a tile's side: boxes so near to its inner edges are cut off there
+_GREY = 114
+_SAME_JOINTS = 0.08  # mean distance of the joints of one person, shares of the box's diagonal
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
-    """Architecture and input size; stored as JSON beside the weights."""
+class FoundPeople:
+    """People found in an image, the surest first."""
 
-    longer_side: int = field(default=256, metadata={'help': 'px', 'range': (64, 4096)})
-    widths: tuple[int, ...] = (16, 24, 48, 80, 112)
-    neck: int = field(default=48, metadata={'range': (4, 1024)})
+    boxes: np.ndarray  # (N, 5) float32 x, y, width, height px, score
+    joints_px: np.ndarray  # (N, 17, 2) float32, coco_17
+    joint_scores: np.ndarray  # (N, 17) float32
 
-    def __post_init__(self) -> None:
-        """Validate the sizes."""
-        check_fields(self)
-        object.__setattr__(self, 'widths', tuple(int(w) for w in self.widths))
-        if len(self.widths) != 5 or min(self.widths) < 1:
-            raise ValueError(f'widths must be five positive numbers, got {self.widths}')
+    def select(self, index: np.ndarray) -> FoundPeople:
+        """Return the people of an index or mask."""
+        return FoundPeople(self.boxes[index], self.joints_px[index], self.joint_scores[index])
 
 
-def _convolution(inputs: int, outputs: int, side: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False), nn.BatchNorm2d(outputs)
-    )
+class PersonDetector:
+    """The box source 'detector'."""
 
+    def __init__(
+        self,
+        model: str = 'movenet-multipose',
+        threshold: float = 0.12,
+        sure_score: float = 0.25,
+        most_overlap: float = 0.6,
+        most_people: int = 30,
+        tiles: int = 1,
+        device: str = 'cpu',
+        runtime: str = 'auto',
+        network: MoveNet | None = None,
+    ) -> None:
+        """Load the weights ``model``; ``network`` replaces loading (tests).
 
-class _Stage(nn.Module):
-    """Halve the resolution, then one residual block."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.down = _convolution(inputs, outputs, 3, 2)
-        self.first = _convolution(outputs, outputs)
-        self.second = _convolution(outputs, outputs)
-
-    def forward(self, features: Tensor) -> Tensor:
-        features = F.relu(self.down(features))
-        return F.relu(features + self.second(F.relu(self.first(features))))
-
-
-class DetectorNetwork(nn.Module):
-    """Image (B, 3, H, W) in 0..1, sides multiples of 32 -> maps at stride 8."""
-
-    def __init__(self, config: DetectorConfig) -> None:
-        super().__init__()
-        self.config = config
-        a, b, c, d, e = config.widths
-        self.stem = _convolution(3, a, 3, 2)
-        self.stages = nn.ModuleList([_Stage(a, b), _Stage(b, c), _Stage(c, d), _Stage(d, e)])
-        self.context = nn.Linear(e, e)
-        self.lateral = nn.ModuleList([nn.Conv2d(n, config.neck, 1) for n in (c, d, e)])
-        self.smooth = nn.ModuleList([_convolution(config.neck, config.neck) for _ in range(2)])
-        self.head = _convolution(config.neck, config.neck)
-        self.out = nn.Conv2d(config.neck, 5, 1)
-        nn.init.zeros_(self.out.weight)
-        rare = -math.log((1 - 0.01) / 0.01)  # most cells hold nobody
-        self.out.bias = nn.Parameter(torch.tensor([rare, 0.0, 0.0, 0.0, 0.0]))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return centre logits (B, h, w) and the distances (B, h, w, 4) l, t, r, b in px."""
-        features = F.relu(self.stem(image * 2 - 1))
-        levels = []
-        for stage in self.stages:
-            features = stage(features)
-            levels.append(features)
-        _, fine, middle, coarse = levels
-        coarse = coarse + F.relu(self.context(coarse.mean(dim=(2, 3))))[:, :, None, None]
-        merged = self.lateral[2](coarse)
-        for lateral, smooth, level in (
-            (self.lateral[1], self.smooth[1], middle),
-            (self.lateral[0], self.smooth[0], fine),
+        Boxes from ``sure_score`` on are people; those from ``threshold`` on are enough to go on
+        with people who are tracked. ``tiles`` > 1 looks at tiles x tiles parts of the image, too.
+        Raises WeightsError for weights that are missing, corrupt or of another architecture, and
+        ValueError for settings out of range and a network for one person.
+        """
+        for name, value in (
+            ('threshold', threshold),
+            ('sure_score', sure_score),
+            ('most_overlap', most_overlap),
         ):
-            merged = lateral(level) + F.interpolate(merged, scale_factor=2.0)
-            merged = F.relu(smooth(merged))
-        maps = self.out(F.relu(self.head(merged))).float()
-        sides = torch.exp(maps[:, 1:].clamp(-6, 4)) * _SIDE_UNIT
-        return maps[:, 0], sides.permute(0, 2, 3, 1)
+            if not 0 <= value <= 1:
+                raise ValueError(f'{name} lies in 0..1, got {value}')
+        if not 1 <= tiles <= 8:
+            raise ValueError(f'tiles lies in 1..8, got {tiles}')
+        self.sure_score = sure_score
+        self._device = pick_device(device)
+        network = (network or load_movenet(model)).eval().to(self._device)
+        if network.config.kind != 'multi':
+            raise ValueError(f'{model!r} finds one person on a crop, it cannot look for people')
+        self._side = network.config.input_side
+        shape = (1, 3, self._side, self._side)
+        self._network = fast_module(network, shape, self._device, torch.float32, runtime)
+        self._threshold, self._overlap, self._most = threshold, most_overlap, most_people
+        self._tiles = tiles
+        self._last = FoundPeople(
+            np.zeros((0, 5), np.float32),
+            np.zeros((0, JOINTS, 2), np.float32),
+            np.zeros((0, JOINTS), np.float32),
+        )
+
+    def boxes(self, frame: Frame) -> np.ndarray:
+        """Return (N, 5) float32 x, y, width, height in px and score, best first."""
+        self._last = self.find(frame.image)
+        return self._last.boxes
+
+    def body_box(self, box_px: np.ndarray) -> np.ndarray:
+        """Return the box (4,) of the whole body of somebody found in the last image.
+
+        ``box_px`` (4,) is one of the boxes found; any other one comes back as it is.
+        """
+        rows = np.flatnonzero((self._last.boxes[:, :4] == np.asarray(box_px)[:4]).all(axis=1))
+        if not len(rows):
+            return np.asarray(box_px, np.float32)
+        k = rows[0]
+        return whole_body_box(box_px, self._last.joints_px[k], self._last.joint_scores[k])
+
+    def find(self, image: np.ndarray) -> FoundPeople:
+        """Return the people in an (H, W, 3) uint8 RGB image."""
+        height, width = image.shape[:2]
+        looks = [self._look(image, part) for part in parts(width, height, self._tiles)]
+        found = FoundPeople(
+            np.concatenate([look.boxes for look in looks]),
+            np.concatenate([look.joints_px for look in looks]),
+            np.concatenate([look.joint_scores for look in looks]),
+        )
+        return found.select(suppressed(found, self._overlap)[: self._most])
+
+    @torch.inference_mode()
+    def _look(self, image: np.ndarray, part: tuple[int, int, int, int]) -> FoundPeople:
+        """Look at a part x, y, width, height of an image; coordinates are the image's."""
+        x, y, width, height = part
+        small, scale = letterbox(image[y : y + height, x : x + width], self._side)
+        maps = self._network(torch.from_numpy(small).to(self._device).permute(2, 0, 1)[None])
+        (found,) = decode_people(maps, _LEAST_CENTRE, 2 * self._most)
+        boxes, joints, scores, person = (
+            value.cpu().numpy()
+            for value in (found.boxes, found.joints_px, found.joint_scores, found.scores)
+        )
+        # Pixel areas are scaled, pixel centres are integers.
+        joints = (joints + 0.5) / scale - 0.5 + [x, y]
+        low = (boxes[:, :2] + 0.5) / scale - 0.5 + [x, y]
+        high = low + boxes[:, 2:] / scale
+        cut = _cut_off(low, high, part, image.shape[1], image.shape[0])
+        first, last = np.array([x, y]) - 0.5, np.array([x + width, y + height]) - 0.5
+        low, high = np.clip(low, first, last), np.clip(high, first, last)
+        fine = (person >= self._threshold) & ((high - low) > 1).all(axis=1) & ~cut
+        rows = np.concatenate([low, high - low, person[:, None]], axis=1).astype(np.float32)
+        return FoundPeople(rows, joints.astype(np.float32), scores).select(fine)
 
 
-def cell_centres(height: int, width: int) -> Tensor:
-    """Return the (h, w, 2) pixel positions x, y of cells, pixel centres at integers."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
-    return torch.stack([x, y], dim=-1) * float(STRIDE) + (STRIDE - 1) / 2
+def parts(width: int, height: int, tiles: int) -> list[tuple[int, int, int, int]]:
+    """Return x, y, width, height px of the whole image and of ``tiles`` x ``tiles`` parts."""
+    whole = [(0, 0, width, height)]
+    if tiles == 1:
+        return whole
+    sizes = [min(int(np.ceil(_TILE * side / tiles)), side) for side in (width, height)]
+    xs, ys = (
+        np.linspace(0, side - size, tiles).round().astype(int).tolist()
+        for side, size in zip((width, height), sizes, strict=True)
+    )
+    return whole + [(x, y, *sizes) for y in ys for x in xs]  # type: ignore[misc]
 
 
-def corners(sides: Tensor) -> Tensor:
-    """Return (..., h, w, 4) x0, y0, x1, y1 in input px of the distances of every cell."""
-    at = cell_centres(*sides.shape[-3:-1]).to(sides.device)
-    return torch.cat([at - sides[..., :2], at + sides[..., 2:]], dim=-1)
+def _cut_off(
+    low: np.ndarray, high: np.ndarray, part: tuple[int, int, int, int], width: int, height: int
+) -> np.ndarray:
+    """Return (N,) bool: boxes that end where a tile ends but the image goes on."""
+    first = np.array(part[:2], float)
+    size = np.array(part[2:], float)
+    near = _AT_EDGE * size
+    inner_low, inner_high = first > 0, first + size < [width, height]
+    begins = (low < first + near) & inner_low
+    ends = (high > first + size - near) & inner_high
+    return np.asarray((begins | ends).any(axis=1))
 
 
-def peaks(logits: Tensor, sides: Tensor, threshold: float, most: int) -> tuple[Tensor, Tensor]:
-    """Return boxes (N, 4) x0, y0, x1, y1 and scores (N,) of one image, best first."""
-    scores = logits.sigmoid()
-    highest = F.max_pool2d(scores[None, None], 3, 1, 1)[0, 0]
-    kept = (scores == highest) & (scores >= threshold)
-    found, boxes = scores[kept], corners(sides)[kept]
-    order = found.argsort(descending=True)[:most]
-    return boxes[order], found[order]
+def suppressed(found: FoundPeople, most_overlap: float) -> np.ndarray:
+    """Return the indices of people who are no better one's second box, best first.
 
-
-def suppressed(boxes: np.ndarray, scores: np.ndarray, most_overlap: float) -> np.ndarray:
-    """Return the indices of boxes (N, 4) x, y, w, h that no better one overlaps, best first."""
+    Somebody is found twice when boxes overlap by more than ``most_overlap`` (intersection over
+    union), or when the joints are the same.
+    """
+    order = np.argsort(-found.boxes[:, 4], kind='stable')
     kept: list[int] = []
-    for i in np.argsort(-scores, kind='stable'):
-        if not kept or overlaps(boxes[i : i + 1], boxes[kept])[0].max() <= most_overlap:
-            kept.append(int(i))
+    for i in order:
+        if kept:
+            overlap = overlaps(found.boxes[i : i + 1, :4], found.boxes[kept, :4])[0]
+            if overlap.max() > most_overlap or _same_joints(found, int(i), kept).any():
+                continue
+        kept.append(int(i))
     return np.array(kept, np.intp)
+
+
+def _same_joints(found: FoundPeople, i: int, others: list[int]) -> np.ndarray:
+    """Return (M,) bool: whether person i has the joints of others."""
+    distance = np.linalg.norm(found.joints_px[others] - found.joints_px[i], axis=-1)  # (M, J)
+    seen = np.minimum(found.joint_scores[others], found.joint_scores[i])
+    weight = seen.sum(axis=1)
+    mean = (distance * seen).sum(axis=1) / np.maximum(weight, 1e-6)
+    size = np.hypot(*found.boxes[i, 2:4])
+    return np.asarray((mean < _SAME_JOINTS * size) & (weight > 0.1 * JOINTS))
 
 
 def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -161,75 +222,9 @@ def letterbox(image: np.ndarray, longer_side: int) -> tuple[np.ndarray, float]:
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(image, size, interpolation=how)
-    right, below = -size[0] % _MULTIPLE, -size[1] % _MULTIPLE
-    padded = cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(114,) * 3)
-    return padded, scale
-
-
-class PersonDetector:
-    """The box source 'detector'."""
-
-    def __init__(
-        self,
-        model: str = 'person-detector',
-        threshold: float = 0.15,
-        sure_score: float = 0.35,
-        most_overlap: float = 0.6,
-        most_people: int = 20,
-        device: str = 'cpu',
-        network: DetectorNetwork | None = None,
-    ) -> None:
-        """Load the weights ``model``; ``network`` replaces loading (training, tests).
-
-        Boxes from ``sure_score`` on are people; those from ``threshold`` on are enough to go on
-        with people who are tracked. Both were chosen on clips of the validation split.
-        Raises WeightsError for weights that are missing, corrupt or of another architecture.
-        """
-        for name, value in (
-            ('threshold', threshold),
-            ('sure_score', sure_score),
-            ('most_overlap', most_overlap),
-        ):
-            if not 0 <= value <= 1:
-                raise ValueError(f'{name} lies in 0..1, got {value}')
-        self.sure_score = sure_score
-        self._device = torch.device(device)
-        self._network = (network or load_network(model)).to(self._device).eval()
-        self._threshold, self._overlap, self._most = threshold, most_overlap, most_people
-
-    def boxes(self, frame: Frame) -> np.ndarray:
-        """Return (N, 5) float32 x, y, width, height in px and score, best first."""
-        return self.find(frame.image)
-
-    def find(self, image: np.ndarray) -> np.ndarray:
-        """Return the boxes in an (H, W, 3) uint8 RGB image, see :meth:`boxes`."""
-        height, width = image.shape[:2]
-        small, scale = letterbox(image, self._network.config.longer_side)
-        tensor = torch.from_numpy(small).to(self._device).permute(2, 0, 1)[None].float() / 255
-        with torch.inference_mode():
-            logits, sides = self._network(tensor.contiguous(memory_format=torch.channels_last))
-            found, scores = peaks(logits[0], sides[0], self._threshold, 4 * self._most)
-        # Pixel areas are scaled, pixel centres are integers.
-        corner = ((found.cpu().numpy() + 0.5) / scale - 0.5).astype(np.float32)
-        limit = np.array([width, height], np.float32) - 0.5
-        low = np.clip(corner[:, :2], -0.5, limit)
-        size = np.clip(corner[:, 2:], -0.5, limit) - low
-        boxes, chance = np.concatenate([low, size], axis=1), scores.cpu().numpy()
-        solid = (size > 1).all(axis=1)
-        boxes, chance = boxes[solid], chance[solid]
-        kept = suppressed(boxes, chance, self._overlap)[: self._most]
-        return np.concatenate([boxes[kept], chance[kept, None]], axis=1).astype(np.float32)
-
-
-def load_network(model: str) -> DetectorNetwork:
-    """Return the network of a weights file, in float32."""
-    file = weights.load(model, 'detector')
-    network = DetectorNetwork(DetectorConfig(**file.config))
-    expected = {k for k in network.state_dict() if not k.endswith('num_batches_tracked')}
-    weights.check_keys(expected, file.tensors, str(file.path))
-    state = {name: torch.from_numpy(value).float() for name, value in file.tensors.items()}
-    network.load_state_dict(state, strict=False)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    right, below = -size[0] % MULTIPLE, -size[1] % MULTIPLE
+    value = (_GREY,) * 3
+    return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=value), scale
 
 
 register_box_source('detector')(PersonDetector)

@@ -39,6 +39,7 @@ from trpose_ros.people import concatenate
 from trpose_ros.people import with_visibility
 from trpose_ros.pipeline import PoseStage
 from trpose_ros.pipeline import body_box
+from trpose_ros.pipeline import box_settings
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator
@@ -115,7 +116,7 @@ def _stage(config: PipelineConfig, estimator: Estimator) -> PoseStage:
 
     return PoseStage(
         estimator=estimator,
-        box_source=create_box_source(config.pose.boxes),
+        box_source=create_box_source(config.pose.boxes, **box_settings(config)),
         tracker=Tracker(config.tracker),
         config=config.pose,
     )

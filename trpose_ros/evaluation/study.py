@@ -20,8 +20,8 @@ from trpose_ros.evaluation.results import Table
 from trpose_ros.evaluation.results import study_table
 
 OURS = 'metrabs-s'
-BASELINE_KIND = 'heatmap2d'
-BASELINE = f'{BASELINE_KIND}:heatmap2d-small'
+BASELINE_KIND = 'movenet'
+BASELINE = f'{BASELINE_KIND}:movenet-thunder'
 METHODS = {
     'videopose3d': 'VideoPose3D',
     'mhformer': 'MHFormer',

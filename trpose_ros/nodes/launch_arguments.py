@@ -39,7 +39,7 @@ ARGUMENTS = (
     LaunchArgument('image_topic', 'image', 'camera images'),
     LaunchArgument('camera_info_topic', 'camera_info', 'intrinsics of the camera'),
     LaunchArgument('image_transport', '', 'raw, or compressed for IMAGE_TOPIC/compressed'),
-    LaunchArgument('estimator', '', 'metrabs_torch, metrabs_tensorflow or heatmap2d'),
+    LaunchArgument('estimator', '', 'metrabs_torch, metrabs_tensorflow or movenet'),
     LaunchArgument('model', '', 'weights of the pose estimator: a name, a file or a folder'),
     LaunchArgument('boxes', '', 'who finds people: detector, topic, model or image'),
     LaunchArgument('boxes_topic', 'boxes', 'boxes of people, when boxes is topic'),

@@ -60,7 +60,7 @@ class PoseNodeConfig:
     estimator: str = field(
         default='metrabs_torch',
         metadata={
-            'help': "'metrabs_torch', 'metrabs_tensorflow' for a SavedModel, or 'heatmap2d' "
+            'help': "'metrabs_torch', 'metrabs_tensorflow' for a SavedModel, or 'movenet' "
             '(plain 2D; 3D by the lifter)'
         },
     )
@@ -75,7 +75,7 @@ class PoseNode(ImageNode):
         Group(ImageConfig),
         Group(PoseStageConfig, omit=('detect_every_s', 'max_people', 'overlap')),
         Group(BoxTopicConfig),
-        Group(PoseStageConfig, omit=('boxes',), live=True),
+        Group(PoseStageConfig, omit=('boxes', 'tiles'), live=True),
         Group(TrackerConfig, prefix='tracker.'),
     )
     TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, BOXES, REPORT, PEOPLE, ANNOTATED, SKELETON)

@@ -44,7 +44,7 @@ class NoiseTraining:
     """What is measured and where the numbers go."""
 
     estimator: str = field(
-        default='metrabs-small', metadata={'help': "weights, or 'kind:weights', as for evaluate"}
+        default='metrabs-s', metadata={'help': "weights, or 'kind:weights', as for evaluate"}
     )
     clips: int = field(default=24, metadata={'help': 'rendered clips', 'range': (4, 1000)})
     seconds: float = field(default=1.0, metadata={'help': 'of each', 'range': (0.5, 60.0)})

@@ -63,22 +63,3 @@ def draw_bones(
         if usable[a] and usable[b]:
             ends = tuple(points[a].tolist()), tuple(points[b].tolist())
             cv2.line(image, *ends, colour, 1, cv2.LINE_AA, _SHIFT)
-
-
-def box_sheet(
-    images: list[np.ndarray],
-    true_px: list[np.ndarray],
-    found_px: list[np.ndarray],
-    columns: int = 4,
-) -> np.ndarray:
-    """Return scenes of one size with boxes (N, 4) x, y, w, h px: true green, found magenta."""
-    cells = []
-    for image, true, found in zip(images, true_px, found_px, strict=True):
-        cell = np.ascontiguousarray(image)
-        for boxes, colour in ((true, TRUTH_RGB), (found, TRUNCATED_RGB)):
-            for x, y, w, h in np.asarray(boxes)[:, :4].round().astype(int).tolist():
-                cv2.rectangle(cell, (x, y), (x + w, y + h), colour, 2)
-        cells.append(cell)
-    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
-    rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
-    return np.concatenate(rows, axis=0)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,22 +19,24 @@ from doubles import make_people
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from movenet_stand_in import small_movenet
 from typer.testing import CliRunner
 
+import trpose_ros
 from trpose_ros import weights
+from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import project
 from trpose_ros.cli import app
 from trpose_ros.data.sample import SHIPPED
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators import create_estimator
-from trpose_ros.estimators.heatmap2d import Heatmap2d
-from trpose_ros.estimators.heatmap2d import Heatmap2dConfig
 from trpose_ros.evaluation.cases import Case
 from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.lift_stage import LiftStage
+from trpose_ros.people import Frame
 from trpose_ros.people import JointState
 from trpose_ros.people import RootSource
 from trpose_ros.people import TrackState
@@ -44,17 +48,15 @@ from trpose_ros.training.images import half_precision
 
 
 def save(path, **meta):
-    """Write a network with random weights."""
-    torch.manual_seed(0)
-    config = Heatmap2dConfig()
-    model = Heatmap2d(config)
+    """Write a network with random weights that is sure of something."""
+    model = small_movenet()
     return weights.save(
         path,
         half_precision(model),
         {
-            'architecture': 'heatmap2d',
-            'config': json.dumps(dataclasses.asdict(config)),
-            'skeleton': config.skeleton,
+            'architecture': 'movenet',
+            'config': json.dumps(model.config.to_dict()),
+            'skeleton': 'coco_17',
             'licence': 'none',
             'training_data': 'none',
             'measured_error': 'none',
@@ -67,7 +69,8 @@ def save(path, **meta):
 def estimator(tmp_path_factory):
     file = save(tmp_path_factory.mktemp('weights') / 'plain.safetensors')
     made = create_estimator(
-        'heatmap2d', EstimatorConfig(model=str(file.path), suppress_implausible=False)
+        'movenet',
+        EstimatorConfig(model=str(file.path), skeleton='coco_17', suppress_implausible=False),
     )
     yield made
     made.close()
@@ -102,24 +105,20 @@ def test_bad_boxes_are_counted_and_uncertain_people_left_out(tmp_path, estimator
     assert len(estimator.estimate(blank(0), boxes)) == 1
     for reason in ('box_not_finite', 'box_empty', 'box_outside_image'):
         assert estimator.skipped[reason] == before.get(reason, 0) + 1
-    model = Heatmap2d(Heatmap2dConfig())
-    torch.nn.init.zeros_(model.head.weight)  # even heatmaps: nobody anywhere
+    model = small_movenet()
+    torch.nn.init.constant_(model.heatmaps[-1].bias, -9.0)  # nobody anywhere
+    torch.nn.init.zeros_(model.heatmaps[-1].weight)
     file = save(tmp_path / 'plain.safetensors')
     even = weights.save(tmp_path / 'even.safetensors', half_precision(model), file.meta)
-    strict = create_estimator('heatmap2d', EstimatorConfig(model=str(even.path)))
+    strict = create_estimator('movenet', EstimatorConfig(model=str(even.path)))
     assert len(strict.estimate(blank(0), boxes)) == 0
     assert strict.skipped['low_score'] == 1
 
 
 def test_a_crop_in_the_image_maps_back_exactly(estimator):
     """What the network says about a crop is where that place is in the image."""
-    side = 128.0
-    box = np.array([[100.0, 80.0, side, side]])
-    people = estimator.estimate(blank(0), box)
-    image = np.full((1, 128, 128, 3), 100, np.uint8)
-    joints, _ = estimator._run(image)
-    # A box off the axis is seen by a turned camera: a pixel of the crop is not quite one there.
-    assert np.abs(people.joints_px[0] - (joints[0] + box[0, :2])).max() < 8
+    side = 64.0
+    joints, _ = estimator._run(np.full((1, 64, 64, 3), 100, np.uint8))
     middle = np.array([[(640 - side) / 2, (480 - side) / 2, side, side]])
     people = estimator.estimate(blank(0), middle)
     assert np.abs(people.joints_px[0] - (joints[0] + middle[0, :2])).max() < 1.5
@@ -127,7 +126,8 @@ def test_a_crop_in_the_image_maps_back_exactly(estimator):
 
 def test_no_boxes_and_a_closed_estimator(tmp_path):
     file = save(tmp_path / 'plain.safetensors')
-    made = create_estimator('heatmap2d', EstimatorConfig(model=str(file.path)))
+    made = create_estimator('movenet', EstimatorConfig(model=str(file.path)))
+    assert made.skeleton == 'h36m_17'
     assert len(made.estimate(blank(0), np.zeros((0, 4)))) == 0
     made.close()
     with pytest.raises(RuntimeError, match='close'):
@@ -135,17 +135,37 @@ def test_no_boxes_and_a_closed_estimator(tmp_path):
 
 
 def test_wrong_weights_are_named(tmp_path):
-    with pytest.raises(weights.WeightsError, match='heatmap2d'):
-        create_estimator('heatmap2d', EstimatorConfig(model='metrabs-small'))
-    file = save(tmp_path / 'a.safetensors', config='{"strid": 3}')
-    with pytest.raises(weights.WeightsError, match='strid'):
-        create_estimator('heatmap2d', EstimatorConfig(model=str(file.path)))
-    file = save(tmp_path / 'b.safetensors', config=json.dumps({'num_joints': 16}))
-    with pytest.raises(weights.WeightsError, match='16 joints'):
-        create_estimator('heatmap2d', EstimatorConfig(model=str(file.path)))
+    with pytest.raises(weights.WeightsError, match='movenet'):
+        create_estimator('movenet', EstimatorConfig(model='videopose3d-clean'))
+    with pytest.raises(weights.WeightsError, match='movenet-thunder'):
+        create_estimator('movenet', EstimatorConfig(model='movenet-multipose'))
+    file = save(tmp_path / 'a.safetensors', config='{"widt": 3}')
+    with pytest.raises(weights.WeightsError, match='widt'):
+        create_estimator('movenet', EstimatorConfig(model=str(file.path)))
     file = save(tmp_path / 'c.safetensors')
-    with pytest.raises(ValueError, match='coco_17'):
-        create_estimator('heatmap2d', EstimatorConfig(model=str(file.path), skeleton='coco_17'))
+    with pytest.raises(ValueError, match='smpl_24'):
+        create_estimator('movenet', EstimatorConfig(model=str(file.path), skeleton='smpl_24'))
+
+
+@pytest.fixture(scope='module')
+def astronaut() -> Frame:
+    path = Path(trpose_ros.__file__).parent / 'samples' / 'astronaut.jpg'
+    image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+    return Frame(image, 0, camera_from_fov(512, 512))
+
+
+def test_the_shipped_network_finds_a_real_person(astronaut):
+    box = np.array([[60.0, 10, 330, 500]])
+    coco = create_estimator('movenet', EstimatorConfig(skeleton='coco_17'))
+    (people,) = [coco.estimate(astronaut, box)]
+    at = dict(zip(get_skeleton('coco_17').joint_names, people.joints_px[0], strict=True))
+    assert np.linalg.norm(at['nose'] - [224, 122]) < 16  # px of 512, by eye
+    assert at['lsho'][0] > 270 > 130 > at['rsho'][0]
+    converted = create_estimator('movenet', EstimatorConfig()).estimate(astronaut, box)
+    names = get_skeleton('h36m_17').joint_names
+    assert np.allclose(converted.joints_px[0, names.index('lsho')], at['lsho'])
+    assert np.isfinite(converted.joints_px).all()
+    assert ((converted.joint_scores >= 0) & (converted.joint_scores <= 1)).all()
 
 
 class Flat(FakeEstimator):
@@ -253,15 +273,11 @@ def test_evaluation_measures_the_lifter_behind_a_2d_estimator(track):
 
 def test_a_replay_writes_everything_and_measures_the_lifted_skeletons(tmp_path):
     file = save(tmp_path / 'plain.safetensors')
-    options = ['--estimator', f'heatmap2d:{file.path}', '--max-frames', '8', '--boxes', 'image']
+    options = ['--estimator', f'movenet:{file.path}', '--max-frames', '8', '--boxes', 'image']
     out = tmp_path / 'out'
     done = CliRunner().invoke(app, ['replay', str(SHIPPED), '--out', str(out), *options])
     assert done.exit_code == 0, done.output
     metrics = json.loads((out / 'metrics.json').read_text())
-    assert metrics['estimator'] == 'heatmap2d'
+    assert metrics['estimator'] == 'movenet'
     assert set(metrics['errors']) == {'lifted'}  # 2D alone is no skeleton
     assert (out / 'result.mcap').stat().st_size > 1000
-
-
-def test_the_skeleton_is_that_of_the_lifters():
-    assert get_skeleton(Heatmap2dConfig().skeleton).num_joints == Heatmap2dConfig().num_joints
