@@ -13,10 +13,12 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
 import domain_coordinator
+import rclpy
 from doubles import STEP_NS
 from metrabs_stand_in import save_network
 from metrabs_stand_in import stand_in_network
 from random_weights import save_videopose3d
+from rclpy.parameter import Parameter
 from recordings import START_NS
 from recordings import write_recording
 from sensor_msgs.msg import Image
@@ -29,6 +31,7 @@ from trpose_ros.bag_messages import stamp_ns
 from trpose_ros.bags import BagReader
 from trpose_ros.cli import _pipeline_config
 from trpose_ros.nodes.conductor import Conductor
+from trpose_ros.nodes.player import Player
 from trpose_ros.people import PER_PERSON
 from trpose_ros.processes import NodeProcesses
 from trpose_ros.processes import ProcessError
@@ -288,6 +291,33 @@ def test_free_domain_is_one_that_nobody_uses():
     assert 1 <= free_domain() <= 100
 
 
+@pytest.mark.parametrize('lockstep_s', [5.0, 0.0])
+def test_player_changes_its_step_between_plays_and_nothing_else(domain, tmp_path, lockstep_s):
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context, domain_id=domain)
+    given = {'source': str(write_recording(tmp_path / 'in.mcap', 2)), 'lockstep_s': lockstep_s}
+    node = Player(
+        context=context,
+        parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+    )
+
+    def refused(name, value):
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        return '' if result.successful else result.reason
+
+    try:
+        assert refused('lockstep_s', 0.0) == ''
+        assert node.given['lockstep_s'] == 0.0
+        assert ('nobody listens' in refused('lockstep_s', 3.0)) is (lockstep_s == 0)
+        assert node.given['lockstep_s'] == (3.0 if lockstep_s else 0.0)
+        for value in (-1.0, float('nan'), 4000.0):
+            assert 'must be a number' in refused('lockstep_s', value)
+        assert 'start the player again' in refused('rate', 2.0)
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+
+
 # -- the demonstration --------------------------------------------------------------------------
 
 
@@ -319,17 +349,25 @@ def test_demo_measures_and_writes_everything(tmp_path, weights):
     rows = content['conditions']
     assert [row['condition'] for row in rows] == ['clean', 'fixed_lower']
     assert [row['images_sent'] for row in rows] == [20, 20]
+    assert [row['dropped'] for row in rows] == [0, 0]  # in step every image is answered
+    assert 'latency_p50_ms' not in rows[0]  # which would be that of waiting
     assert rows[0]['hidden_percent'] == 0
     assert rows[1]['hidden_percent'] == pytest.approx(33, abs=3)
     assert all(10 < row['lifted']['mpjpe_held_mm'] < 1000 for row in rows)
     assert all(row['lifted']['coverage'] > 0 for row in rows)
-    assert all(row['latency_p50_ms'] > 0 for row in rows)
+    (live,) = content['camera_rate']
+    assert (live['condition'], live['images_sent']) == ('clean', 20)
+    assert live['camera_hz'] == pytest.approx(30, rel=0.2)
+    assert live['latency_p50_ms'] > 0
+    assert live['rate_hz'] > 0
     assert content['mean_of_five_mpjpe_mm'] == {'estimator': None, 'lifted': None}
     text = (out / 'table.txt').read_text()
     assert 'fixed_lower' in text
+    assert 'at 30 Hz' in text
+    assert text.count('in step') >= 2
     look_ahead = rows[0]['look_ahead_frames']
     assert f'look-ahead {look_ahead} frames' in ' '.join(text.split())
-    for name in ('result.mcap', 'demo.mp4', 'demo.png'):
+    for name in ('result.mcap', 'demo.mp4', 'demo.png', 'photographs.png'):
         assert (out / name).stat().st_size > 1000
     with BagReader(out / 'result.mcap') as reader:
         assert reader.topics['/lifter_node/markers'] == 'visualization_msgs/msg/MarkerArray'

@@ -1,15 +1,20 @@
 """``trpose demo``: the whole idea, measured, on real ROS 2 traffic between processes.
 
 A player sends the images of a recording at their own speed; an occlusion_node hides parts of
-them; pose_node, lifter_node and a recorder do what they do on a robot. Each condition is one pass
-of the recording: untouched, then the five truncations of protocol v1. All numbers come from the
-recorder's bag:
+them; pose_node, lifter_node and a recorder do what they do on a robot. The first pass of the
+recording comes at the camera's rate, whatever the nodes manage: rate, latency and what is dropped
+are measured there. Then each condition is one pass in step, an image when the last one has been
+answered: untouched, and the five truncations of protocol v1. Errors are measured there, on every
+frame, so that they do not depend on how fast the machine is. All numbers come from the recorder's
+bag:
 
 * frame rate: skeletons that arrived per second;
 * latency: from the arrival of an image's camera_info (sent just before the image) to that of its
   skeleton, both at the recorder; it contains the future that the lifter waits for;
 * dropped: images sent without a skeleton in the end;
 * MPJPE: joined with the ground truth by stamp; an image without output counts with the last one.
+
+Photographs of real people come last, untouched and truncated, as a picture (photograph_sheet.py).
 """
 
 from __future__ import annotations
@@ -45,6 +50,7 @@ CONDITIONS = ('none', *FIVE)
 IDENTITY = 'demo|walk|walk|0'
 _START_S = 120.0  # for loading the networks on a slow machine
 _QUIET_S = 1.6  # nothing more will come: longer than the lifter waits for a future
+_ANSWER_S = 10.0  # for the people of one image, in step
 _RECORDED = (
     'camera/camera_info',
     'ground_truth',
@@ -72,7 +78,7 @@ _CONNECTIONS = {
         'publishers of /occlusion_node/image': 1,
         'publishers of /occlusion_node/camera_info': 1,
         'publishers of /occlusion_node/report': 1,
-        'subscribers of /pose_node/people': 2,
+        'subscribers of /pose_node/people': 3,
     },
     '/lifter_node': {
         'publishers of /pose_node/people': 1,
@@ -89,9 +95,10 @@ class DemoError(RuntimeError):
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of the recording: the condition and its time on the wall clock."""
+    """One pass of the recording: the condition, how it came, and its time on the wall clock."""
 
     condition: str
+    in_step: bool
     begin_ns: int
     end_ns: int
 
@@ -112,8 +119,9 @@ def run_demo(
         recording: a bag with camera_info and ground truth; None is the shipped sample.
         parameters: of the pose and the lifter node, by name, over those of the preset that the
             launch file takes.
-        conditions: profiles of trpose_ros.occlusion.
-        video: also write the video and the picture.
+        conditions: profiles of trpose_ros.occlusion, played in step; the first one also at the
+            camera's rate.
+        video: also write the video and the pictures.
         console: to print to.
 
     Raises:
@@ -133,11 +141,13 @@ def run_demo(
     if not source.truth:
         raise DemoError(f'{recording} holds no ground truth, there is nothing to compare with')
     bag = out / 'result.mcap'
+    parameters = _preset() | (parameters or {})
     try:
-        passes = _play(out, recording, _preset() | (parameters or {}), conditions, total, console)
+        passes = _play(out, recording, parameters, conditions, total, console)
     except ProcessError as error:
         raise DemoError(str(error)) from error
     from trpose_ros import demo_report
+    from trpose_ros.photograph_sheet import write_photographs
 
     with console.status('reading the recorded bag'):
         runs = demo_report.read_runs(bag, passes, recording)
@@ -146,6 +156,8 @@ def run_demo(
     table.write(out)
     if video:
         demo_report.draw(runs, rows, out, console)
+        with console.status('looking at photographs'):
+            write_photographs(out / 'photographs.png', parameters, conditions)
     console.print()
     console.print(table.rich())
     for line in table.footnotes():
@@ -207,14 +219,17 @@ def _play(
         with conductor, progress:
             if not ready:
                 raise DemoError(_who_is_missing(conductor, nodes, out))
-            for condition in conditions:
+            plan = [(conditions[0], False), *((condition, True) for condition in conditions)]
+            for condition, in_step in plan:
                 name = 'clean' if condition == 'none' else condition
+                name += '' if in_step else ' live'
                 task = progress.add_task(name, total=total)
                 passes.append(
                     _one_pass(
                         conductor,
                         nodes,
                         condition,
+                        in_step,
                         lambda task=task: progress.update(task, completed=conductor.arrived),
                     )
                 )
@@ -224,13 +239,18 @@ def _play(
 def _start_nodes(
     nodes: NodeProcesses, out: Path, recording: Path, parameters: dict[str, Any]
 ) -> None:
-    """Start player, occlusion_node, pose_node, lifter_node and recorder."""
-    pose = {k: v for k, v in parameters.items() if k in ('model', 'boxes', 'device', 'num_aug')}
-    lift = {k: v for k, v in parameters.items() if k in ('lifter', 'lifter_model', 'look_ahead')}
+    """Start player, occlusion_node, pose_node, lifter_node and recorder.
+
+    Pose and lifter node get all parameters and take those that they have, as from a file.
+    """
     camera = {'image': 'camera/image', 'camera_info': 'camera/camera_info'}
     altered = {'image': 'occlusion_node/image', 'camera_info': 'occlusion_node/camera_info'}
     nodes.start('recorder', {'bag': out / 'result.mcap', 'topics': list(_RECORDED)})
-    nodes.start('player', {'source': recording.resolve(), 'start': 'service'}, camera)
+    nodes.start(
+        'player',
+        {'source': recording.resolve(), 'start': 'service', 'lockstep_s': _ANSWER_S},
+        {**camera, 'results': 'pose_node/people'},
+    )
     nodes.start(
         'occlusion_node',
         {'autostart': True, 'reference': 'given', 'identity': IDENTITY},
@@ -238,12 +258,12 @@ def _start_nodes(
     )
     nodes.start(
         'pose_node',
-        {'autostart': True, **pose},
+        {'autostart': True, **parameters},
         {**altered, 'occlusion_report': 'occlusion_node/report'},
     )
     nodes.start(
         'lifter_node',
-        {'autostart': True, **lift},
+        {'autostart': True, **parameters},
         {'people': 'pose_node/people', 'camera_info': 'occlusion_node/camera_info'},
     )
 
@@ -268,20 +288,26 @@ def _who_is_missing(conductor: Conductor, nodes: NodeProcesses, out: Path) -> st
     )
 
 
-def _one_pass(conductor: Conductor, nodes: NodeProcesses, condition: str, show: Any) -> Pass:
-    """Set the condition, play, wait until nothing more comes."""
+def _one_pass(
+    conductor: Conductor, nodes: NodeProcesses, condition: str, in_step: bool, show: Any
+) -> Pass:
+    """Set the condition, play at the camera's rate or in step, wait until nothing more comes."""
 
     def tick() -> None:
         nodes.check()
         show()
 
-    refused = conductor.set_parameters('occlusion_node', {'profile': condition}, 10.0, tick)
-    if refused:
-        raise DemoError(f'condition {condition}: {refused}')
+    for node, values in (
+        ('occlusion_node', {'profile': condition}),
+        ('player', {'lockstep_s': _ANSWER_S if in_step else 0.0}),
+    ):
+        refused = conductor.set_parameters(node, values, 10.0, tick)
+        if refused:
+            raise DemoError(f'condition {condition}: {refused}')
     conductor.restart_count()
     begin_ns = time.time_ns()
     played, answer = conductor.trigger('player/play', 600.0, tick)
     if not played:
         raise DemoError(f'the player cannot play: {answer}')
     conductor.wait(lambda: conductor.quiet_s > _QUIET_S, 30.0, tick)
-    return Pass(condition, begin_ns, time.time_ns())
+    return Pass(condition, in_step, begin_ns, time.time_ns())

@@ -50,6 +50,7 @@ def draw_people(
     camera: Camera | None = None,
     margin_px: int = 0,
     labels: bool = True,
+    weight: float = 1.0,
 ) -> np.ndarray:
     """Return a copy of the image with the skeletons drawn over it.
 
@@ -60,6 +61,7 @@ def draw_people(
             without 3D joints are drawn in 2D in any case.
         margin_px: width of the border that is added on all sides.
         labels: write the track ids.
+        weight: width of lines and joints, times the usual one.
 
     Returns:
         (H + 2 margin, W + 2 margin, 3) uint8 RGB.
@@ -72,7 +74,7 @@ def draw_people(
         projected = project(people.joints_m, camera)
         usable = np.isfinite(projected).all(axis=(1, 2))
         points = np.where(usable[:, None, None], projected, points)
-    scale = max(image.shape[:2]) / 640.0
+    scale = weight * max(image.shape[:2]) / 640.0
     for i in range(len(people)):
         if people.track_states[i] == TrackState.LOST:
             continue
@@ -172,6 +174,7 @@ def draw_view(
     height: int,
     truth: People | None = None,
     floor_m: float | None = None,
+    weight: float = 1.0,
 ) -> np.ndarray:
     """Return a picture of the 3D skeletons seen from outside.
 
@@ -182,6 +185,7 @@ def draw_view(
         height: of the picture, px.
         truth: drawn thin and green under the others.
         floor_m: y coordinate of the floor in the camera frame; draws a grid of half metres.
+        weight: width of lines and joints, times the usual one.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -190,7 +194,7 @@ def draw_view(
     canvas = np.full((height, width, 3), _MARGIN_RGB, np.uint8)
     if floor_m is not None:
         _grid(canvas, view, floor_m)
-    scale = min(width, height) / 480.0
+    scale = weight * min(width, height) / 480.0
     if truth is not None:
         for joints in truth.joints_m:
             _draw_plain(canvas, view.to_pixels(joints, width, height), truth.skeleton, scale)

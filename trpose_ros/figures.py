@@ -155,8 +155,8 @@ class Figure:
         return panel
 
 
-def legend(width: int, height: int = 26) -> np.ndarray:
-    """Return a strip that explains the colours."""
+def legend(width: int, height: int = 26, truth: bool = True) -> np.ndarray:
+    """Return a strip that explains the colours; ``truth``: that of the ground truth, too."""
     strip = np.full((height, width, 3), PAPER_RGB, np.uint8)
     entries = (
         ('left', LEFT_RGB),
@@ -164,7 +164,7 @@ def legend(width: int, height: int = 26) -> np.ndarray:
         ('trunk', CENTRE_RGB),
         ('hidden or predicted', OCCLUDED_RGB),
         ('outside the image', TRUNCATED_RGB),
-        ('ground truth', TRUTH_RGB),
+        *([('ground truth', TRUTH_RGB)] if truth else []),
     )
     x, y = 10, height // 2
     for name, colour in entries:
@@ -174,7 +174,9 @@ def legend(width: int, height: int = 26) -> np.ndarray:
     return strip
 
 
-def grid(pictures: list[np.ndarray], columns: int, gap_px: int = 8) -> np.ndarray:
+def grid(
+    pictures: list[np.ndarray], columns: int, gap_px: int = 8, truth: bool = True
+) -> np.ndarray:
     """Return pictures of one size in rows, with the legend under them."""
     height, width = pictures[0].shape[:2]
     rows = -(-len(pictures) // columns)
@@ -187,7 +189,7 @@ def grid(pictures: list[np.ndarray], columns: int, gap_px: int = 8) -> np.ndarra
         top = gap_px + (i // columns) * (height + gap_px)
         left = gap_px + (i % columns) * (width + gap_px)
         page[top : top + height, left : left + width] = picture
-    page = np.concatenate([page, legend(page.shape[1])])
+    page = np.concatenate([page, legend(page.shape[1], truth=truth)])
     return page[: page.shape[0] - page.shape[0] % 2, : page.shape[1] - page.shape[1] % 2]
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from trpose_ros.occlusion import Occlusion
 from trpose_ros.occlusion import OcclusionConfig
 from trpose_ros.occlusion import make_occluder
-from trpose_ros.occlusion import reference_boxes
 from trpose_ros.people import Frame
 from trpose_ros.people import People
 from trpose_ros.people import TrackState
@@ -95,11 +94,18 @@ class StillPipeline:
 
 
 def reference_box(people: People) -> np.ndarray | None:
-    """Return the protocol's reference box (4,) of the largest person, None without anybody."""
+    """Return the box (4,), px, that occlusions are measured against; None without anybody.
+
+    It is that in which the largest person was found, as far as it lies in the picture: what the
+    picture has cut off already cannot be hidden again.
+    """
     index = largest(people)
     if index is None:
         return None
-    return np.asarray(reference_boxes(people.joints_px[index][None])[0])
+    x, y, width, height = people.boxes_px[index].astype(np.float64)
+    low = np.clip([x, y], -0.5, [people.width - 0.5, people.height - 0.5])
+    high = np.clip([x + width, y + height], -0.5, [people.width - 0.5, people.height - 0.5])
+    return np.asarray(np.concatenate([low, high - low]))
 
 
 def largest(people: People) -> int | None:

@@ -259,7 +259,9 @@ class Clip:
         posed = pose_rig(figure.rig, path, rng)
         lift = posed.joints_m[..., 2].min() - 0.07  # no ankle sinks into the floor
         shift = np.array([0.0, 0.0, min(lift, 0.0)])
-        posed = Posed(posed.rotations, posed.heads - shift, posed.joints_m - shift)
+        posed = Posed(
+            posed.rotations, posed.heads - shift, posed.joints_m - shift, posed.body_m - shift
+        )
         return _Actor(figure, posed, posed.matrices(figure.rig))
 
     def _room(self, pictures: Backgrounds, rng: np.random.Generator) -> Room:

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -50,7 +52,8 @@ _PARAMETERS: tuple[tuple[str, Any, str], ...] = (
     (
         'lockstep_s',
         0.0,
-        'above 0: wait so long for the people of an image on `results` before the next one, s',
+        'above 0: wait so long for the people of an image on `results` before the next one, s; '
+        'may be changed between two plays, if it was above 0 at the start',
     ),
     ('clock', False, 'publish the stamp of each image as /clock before it'),
     ('loop', False, 'start again at the end, stamps jump back'),
@@ -73,8 +76,8 @@ class Player(Node):
             raise ValueError(f"start must be 'subscribers' or 'service', got {given['start']!r}")
         if not 0.001 <= given['rate'] <= 1000:
             raise ValueError(f'rate must lie in 0.001..1000, got {given["rate"]}')
-        if not 0 <= given['lockstep_s'] <= 3600:
-            raise ValueError(f'lockstep_s must lie in 0..3600, got {given["lockstep_s"]}')
+        if problem := _lockstep_problem(given['lockstep_s']):
+            raise ValueError(problem)
         self.given = given
         self._answered_ns: int | None = None
         self._clock_ns = 0
@@ -90,8 +93,10 @@ class Player(Node):
         self._infos = self.create_publisher(CameraInfo, 'camera_info', quality)
         self._truths = self.create_publisher(PersonArray, 'ground_truth', quality)
         self._boxes = self.create_publisher(PersonArray, 'reference', quality)
+        self._listening: SingleThreadedExecutor | None = None
         if given['lockstep_s']:
             self._listen(self.resolve_topic_name('results'), quality)
+        self.add_on_set_parameters_callback(self._on_set)
         self._clocks: Publisher | None = None
         if given['clock']:
             self._clocks = self.create_publisher(ClockMessage, '/clock', quality)
@@ -112,6 +117,24 @@ class Player(Node):
         listener.create_subscription(PersonArray, topic, self._on_results, quality)
         self._listening = SingleThreadedExecutor(context=self.context)
         self._listening.add_node(listener)
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Take a new ``lockstep_s`` for the next play; everything else stays as it was given."""
+        fixed = {name for name, _, _ in _PARAMETERS} - {'lockstep_s'}
+        for parameter in parameters:
+            problem = ''
+            if parameter.name in fixed:
+                problem = f'{parameter.name} cannot be changed; start the player again'
+            elif parameter.name == 'lockstep_s':
+                problem = _lockstep_problem(parameter.value)
+                if not problem and parameter.value and self._listening is None:
+                    problem = 'lockstep_s was 0 at the start: nobody listens for results'
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        for parameter in parameters:
+            if parameter.name == 'lockstep_s':
+                self.given['lockstep_s'] = parameter.value
+        return SetParametersResult(successful=True)
 
     def _on_play(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Play once; the answer comes at the end."""
@@ -194,6 +217,7 @@ class Player(Node):
 
     def _answered(self, stamp_ns: int) -> bool:
         """Spin until the people of this stamp have come; return whether they have."""
+        assert self._listening is not None
         end_s = time.monotonic() + self.given['lockstep_s']
         while self._answered_ns != stamp_ns and rclpy.ok() and time.monotonic() < end_s:
             self._listening.spin_once(timeout_sec=0.05)
@@ -227,6 +251,13 @@ class Player(Node):
             self._infos.publish(info)
         self._images.publish(image)
         return stamp_ns
+
+
+def _lockstep_problem(value: Any) -> str:
+    """Return what is wrong with a lockstep_s, '' when nothing is."""
+    if isinstance(value, float) and 0 <= value <= 3600:
+        return ''
+    return f'lockstep_s must be a number in 0.0..3600.0, got {value!r}'
 
 
 def _somebody(entry: SourceFrame, stamp_ns: int) -> People:
