@@ -93,7 +93,7 @@ class BlazePose:
 
 
 class Ours:
-    """Detector, metrabs-small, tracker, lifter and fusion, as the nodes run them."""
+    """Detector, metrabs-s, tracker, lifter and fusion, as the nodes run them."""
 
     def __init__(self, lifter: str) -> None:
         kind = lifter.partition('-')[0]

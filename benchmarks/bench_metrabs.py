@@ -1,6 +1,6 @@
 """Speed of MeTRAbs: the network, what surrounds it, variants, loading. Prints a table.
 
-    python benchmarks/bench_metrabs.py [--threads 1] [--rounds 30] [--model metrabs-small]
+    python benchmarks/bench_metrabs.py [--threads 1] [--rounds 30] [--model metrabs-s]
 
 What is compared is run alternately, and the best of all rounds counts. On the CPU the time is
 that of the processor, which other programs lengthen least (with one thread it is the time on the
@@ -221,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=30)
-    parser.add_argument('--model', default='metrabs-small')
+    parser.add_argument('--model', default='metrabs-s')
     add_option(parser)
     options = parser.parse_args()
     numbers = Numbers()
