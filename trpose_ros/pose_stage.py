@@ -239,7 +239,7 @@ class PoseStage:
         return np.asarray(shared > self.config.overlap * np.maximum(smaller, 1e-6))
 
     def _refined(self, frame: Frame, box: np.ndarray) -> np.ndarray:
-        """Return a box of the whole body: the source's guess, or from a look at the whole image."""
+        """Return a better box: the source's own, or one from a look at the whole image."""
         whole = getattr(self._box_source, 'body_box', None)
         if whole is not None:
             return np.asarray(whole(box), np.float32)

@@ -79,8 +79,13 @@ class StillPipeline:
         return Still(occlusion.frame, people.replace(provenance=provenance), occlusion)
 
     def find(self, frame: Frame) -> People:
-        """Return everybody in a picture, numbered from 0, as nobody has been seen before."""
+        """Return everybody in a picture, numbered from 0, as nobody has been seen before.
+
+        Everybody is estimated twice: the second crop is the one around the whole body that the
+        first look gave, as the next image of a video would have it.
+        """
         self.pose.reset()
+        self.pose.process(frame)
         people = self.pose.process(frame)
         people = people.select(np.flatnonzero(people.track_ids >= 0))
         return people.replace(

@@ -23,10 +23,10 @@ from trpose_ros.estimators.boxes import register_box_source
 from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.movenet.checkpoints import load_movenet
 from trpose_ros.movenet.decoding import decode_people
+from trpose_ros.movenet.faces import upper_body_box
 from trpose_ros.movenet.network import JOINTS
 from trpose_ros.movenet.network import MULTIPLE
 from trpose_ros.movenet.network import MoveNet
-from trpose_ros.movenet.whole_body import whole_body_box
 from trpose_ros.people import Frame
 from trpose_ros.runtimes import fast_module
 
@@ -103,7 +103,7 @@ class PersonDetector:
         return self._last.boxes
 
     def body_box(self, box_px: np.ndarray) -> np.ndarray:
-        """Return the box (4,) of the whole body of somebody found in the last image.
+        """Return the box (4,) to crop for somebody found in the last image (movenet/faces.py).
 
         ``box_px`` (4,) is one of the boxes found; any other one comes back as it is.
         """
@@ -111,7 +111,7 @@ class PersonDetector:
         if not len(rows):
             return np.asarray(box_px, np.float32)
         k = rows[0]
-        return whole_body_box(box_px, self._last.joints_px[k], self._last.joint_scores[k])
+        return upper_body_box(box_px, self._last.joints_px[k], self._last.joint_scores[k])
 
     def find(self, image: np.ndarray) -> FoundPeople:
         """Return the people in an (H, W, 3) uint8 RGB image."""
