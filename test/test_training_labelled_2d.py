@@ -30,6 +30,7 @@ from trpose_ros.training.labelled_2d import Labelled2d
 from trpose_ros.training.metrabs import MetrabsBatches
 from trpose_ros.training.metrabs import MetrabsTask
 from trpose_ros.training.metrabs import MetrabsTraining
+from trpose_ros.training.metrabs_loss import Heads
 from trpose_ros.training.metrabs_loss import bone_loss
 from trpose_ros.training.metrabs_loss import photograph_loss
 from trpose_ros.training.metrabs_loss import state_loss
@@ -155,7 +156,7 @@ def test_the_loss_is_zero_at_the_truth_and_counts_labelled_joints_only():
     logits = torch.zeros(4, 39 * 9, 8, 8)
 
     def flat(poses, coords2d):
-        losses = photograph_loss(poses, coords2d, poses, logits, batch, geometry)
+        losses = photograph_loss(Heads(poses, coords2d, poses, logits), batch, geometry)
         return float(losses['flat']), float(losses['flat_heads'])
 
     assert max(flat(poses, coords2d)) < 1e-5

@@ -86,7 +86,7 @@ def _nodes(model: Any, path: Path) -> tuple[dict[str, Any], ...]:
         isinstance(n, dict) and isinstance(n.get('name'), str) and isinstance(n.get('op'), str)
         for n in nodes
     )
-    if form != 'graph-model' or not good:
+    if form != 'graph-model' or not good or not isinstance(nodes, list):
         raise WeightsError(f'{path} is no TensorFlow.js graph model: it has no list of nodes')
     return tuple(nodes)
 

@@ -123,8 +123,8 @@ def _crops(split: str, count: int, seed: int) -> list[np.ndarray]:
     tiles = []
     for number in range(count):
         crop = composer.training_crop(number, np.random.default_rng([seed, number]))
-        tile = cv2.resize(crop.image, None, fx=2, fy=2)
-        points = np.rint(np.clip(2 * crop.joints_px, -1e4, 1e4)).astype(int)
+        tile = np.ascontiguousarray(crop.image)
+        points = np.rint(np.clip(crop.joints_px, -1e4, 1e4)).astype(int)
         for joint, parent in enumerate(parents):
             if parent >= 0 and number % 2:  # every second picture, to see both
                 cv2.line(tile, points[joint].tolist(), points[parent].tolist(), _EDGES, 1)

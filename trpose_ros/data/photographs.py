@@ -89,7 +89,7 @@ def label(folder: Path, out: Path) -> dict[str, int]:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + '.part')
     with partial.open('wb') as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
     os.replace(partial, out)
     return counts
 

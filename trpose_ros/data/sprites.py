@@ -176,9 +176,10 @@ def _render_one(
 
 
 def joint_visibility(joints: np.ndarray, intrinsics: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
-    """Return (39,) True where nothing but the flesh around a joint lies in front of it.
+    """Return (J,) True where nothing but the flesh around a joint lies in front of it.
 
-    joints (39, 3) in the camera frame, ``depth_m`` the (H, W) rendered depth (inf = nothing).
+    joints (J, 3), the first of body_39, in the camera frame, ``depth_m`` the (H, W) rendered
+    depth (inf = nothing).
     A joint outside the image, or not on the person's silhouette, is not visible.
     """
     px = joints[:, :2] / joints[:, 2:] * intrinsics[[0, 1], [0, 1]] + intrinsics[:2, 2]
@@ -186,7 +187,7 @@ def joint_visibility(joints: np.ndarray, intrinsics: np.ndarray, depth_m: np.nda
     height, width = depth_m.shape
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (joints[:, 2] > 0)
     surface = depth_m[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
-    near_enough = surface > joints[:, 2] - _JOINT_DEPTH_M
+    near_enough = surface > joints[:, 2] - _JOINT_DEPTH_M[: len(joints)]
     return inside & np.isfinite(surface) & near_enough
 
 

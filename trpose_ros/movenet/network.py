@@ -129,9 +129,9 @@ class MoveNet(nn.Module):
         """Return the pyramid's map (B, 24, H / 4, W / 4)."""
         levels = []
         features = images
-        scale, body = self.backbone
+        scale, body = list(self.backbone)
         features = scale(features)
-        for i, module in enumerate(body, 1):  # type: ignore[arg-type]
+        for i, module in enumerate(body.children(), 1):
             features = module(features)
             if i in LEVELS:
                 levels.append(features)

@@ -32,6 +32,7 @@ def write_shard(
     """Write crops and what each stem makes of them; complete files only, the labels last."""
     folder.mkdir(parents=True, exist_ok=True)
     batch = collect(crops)
+    assert batch.images is not None
     for name, stem in stems.items():
         with torch.inference_mode():
             parts = [stem(images.float() / 255).half() for images in batch.images.split(_PART)]
@@ -44,7 +45,7 @@ def _write(path: Path, content: np.ndarray | dict[str, np.ndarray]) -> None:
     partial = path.with_name(path.name + '.part')
     with partial.open('wb') as stream:
         if isinstance(content, dict):
-            np.savez(stream, **content)
+            np.savez(stream, **content)  # type: ignore[arg-type]
         else:
             np.save(stream, content)
     os.replace(partial, path)

@@ -92,7 +92,7 @@ class Labelled2d:
         image = np.ascontiguousarray(sample.images[t])
         camera = sample.camera or camera_from_fov(image.shape[1], image.shape[0], _ASSUMED_FOV_DEG)
         joints = np.where(sample.valid[t][:, None], sample.joints_px[t], np.nan).astype(np.float64)
-        labelled = np.isfinite(joints).all(axis=1)
+        labelled = np.asarray(np.isfinite(joints).all(axis=1))
         centre, size = joint_box(joints[labelled], len(joints))
         size = max(size, 2.0)
         angle, radius = rng.uniform(0, 2 * np.pi), _SHIFT * size * np.sqrt(rng.random())
@@ -137,7 +137,7 @@ class Labelled2d:
             mirror = get_skeleton(_SKELETON).mirror
             px, unseen = px[mirror], unseen[mirror]
         crop = self._photographed(crop, rng)
-        labelled = np.isfinite(px).all(axis=1)
+        labelled = np.asarray(np.isfinite(px).all(axis=1))
         covered = np.zeros(crop.shape[:2], bool)
         box = reference_box(px[labelled], len(px)) if labelled.any() else np.zeros(4)
         if labelled.any() and rng.random() < _HIDDEN:

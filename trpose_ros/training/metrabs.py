@@ -60,6 +60,7 @@ from trpose_ros.training.images import open_sprites
 from trpose_ros.training.labelled_2d import Labelled2d
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.metrabs_loss import Heads
 from trpose_ros.training.metrabs_loss import photograph_loss
 from trpose_ros.training.metrabs_loss import rendered_loss
 from trpose_ros.training.metrabs_loss import state_loss
@@ -237,15 +238,16 @@ class MetrabsTask(ImageTask):
         poses = reconstruct(
             coords2d, relative, batch.intrinsics, geometry, mix=mix, weak=step < _WEAK_STEPS
         ).abs_mm
-        found = (poses, coords2d, relative, logits)
+        found = Heads(poses, coords2d, relative, logits)
         losses = {'total': torch.zeros((), device=poses.device)}
         if batch.metric:
             own = slice(0, batch.metric)
-            rows = [value[own] for value in found]
-            losses = rendered_loss(*rows, batch.part(own), step, geometry, self.loss_config)
+            losses = rendered_loss(
+                found.part(own), batch.part(own), step, geometry, self.loss_config
+            )
         if batch.metric < len(poses):
             own = slice(batch.metric, None)
-            flat = photograph_loss(*(value[own] for value in found), batch.part(own), geometry)
+            flat = photograph_loss(found.part(own), batch.part(own), geometry)
             losses |= flat | {'total': losses['total'] + flat['total']}
         if model.state_head is not None:
             losses['states'] = state_loss(model.state_head(features, logits), batch.states)
@@ -266,8 +268,8 @@ class MetrabsTask(ImageTask):
 
 def stem_of(backbone: nn.Module, count: int) -> nn.Sequential:
     """Return the image scaling and the first ``count`` modules of a backbone's body."""
-    scale, body = backbone  # type: ignore[misc]
-    return nn.Sequential(scale, *body[:count])
+    scale, body = list(backbone.children())
+    return nn.Sequential(scale, *list(body.children())[:count])
 
 
 def network_of(config: MetrabsTraining) -> Metrabs:

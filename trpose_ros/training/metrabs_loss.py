@@ -8,6 +8,8 @@ of nearly all people, or than its twin on the other side. All pay for what they 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,21 +48,28 @@ _LENGTHS = [0.26, 0.24, 0.415, 0.43] * 2 + [0.48, 0.335]
 _RANGES = [0.055, 0.055, 0.1, 0.075] * 2 + [0.09, 0.08]
 
 
+class Heads(NamedTuple):
+    """What a network says about B crops."""
+
+    poses: Tensor  # (B, J, 3) mm in the crop camera's frame
+    coords2d: Tensor  # (B, J, 2) px
+    relative: Tensor  # (B, J, 3) mm, origin unknown
+    logits: Tensor  # of the heatmaps
+
+    def part(self, rows: slice) -> Heads:
+        """Return some of the crops."""
+        return Heads(*(value[rows] for value in self))
+
+
 def rendered_loss(
-    poses: Tensor,
-    coords2d: Tensor,
-    relative: Tensor,
-    logits: Tensor,
+    found: Heads,
     batch: Batch,
     step: int,
     geometry: HeatmapGeometry,
     config: LossConfig,
 ) -> dict[str, Tensor]:
-    """Return the losses of people with 3D labels, metres; 'total' is their weighted sum.
-
-    ``poses`` (B, J, 3) mm in the crop camera's frame, ``coords2d`` (B, J, 2) px and ``relative``
-    (B, J, 3) mm of the heads, ``logits`` of the heatmaps.
-    """
+    """Return the losses of people with 3D labels, metres; 'total' is their weighted sum."""
+    poses, coords2d, relative, logits = found
     valid = torch.ones(poses.shape[:2], dtype=torch.bool, device=poses.device)
     true_mm = 1000 * batch.joints_m
     losses = loss_3d(poses, true_mm, batch.intrinsics, valid, step, geometry, config)
@@ -73,15 +82,9 @@ def rendered_loss(
     return losses
 
 
-def photograph_loss(
-    poses: Tensor,
-    coords2d: Tensor,
-    relative: Tensor,
-    logits: Tensor,
-    batch: Batch,
-    geometry: HeatmapGeometry,
-) -> dict[str, Tensor]:
+def photograph_loss(found: Heads, batch: Batch, geometry: HeatmapGeometry) -> dict[str, Tensor]:
     """Return the losses of people with 2D labels only, arguments as in rendered_loss."""
+    poses, coords2d, relative, logits = found
     labelled = torch.isfinite(batch.joints_px).all(dim=-1)
     px = torch.where(labelled[..., None], batch.joints_px, 0.0)
     joints = [[k] for k in range(poses.shape[1])]

@@ -35,6 +35,7 @@ def pose_sheet(
     for condition in ('clean', *CONDITIONS):
         batch = next(iter(held_out_batches(composer, condition, people)))
         found = predict(batch).float().cpu().numpy()
+        assert batch.images is not None
         images = batch.images.permute(0, 2, 3, 1).numpy()
         cells = []
         for image, true_px, found_px in zip(images, batch.joints_px.numpy(), found, strict=True):

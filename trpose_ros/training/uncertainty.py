@@ -97,6 +97,7 @@ def observe(runner: CropRunner, composer: Composer, config: UncertaintyTraining,
             chosen = rng.integers(len(composer.store), size=size)
             crops = [composer.training_crop(int(i), rng) for i in chosen]
         batch = collect(crops)
+        assert batch.images is not None
         intrinsics = batch.intrinsics.numpy().astype(np.float64)
         poses: CropPoses = runner.run(batch.images, intrinsics)
         truth = 1000 * batch.joints_m.numpy()[:, : poses.abs_mm.shape[1]]

@@ -96,6 +96,7 @@ def mobilenet_v2(width: float, padding: str) -> nn.Sequential:
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+            assert module.bias is not None
             nn.init.zeros_(module.bias)
     return nn.Sequential(ScaleImage(2.0, -1.0), body)
 
