@@ -55,6 +55,12 @@ def test_shipped_photographs_are_drawn_under_every_condition(tmp_path):
     stages = pipeline()
     sheet.write_photographs(tmp_path / 'a.png', {}, conditions, pipeline=stages)
     assert stages.pose.estimator.closed
+    # Two looks at the untouched photograph, one at the other where the body was.
+    calls = [call.round(2).tolist() for call in stages.pose.estimator.calls]
+    assert len(calls) == 2 * 6 * 3
+    assert all(calls[k] == calls[0] for k in range(0, len(calls), 3))
+    assert all(calls[k] == calls[1] for k in range(1, len(calls), 3))
+    assert all(calls[k] == calls[1] for k in range(2, len(calls), 3))
     page = cv2.imread(str(tmp_path / 'a.png'))[..., ::-1]
     assert page.shape[1] > 6 * sheet._WIDTH_PX
     truncated = np.array([235, 60, 200])

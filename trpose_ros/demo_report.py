@@ -183,21 +183,21 @@ class Table:
     def rich(self) -> RichTable:
         """Return it for the terminal."""
         table = RichTable(
-            title=f'{self.played} through ROS 2, protocol v1',
+            title=f'{self.played} through ROS 2, protocol v1; errors are MPJPE',
             box=box.SIMPLE_HEAD,
             title_justify='left',
+            padding=(0, 1, 0, 0),
         )
         table.add_column('condition', no_wrap=True)
         table.add_column('images', no_wrap=True)
-        for name in ('hidden\n%', 'rate\nHz', 'p50\nms', 'p95\nms', 'dropped'):
-            table.add_column(name, justify='right')
-        table.add_column('MeTRAbs\nMPJPE mm', justify='right')
-        table.add_column('fused\nMPJPE mm', justify='right')
+        names = ('hidden\n%', 'rate\nHz', 'p50\nms', 'p95\nms', 'dropped')
+        for name in (*names, 'MeTRAbs\nmm', 'fused\nmm'):
+            table.add_column(name, justify='right', no_wrap=True)
         for row in self.rows:
             live = not row['in_step']
             table.add_row(
                 row['condition'],
-                f'at {row["camera_hz"]:.0f} Hz' if live else 'in step',
+                f'{row["camera_hz"]:.0f} Hz' if live else 'in step',
                 f'{row["hidden_percent"]:.0f}',
                 f'{row["rate_hz"]:.1f}' if live else '',
                 _number(row['latency_p50_ms'], 0) if live else '',
@@ -221,12 +221,17 @@ class Table:
             f'weights {row["weights"] or "none"}; look-ahead {row["look_ahead_frames"]} frames, '
             'which the latency contains; '
             f'inference {_number(row["inference_p50_ms"])} ms (median)',
-            "at the camera's rate the newest image wins: rate, latency and drops depend on the "
-            'machine; p50, p95: camera_info of an image to its skeleton, both at the recorder',
-            'in step the next image comes when the last one is answered: errors of every frame, '
-            'whatever the machine; MPJPE: relative to the pelvis, an image without output counts '
+            f'{self._camera_hz} Hz: as a camera sends them, the newest image wins; rate, latency '
+            'and drops depend on the machine; p50, p95: camera_info of an image to its skeleton, '
+            'both at the recorder',
+            'in step: the next image comes when the last one is answered; errors of every frame, '
+            'whatever the machine. MPJPE: relative to the pelvis, an image without output counts '
             'with the last one',
         ]
+
+    @property
+    def _camera_hz(self) -> str:
+        return next((f'{row["camera_hz"]:.0f}' for row in self.rows if not row['in_step']), '-')
 
     def write(self, out: Path) -> None:
         """Write table.txt and table.json."""

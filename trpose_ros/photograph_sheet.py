@@ -2,7 +2,8 @@
 
 One row for each photograph, one column for each condition. Above, the picture as the estimator saw
 it with the skeleton over it, on a canvas wide enough for the limbs that the picture has cut off;
-below, the same skeleton in space, seen from the side. There is no ground truth: one looks.
+below, the same skeleton in space, seen from the side. As in a video, people were seen untouched in
+the image before, and are looked for where they were. There is no ground truth: one looks.
 """
 
 from __future__ import annotations
@@ -81,13 +82,12 @@ def write_photographs(
     tiles = []
     try:
         for entry in open_pictures(photographs).frames():
-            untouched = pipeline.find(entry.frame)
-            box = reference_box(untouched)
+            stills = []
             identity = f'photograph|{entry.file.path.stem}|none|0'
-            stills = [
-                pipeline.occluded(entry.frame, OcclusionConfig(profile=name), box, identity)
-                for name in conditions
-            ]
+            for name in conditions:
+                untouched = pipeline.find(entry.frame)
+                box, occlusion = reference_box(untouched), OcclusionConfig(profile=name)
+                stills.append(pipeline.occluded(entry.frame, occlusion, box, identity, known=True))
             tiles += _tiles(stills, conditions, untouched)
     finally:
         pipeline.close()

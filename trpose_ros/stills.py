@@ -70,11 +70,19 @@ class StillPipeline:
         return self.occluded(frame, self.occlusion, reference_box(self.find(frame)), identity)
 
     def occluded(
-        self, frame: Frame, config: OcclusionConfig, box_px: np.ndarray | None, identity: str
+        self,
+        frame: Frame,
+        config: OcclusionConfig,
+        box_px: np.ndarray | None,
+        identity: str,
+        known: bool = False,
     ) -> Still:
-        """Hide a part of a picture, measured against ``box_px`` (4,), and find who is left."""
+        """Hide a part of a picture, measured against ``box_px`` (4,), and find who is left.
+
+        With ``known`` people are looked for where they were in the picture before, as in a video.
+        """
         occlusion = make_occluder(config, identity).apply(frame, box_px)
-        people = self.find(occlusion.frame)
+        people = self.find_again(occlusion.frame) if known else self.find(occlusion.frame)
         provenance = dataclasses.replace(people.provenance, occlusion=occlusion.profile)
         return Still(occlusion.frame, people.replace(provenance=provenance), occlusion)
 
@@ -86,8 +94,13 @@ class StillPipeline:
         """
         self.pose.reset()
         self.pose.process(frame)
+        return self.find_again(frame)
+
+    def find_again(self, frame: Frame) -> People:
+        """Return who was in the picture before, looked for where they were, as in a video."""
         people = self.pose.process(frame)
-        people = people.select(np.flatnonzero(people.track_ids >= 0))
+        seen = ~np.isin(people.track_states, (TrackState.SEARCHING, TrackState.LOST))
+        people = people.select(np.flatnonzero(seen & (people.track_ids >= 0)))
         return people.replace(
             track_ids=np.arange(len(people), dtype=np.int32),
             track_states=np.full(len(people), int(TrackState.UNTRACKED), np.uint8),
