@@ -85,8 +85,9 @@ class StillPipeline:
         first look gave, as the next image of a video would have it.
         """
         self.pose.reset()
-        self.pose.process(frame)
         people = self.pose.process(frame)
+        if len(people):
+            people = self.pose.process(frame)
         people = people.select(np.flatnonzero(people.track_ids >= 0))
         return people.replace(
             track_ids=np.arange(len(people), dtype=np.int32),
