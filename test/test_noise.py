@@ -213,7 +213,7 @@ def test_what_is_seen_of_rendered_people_is_kept(shared_dir, tmp_path):
     from trpose_ros.training.noise_runs import observe
     from trpose_ros.training.noise_runs import save_runs
 
-    runs = list(observe('metrabs-small', 1, 0.07, 3))
+    runs = list(observe('metrabs-s', 1, 0.07, 3))
     assert [run.condition for run in runs][:2] == ['clean', 'random_box']
     assert len(runs) == 6
     clean = runs[0]

@@ -93,22 +93,26 @@ class StillPipeline:
         first look gave, as the next image of a video would have it.
         """
         self.pose.reset()
-        self.pose.process(frame)
-        return self.find_again(frame)
+        people = self.pose.process(frame)
+        return self.find_again(frame) if len(people) else _numbered(people)
 
     def find_again(self, frame: Frame) -> People:
         """Return who was in the picture before, looked for where they were, as in a video."""
-        people = self.pose.process(frame)
-        seen = ~np.isin(people.track_states, (TrackState.SEARCHING, TrackState.LOST))
-        people = people.select(np.flatnonzero(seen & (people.track_ids >= 0)))
-        return people.replace(
-            track_ids=np.arange(len(people), dtype=np.int32),
-            track_states=np.full(len(people), int(TrackState.UNTRACKED), np.uint8),
-        )
+        return _numbered(self.pose.process(frame))
 
     def close(self) -> None:
         """Free the networks."""
         self.pose.close()
+
+
+def _numbered(people: People) -> People:
+    """Return the people that were seen, and none that the tracker only predicts, from 0 on."""
+    seen = ~np.isin(people.track_states, (TrackState.SEARCHING, TrackState.LOST))
+    people = people.select(np.flatnonzero(seen & (people.track_ids >= 0)))
+    return people.replace(
+        track_ids=np.arange(len(people), dtype=np.int32),
+        track_states=np.full(len(people), int(TrackState.UNTRACKED), np.uint8),
+    )
 
 
 def reference_box(people: People) -> np.ndarray | None:
