@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 import trpose_ros
 from trpose_ros.cli import app
-from trpose_ros.data.compose import VISIBLE
 from trpose_ros.data.photographs import COCO_IN_BODY
 from trpose_ros.data.photographs import label
 from trpose_ros.data.photographs import load
@@ -20,6 +19,7 @@ from trpose_ros.data.samples import DataError
 from trpose_ros.data.samples import MissingDataError
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.states import VISIBLE
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training import metrabs_measure
 from trpose_ros.training.metrabs_measure import on_photographs

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from tiny_body import PlainBackgrounds
 from tiny_body import TinyStore
 
-from trpose_ros.data.compose import HIDDEN
-from trpose_ros.data.compose import OUTSIDE
 from trpose_ros.data.compose import UNKNOWN
 from trpose_ros.data.compose import UNSEEN
-from trpose_ros.data.compose import VISIBLE
 from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import CropConfig
 from trpose_ros.data.samples import DataError
 from trpose_ros.data.samples import Sample
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.states import HIDDEN
+from trpose_ros.metrabs.states import OUTSIDE
+from trpose_ros.metrabs.states import VISIBLE
 from trpose_ros.people import Camera
 from trpose_ros.training import labelled_2d
 from trpose_ros.training.distributed import Share
@@ -190,5 +190,5 @@ def test_a_joint_that_is_covered_is_hidden_and_one_beyond_the_crop_outside():
     covered[18:22, 18:22] = True
     labelled = np.isfinite(px[:, 0])
     unseen = np.array([False, False, False, True, False])
-    states = labelled_2d._states(px, labelled, unseen, covered)
+    states = labelled_2d.joint_states(px, labelled, unseen, covered)
     assert states.tolist() == [VISIBLE, HIDDEN, OUTSIDE, UNSEEN, UNKNOWN]

@@ -29,12 +29,14 @@ from trpose_ros.data.hiding import hide_beyond
 from trpose_ros.data.hiding import part_of
 from trpose_ros.data.posing import cross
 from trpose_ros.data.sprites import SpriteStore
+from trpose_ros.metrabs.states import HIDDEN
+from trpose_ros.metrabs.states import OUTSIDE
+from trpose_ros.metrabs.states import VISIBLE
 from trpose_ros.skeletons import get_skeleton
 
 _MIRROR = get_skeleton('body_39').mirror
 _BOXED = 17  # boxes surround Human3.6M's joints, the first of body_39
-VISIBLE, HIDDEN, OUTSIDE = 0, 1, 2  # states of a joint in a crop
-UNSEEN, UNKNOWN = 254, 255  # hidden or outside; no label
+UNSEEN, UNKNOWN = 254, 255  # further states: hidden or outside; no label
 # Protocol v1: the reference box is the joints' box plus these shares of its own size.
 _PAD_TOP, _PAD_BOTTOM, _PAD_SIDE = 0.12, 0.06, 0.12
 BOX_PADDING = 0.10  # of the tracker's boxes, per side

@@ -41,7 +41,7 @@ _BETWEEN = {
     'rtoe': ('RightFoot', 'RightToeBase', 1.0, 'RightFoot'),
 }
 # COCO's hips relative to the hip joints in shares of the distance between the hips: outwards,
-# forwards, upwards; chosen by eye on rendered bodies, photographs teach the rest.
+# forwards, upwards: an estimate from anatomy, not a fit; photographs teach these joints, too.
 _COCO_HIP = (0.05, 0.15, 0.25)
 
 

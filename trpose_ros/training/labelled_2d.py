@@ -16,11 +16,8 @@ import numpy as np
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import undistort_points
-from trpose_ros.data.compose import HIDDEN
-from trpose_ros.data.compose import OUTSIDE
 from trpose_ros.data.compose import UNKNOWN
 from trpose_ros.data.compose import UNSEEN
-from trpose_ros.data.compose import VISIBLE
 from trpose_ros.data.compose import Crop
 from trpose_ros.data.compose import adjust_colours
 from trpose_ros.data.compose import joint_box
@@ -34,6 +31,9 @@ from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import AugmentationTable
 from trpose_ros.metrabs.crops import box_views
 from trpose_ros.metrabs.crops import crop_views
+from trpose_ros.metrabs.states import HIDDEN
+from trpose_ros.metrabs.states import OUTSIDE
+from trpose_ros.metrabs.states import VISIBLE
 from trpose_ros.people import Camera
 from trpose_ros.skeletons import get_skeleton
 
@@ -150,7 +150,7 @@ class Labelled2d:
             joints_px=px.astype(np.float32),
             box=box,
             mask=np.zeros_like(covered),
-            states=_states(px, labelled, unseen, covered),
+            states=joint_states(px, labelled, unseen, covered),
         )
 
     def _photographed(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -164,7 +164,7 @@ class Labelled2d:
         return crop
 
 
-def _states(
+def joint_states(
     px: np.ndarray, labelled: np.ndarray, unseen: np.ndarray, covered: np.ndarray
 ) -> np.ndarray:
     """Return (J,) uint8 states of joints (J, 2) under a cover (S, S) bool."""

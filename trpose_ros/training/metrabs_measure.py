@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.data.compose import VISIBLE
 from trpose_ros.data.compose import Composer
 from trpose_ros.data.compose import Crop
 from trpose_ros.data.compose import joint_box
@@ -25,10 +24,12 @@ from trpose_ros.metrabs.heatmaps import decode
 from trpose_ros.metrabs.loss import project_mm
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.metrabs.states import VISIBLE
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.images import Batch
 from trpose_ros.training.images import collect
 from trpose_ros.training.images import held_out_batches
+from trpose_ros.training.labelled_2d import joint_states
 
 _HUMAN36M = 17  # the first joints of body_39
 _PCK = 0.2  # of the torso
@@ -189,9 +190,6 @@ def photograph_crop(
     box = reference_box(px[labelled], len(px))
     if condition != 'clean':
         hide(crop, box, condition, rng, exact=True, covered=covered)
-    column, row = np.rint(np.where(labelled[:, None], px, -1)).astype(int).T
-    inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
-    free = ~covered[np.clip(row, 0, side - 1), np.clip(column, 0, side - 1)]
     return Crop(
         image=crop,
         intrinsics=views.intrinsics[0, 0].astype(np.float32),
@@ -199,5 +197,5 @@ def photograph_crop(
         joints_px=px.astype(np.float32),
         box=box,
         mask=np.zeros_like(covered),
-        states=np.where(labelled & inside & free, VISIBLE, 255).astype(np.uint8),
+        states=joint_states(px, labelled, np.zeros_like(labelled), covered),
     )

@@ -1,10 +1,10 @@
 """Measure the errors of a 2D pose estimator on rendered people and fit a model to them.
 
-    trpose train noise --estimator metrabs-small
+    trpose train noise --estimator metrabs-s
 
 shows people of the training split to the estimator, as they are, from near, and under the five
 conditions of the truncation protocol, and writes the numbers with which
-``NoiseConfig.fitted('metrabs-small')`` disturbs exact joints. Every fourth clip is left out of the
+``NoiseConfig.fitted('metrabs-s')`` disturbs exact joints. Every fourth clip is left out of the
 fit; on it the model is compared with the measurement in the table that is printed.
 """
 
