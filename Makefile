@@ -30,7 +30,7 @@ venv: $(VENV)/.installed
 messages: install/.built
 
 demo: install/.built
-	@$(ENV) python -m trpose_ros.cli demo --out out/demo
+	@$(ENV) python -m trpose_ros demo --out out/demo
 
 lint: install/.built
 	@$(ENV) ruff check . && ruff format --check . && mypy
@@ -42,7 +42,7 @@ bench: install/.built
 	@$(ENV) python benchmarks/run.py
 
 parity: install/.built
-	@$(ENV) python -m trpose_ros.cli parity $(DIR)
+	@$(ENV) PYTHONPATH="test:$$PYTHONPATH" python -m parity $(DIR)
 
 $(VENV)/.installed: pyproject.toml constraints.txt setup.py cmake/make_venv.sh
 	@PYTHON=$(PYTHON) bash cmake/make_venv.sh $(VENV)

@@ -21,7 +21,7 @@ setup(
             'samples/*.jpg',
             'samples/*.md',
             'data/*.npz',
-            'data/noise/*.json',
+            'data/motion/noise/*.json',
             'report/templates/*',
         ],
         'trpose_ros.share.msg': ['*.msg'],

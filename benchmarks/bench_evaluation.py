@@ -17,10 +17,10 @@ from results import add_option
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.cameras import project
 from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import plan
 from trpose_ros.evaluation.runner import EvaluationRun
-from trpose_ros.occlusion import reference_boxes
+from trpose_ros.evaluation.sequences import EvaluationClip
+from trpose_ros.occlusion.occluder import reference_boxes
 from trpose_ros.people import Frame
 from trpose_ros.people import People
 

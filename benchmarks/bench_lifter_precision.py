@@ -15,16 +15,16 @@ import torch
 from results import Numbers
 from results import add_option
 
-from trpose_ros.data.motion import find_shared
-from trpose_ros.data.motion import load_mocap
-from trpose_ros.data.virtual_cameras import CameraConfig
-from trpose_ros.data.virtual_cameras import NoiseConfig
-from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
-from trpose_ros.training.lifting import load_network
-from trpose_ros.training.lifting_samples import estimated
-from trpose_ros.training.lifting_samples import make_sample
-from trpose_ros.training.lifting_samples import marked
-from trpose_ros.training.lifting_windows import TEST_SUBJECTS
+from trpose_ros.data.motion.packs import find_shared
+from trpose_ros.data.motion.packs import load_mocap
+from trpose_ros.data.motion.virtual_cameras import CameraConfig
+from trpose_ros.data.motion.virtual_cameras import NoiseConfig
+from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
+from trpose_ros.training.lifters.samples import estimated
+from trpose_ros.training.lifters.samples import make_sample
+from trpose_ros.training.lifters.samples import marked
+from trpose_ros.training.lifters.trainer import load_network
+from trpose_ros.training.lifters.windows import TEST_SUBJECTS
 
 FRAMES, CLIPS, LOOK_AHEAD = 40, 200, 4
 

@@ -28,15 +28,15 @@ from results import Numbers
 from results import add_option
 from torch import Tensor
 
-from trpose_ros.lifters import attention
-from trpose_ros.lifters import pstmo
-from trpose_ros.lifters.networks import build_network
-from trpose_ros.lifters.precision import halve
-from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
-from trpose_ros.lifters.window_stream import mhformer_core
-from trpose_ros.lifters.window_stream import mixste_core
-from trpose_ros.lifters.window_stream import pstmo_core
-from trpose_ros.processor import cpu_has_bfloat16
+from trpose_ros.lifters.networks import attention
+from trpose_ros.lifters.networks import pstmo
+from trpose_ros.lifters.networks.build import build_network
+from trpose_ros.lifters.networks.precision import halve
+from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
+from trpose_ros.lifters.streams.windows import mhformer_core
+from trpose_ros.lifters.streams.windows import mixste_core
+from trpose_ros.lifters.streams.windows import pstmo_core
+from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 CORES: dict[str, Callable[..., Any]] = {
     'videopose3d': VideoPose3DCore,

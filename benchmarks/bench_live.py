@@ -32,8 +32,8 @@ from results import add_option
 from rich.console import Console
 from rich.table import Table
 
-from trpose_ros.processes import NodeProcesses
-from trpose_ros.processes import free_domain
+from trpose_ros.demo.processes import NodeProcesses
+from trpose_ros.demo.processes import free_domain
 
 SIZES = ((640, 480), (1920, 1080))
 GOALS = {  # in the unit of the row
@@ -265,8 +265,8 @@ def import_time(rows: list, folder: Path, seconds: float) -> None:
     rows.append(
         ('import trpose_ros', median_s('import trpose_ros' + check) - bare, 's', 'no torch')
     )
-    code = 'import trpose_ros.pipeline' + check
-    rows.append(('import trpose_ros.pipeline', median_s(code) - bare, 's', 'no torch'))
+    code = 'import trpose_ros.pipeline.pipeline' + check
+    rows.append(('import trpose_ros.pipeline.pipeline', median_s(code) - bare, 's', 'no torch'))
 
 
 SECTIONS = {

@@ -27,7 +27,7 @@ from trpose_ros.cameras import camera_from_fov
 from trpose_ros.nodes import conversions
 from trpose_ros.nodes import pose_node
 from trpose_ros.nodes.pose_node import PoseNode
-from trpose_ros.pipeline import build_pose_stage
+from trpose_ros.pipeline.pipeline import build_pose_stage
 
 STEP_NS = 33_333_333
 GOALS_MS = {(640, 480): 3.0, (1920, 1080): 12.0}

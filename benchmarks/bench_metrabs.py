@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from parity.metrabs_numbers import filled_value
 from results import Numbers
 from results import add_option
 
@@ -32,7 +33,6 @@ from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.inference import pick_precision
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
-from trpose_ros.metrabs.parity import filled_value
 from trpose_ros.people import Frame
 from trpose_ros.skeletons import get_skeleton
 

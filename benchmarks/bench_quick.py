@@ -29,7 +29,14 @@ def main() -> None:
     add_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, '-m', 'trpose_ros.cli', 'evaluate', '--quick', '--no-cache']
+        command = [
+            sys.executable,
+            '-m',
+            'trpose_ros',
+            'evaluate',
+            '--quick',
+            '--no-cache',
+        ]
         command += ['--workers', str(options.workers), '--out', folder]
         begin = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)

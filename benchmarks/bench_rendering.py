@@ -22,12 +22,12 @@ import numpy as np
 from results import Numbers
 from results import add_option
 
-from trpose_ros.data.backgrounds import Backgrounds
-from trpose_ros.data.compose import Composer
-from trpose_ros.data.compose import CropConfig
-from trpose_ros.data.sprites import POSES_PER_FIGURE
-from trpose_ros.data.sprites import Sprites
-from trpose_ros.data.sprites import SpriteSource
+from trpose_ros.data.rendering.backgrounds import Backgrounds
+from trpose_ros.data.rendering.crops import Composer
+from trpose_ros.data.rendering.crops import CropConfig
+from trpose_ros.data.rendering.sprites import POSES_PER_FIGURE
+from trpose_ros.data.rendering.sprites import Sprites
+from trpose_ros.data.rendering.sprites import SpriteSource
 
 
 class Sheet:

@@ -19,14 +19,14 @@ from results import add_option
 from rich.console import Console
 from rich.table import Table
 
-from trpose_ros.demo import SAMPLE
+from trpose_ros.demo.demo import SAMPLE
 from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.occlusion import OcclusionConfig
-from trpose_ros.pipeline import PipelineConfig
-from trpose_ros.pipeline import build_pipeline
-from trpose_ros.replay import ReplayOptions
-from trpose_ros.replay import replay
-from trpose_ros.sources import open_source
+from trpose_ros.occlusion.occluder import OcclusionConfig
+from trpose_ros.offline.replay import ReplayOptions
+from trpose_ros.offline.replay import replay
+from trpose_ros.pipeline.pipeline import PipelineConfig
+from trpose_ros.pipeline.pipeline import build_pipeline
+from trpose_ros.recordings.sources import open_source
 
 
 def measure_stages(recording: Path, frames: int, config: PipelineConfig) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@
 
 MeTRAbs' two sizes on a 256 px crop, from bytes to a person's joints (random weights: they cost
 what trained ones do), and MoveNet MultiPose, from bytes to maps. Compared are PyTorch as it comes,
-PyTorch as runtimes.py prepares it, and OpenVINO, each in float32 and, where the processor
+PyTorch as runtimes/modules.py prepares it, and OpenVINO, each in float32 and, where the processor
 multiplies it, in bfloat16. All are run in turn, and the best of all rounds counts. The time is
 that of the processor, which other programs lengthen least; with one thread it is that on the clock
 of an idle machine.
@@ -33,9 +33,9 @@ from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.movenet.checkpoints import load_movenet
 from trpose_ros.movenet.network import MoveNet
 from trpose_ros.movenet.network import MoveNetConfig
-from trpose_ros.processor import cpu_has_bfloat16
-from trpose_ros.runtimes import fast_module
-from trpose_ros.runtimes import pick_runtime
+from trpose_ros.runtimes.modules import fast_module
+from trpose_ros.runtimes.modules import pick_runtime
+from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 Run = Callable[[], Any]
 CPU = torch.device('cpu')

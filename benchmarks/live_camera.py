@@ -20,7 +20,7 @@ from trpose_ros.cameras import camera_from_fov
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes import conversions
 from trpose_ros.people import People
-from trpose_ros.sources import open_source
+from trpose_ros.recordings.sources import open_source
 
 SAMPLE = Path(trpose_ros.__file__).with_name('samples') / 'walk.mcap'
 RATE_HZ = 30.0

@@ -19,16 +19,16 @@ from launch.actions import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from trpose_ros.bags import BagError
 from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
 from trpose_ros.nodes.launch_arguments import fast_dds_profile
 from trpose_ros.nodes.launch_arguments import number
 from trpose_ros.nodes.launch_arguments import params_file
 from trpose_ros.nodes.launch_arguments import passed_on
-from trpose_ros.sources import SourceError
-from trpose_ros.sources import SourceOptions
-from trpose_ros.sources import open_source
-from trpose_ros.video import VideoError
+from trpose_ros.recordings.bags import BagError
+from trpose_ros.recordings.sources import SourceError
+from trpose_ros.recordings.sources import SourceOptions
+from trpose_ros.recordings.sources import open_source
+from trpose_ros.recordings.video import VideoError
 
 LOCKSTEP_S = 60.0  # for the slowest model
 PEOPLE, LIFTED = 'pose_node/people', 'lifter_node/people'

@@ -9,13 +9,13 @@ from doubles import FakeEstimator
 from doubles import blank
 from doubles import make_people
 
-from trpose_ros.bag_messages import MessageMaker
-from trpose_ros.bags import BagWriter
-from trpose_ros.data.samples import Sample
+from trpose_ros.data.datasets.samples import Sample
 from trpose_ros.estimators import ESTIMATORS
 from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.sequences import EvaluationClip
+from trpose_ros.recordings.bags import BagWriter
+from trpose_ros.recordings.messages import MessageMaker
 
 FPS, FRAMES, START = 25.0, 12, 5_000_000_000
 FOUR = (

@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 import torch
 import yaml
+from parity.metrabs_numbers import filled_value
 
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
-from trpose_ros.metrabs.parity import filled_value
 from trpose_ros.skeletons import get_skeleton
 
 NAMES = ('smpl_24', 'h36m_17')

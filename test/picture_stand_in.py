@@ -10,15 +10,15 @@ from doubles import FakeBoxes
 from doubles import FakeEstimator
 
 from trpose_ros.cameras import project
-from trpose_ros.occlusion import OcclusionConfig
-from trpose_ros.picture_run import run_pictures
-from trpose_ros.picture_source import open_pictures
-from trpose_ros.pipeline import PipelineConfig
-from trpose_ros.pipeline import PoseStage
-from trpose_ros.pose_stage import PoseStageConfig
-from trpose_ros.sources import SourceOptions
-from trpose_ros.stills import StillPipeline
-from trpose_ros.tracking import Tracker
+from trpose_ros.occlusion.occluder import OcclusionConfig
+from trpose_ros.offline.pictures import run_pictures
+from trpose_ros.pipeline.pipeline import PipelineConfig
+from trpose_ros.pipeline.pipeline import PoseStage
+from trpose_ros.pipeline.pose_stage import PoseStageConfig
+from trpose_ros.pipeline.stills import StillPipeline
+from trpose_ros.pipeline.tracking import Tracker
+from trpose_ros.recordings.picture_source import open_pictures
+from trpose_ros.recordings.sources import SourceOptions
 
 ROOTS = [(-0.5, 0.1, 4.0), (0.7, 0.1, 5.0)]
 

@@ -33,8 +33,8 @@ def save_metrabs(path):
 def save_videopose3d(path):
     import torch
 
-    from trpose_ros.lifters.videopose3d import VideoPose3D
-    from trpose_ros.lifters.videopose3d import VideoPose3DConfig
+    from trpose_ros.lifters.networks.videopose3d import VideoPose3D
+    from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
 
     torch.manual_seed(0)
     config = VideoPose3DConfig(filter_widths=(3, 3), channels=16)
@@ -52,7 +52,7 @@ LIFTERS = {
 def save_lifter(path, name, rate_hz='30'):
     import torch
 
-    from trpose_ros.lifters.networks import build_network
+    from trpose_ros.lifters.networks.build import build_network
 
     torch.manual_seed(0)
     model = build_network(name, LIFTERS[name]).eval()

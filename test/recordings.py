@@ -10,11 +10,11 @@ from doubles import CAMERA
 from doubles import STEP_NS
 from doubles import make_people
 
-from trpose_ros.bag_messages import MessageMaker
-from trpose_ros.bags import BagWriter
-from trpose_ros.drawing import draw_people
+from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.people import Camera
 from trpose_ros.people import People
+from trpose_ros.recordings.bags import BagWriter
+from trpose_ros.recordings.messages import MessageMaker
 
 START_NS = 10**9
 IMAGE = '/camera/image_raw'

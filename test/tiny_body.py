@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.data.bodies import Figure
-from trpose_ros.data.bodies import Rig
-from trpose_ros.data.landmarks import NAMES as LANDMARKS
-from trpose_ros.data.sprites import SIDE
-from trpose_ros.data.sprites import joint_visibility
-from trpose_ros.data.sprites import look_at
-from trpose_ros.data.sprites import to_srgb
+from trpose_ros.data.rendering.bodies import Figure
+from trpose_ros.data.rendering.bodies import Rig
+from trpose_ros.data.rendering.landmarks import NAMES as LANDMARKS
+from trpose_ros.data.rendering.sprites import SIDE
+from trpose_ros.data.rendering.sprites import joint_visibility
+from trpose_ros.data.rendering.sprites import look_at
+from trpose_ros.data.rendering.sprites import to_srgb
 
 _LEFT = (  # name, parent, head; the right side mirrors it
     ('HipJoint', 'Hips', (0.0, -0.02, 1.06)),
@@ -93,7 +93,7 @@ def make_figure(half_m: float = 0.05) -> Figure:
 
 def walking(frames: int) -> np.ndarray:
     """Return (F, 17, 3) joints of somebody who swings arms and legs and moves ahead (to -y)."""
-    from trpose_ros.data.posing import rig_joints
+    from trpose_ros.data.rendering.posing import rig_joints
 
     rig = make_rig()
     rest = rig_joints(rig, rig.heads[None], np.broadcast_to(np.eye(3), (1, 31, 3, 3)))[0]
@@ -112,9 +112,9 @@ class TinyStore:
 
     def __init__(self, count: int = 4) -> None:
         """Render ``count`` sprites."""
-        from trpose_ros.data.posing import pose_rig
-        from trpose_ros.data.rasterizer import random_light
-        from trpose_ros.data.rasterizer import render
+        from trpose_ros.data.rendering.posing import pose_rig
+        from trpose_ros.data.rendering.rasterizer import random_light
+        from trpose_ros.data.rendering.rasterizer import render
 
         figure = make_figure(0.09)
         posed = pose_rig(figure.rig, walking(count))

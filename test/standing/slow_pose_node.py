@@ -5,8 +5,8 @@ import time
 
 import metrabs_stand_in  # noqa: F401  (registers its backbone)
 
+from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.pose_node import PoseNode
-from trpose_ros.nodes.running import run
 
 
 class SlowPoseNode(PoseNode):

@@ -1,1 +1,1 @@
-"""Data for training and evaluation: motion, bodies, virtual cameras. Offline only."""
+"""Data for training and evaluation: data sets, motion, rendered people. Offline only."""

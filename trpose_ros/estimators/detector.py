@@ -28,7 +28,7 @@ from trpose_ros.movenet.network import JOINTS
 from trpose_ros.movenet.network import MULTIPLE
 from trpose_ros.movenet.network import MoveNet
 from trpose_ros.people import Frame
-from trpose_ros.runtimes import fast_module
+from trpose_ros.runtimes.modules import fast_module
 
 _LEAST_CENTRE = 0.05  # of a person; whoever is surer than ``threshold`` has more
 _TILE = 1.3  # sides of a tile, in shares of a grid without overlap

@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 
 from trpose_ros import cameras
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators.believing import box_problems
-from trpose_ros.estimators.believing import keep_plausible
+from trpose_ros.estimators.base import EstimatorConfig
+from trpose_ros.estimators.outliers import box_problems
+from trpose_ros.estimators.outliers import keep_plausible
 from trpose_ros.people import Camera
 from trpose_ros.people import Frame
 from trpose_ros.people import People

@@ -1,7 +1,7 @@
 """MeTRAbs in PyTorch: boxes -> rectified crops -> network -> people in the camera frame.
 
 Every stage is a function or object of its own in trpose_ros.metrabs; this class puts them in
-order and counts whom it leaves out: the reasons of believing.py, and
+order and counts whom it leaves out: the reasons of outliers.py, and
 
     box_without_view          the box is behind the camera or beyond its lens
     too_few_joints_in_view    the 2D joints do not determine a depth
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators.believing import box_problems
-from trpose_ros.estimators.believing import keep_plausible
+from trpose_ros.estimators.base import EstimatorConfig
+from trpose_ros.estimators.outliers import box_problems
+from trpose_ros.estimators.outliers import keep_plausible
 from trpose_ros.metrabs import assembly
 from trpose_ros.metrabs import warps
 from trpose_ros.metrabs import warps_cpu
@@ -39,18 +39,18 @@ from trpose_ros.metrabs.inference import CropPoses
 from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.metrabs.inference import pick_precision
-from trpose_ros.metrabs.states import VISIBLE
 from trpose_ros.metrabs.uncertainty import covariances_mm2
 from trpose_ros.metrabs.uncertainty import features_of
 from trpose_ros.metrabs.uncertainty import mix_variants
 from trpose_ros.metrabs.uncertainty import near
+from trpose_ros.metrabs.visibility import VISIBLE
 from trpose_ros.people import Camera
 from trpose_ros.people import Frame
 from trpose_ros.people import JointState
 from trpose_ros.people import People
 from trpose_ros.people import RootSource
 from trpose_ros.people import with_visibility
-from trpose_ros.processor import cpu_has_bfloat16
+from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 _LOG = logging.getLogger(__name__)
 _SURE = 0.5  # score from which a joint counts as visible

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from trpose_ros import weights
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators.believing import box_problems
+from trpose_ros.estimators.base import EstimatorConfig
+from trpose_ros.estimators.outliers import box_problems
 from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import augmentation_table
 from trpose_ros.metrabs.crops import CropViews
@@ -33,7 +33,7 @@ from trpose_ros.people import Frame
 from trpose_ros.people import JointState
 from trpose_ros.people import People
 from trpose_ros.people import with_visibility
-from trpose_ros.runtimes import fast_module
+from trpose_ros.runtimes.modules import fast_module
 from trpose_ros.skeletons import convert
 
 DEFAULT = 'movenet-thunder'

@@ -23,35 +23,35 @@ from typing import TypeVar
 
 import numpy as np
 
-from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import AnyCondition
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.conditions import SkeletonCondition
 from trpose_ros.evaluation.estimation import TRACKS
 from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.estimation import cached_pass
-from trpose_ros.evaluation.join import Joined
-from trpose_ros.evaluation.join import join
+from trpose_ros.evaluation.excerpts import Scene
 from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.lifting_together import PassesTogether
-from trpose_ros.evaluation.measures import joint_means
-from trpose_ros.evaluation.measures import measure
+from trpose_ros.evaluation.metrics.all_measures import joint_means
+from trpose_ros.evaluation.metrics.all_measures import measure
+from trpose_ros.evaluation.metrics.join import Joined
+from trpose_ros.evaluation.metrics.join import join
 from trpose_ros.evaluation.rows import as_reference
 from trpose_ros.evaluation.rows import facts
 from trpose_ros.evaluation.rows import hidden_of
 from trpose_ros.evaluation.rows import look_ahead_of
 from trpose_ros.evaluation.rows import times_of
-from trpose_ros.evaluation.scenes import Scene
+from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.evaluation.shared_lifting import SharedLifter
 from trpose_ros.evaluation.showcase import is_shown
 from trpose_ros.evaluation.showcase import scene_of
 from trpose_ros.evaluation.truth_source import TRUTH_2D
 from trpose_ros.evaluation.truth_source import presentation_of
 from trpose_ros.evaluation.truth_source import truth_pass
-from trpose_ros.lift_stage import LiftStage
 from trpose_ros.people import People
-from trpose_ros.pipeline import PipelineConfig
-from trpose_ros.pipeline import PoseStageConfig
+from trpose_ros.pipeline.lift_stage import LiftStage
+from trpose_ros.pipeline.pipeline import PipelineConfig
+from trpose_ros.pipeline.pipeline import PoseStageConfig
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trpose_ros.occlusion import FIVE
-from trpose_ros.occlusion import PROFILES
-from trpose_ros.occlusion import Occluder
-from trpose_ros.occlusion import OcclusionConfig
-from trpose_ros.occlusion import make_occluder
-from trpose_ros.occlusion_skeleton import SEVERITIES
+from trpose_ros.occlusion.keypoints import SEVERITIES
+from trpose_ros.occlusion.occluder import FIVE
+from trpose_ros.occlusion.occluder import PROFILES
+from trpose_ros.occlusion.occluder import Occluder
+from trpose_ros.occlusion.occluder import OcclusionConfig
+from trpose_ros.occlusion.occluder import make_occluder
 
 SEEDS = (0, 1, 2)
 CLEAN = 'clean'
@@ -94,7 +94,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class SkeletonCondition:
-    """A condition on keypoints alone (occlusion_skeleton.py); needs 2D from the truth."""
+    """A condition on keypoints alone (occlusion/keypoints.py); needs 2D from the truth."""
 
     profile: str  # a name in SEVERITIES
     severity: int = 0

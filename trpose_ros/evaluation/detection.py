@@ -3,7 +3,7 @@
 Four kinds of pictures, all of bodies, motions and rooms that nothing was trained on:
 
     scenes      cut-outs composed into photographs, 640 x 480 px, hard on purpose: fragments, dark
-                clothes in the dark, things in front (data/scenes.py)
+                clothes in the dark, things in front (data/rendering/groups.py)
     truncated   the same with one person, of whom a region of the truncation protocol is hidden
     clips       frames of rendered video, half of it from near cameras
     empty       photographs without people
@@ -25,16 +25,16 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.data.backgrounds import Backgrounds
-from trpose_ros.data.bodies import BodyLibrary
-from trpose_ros.data.clips import Clip
-from trpose_ros.data.clips import ClipConfig
-from trpose_ros.data.scenes import SceneComposer
-from trpose_ros.data.scenes import SceneConfig
-from trpose_ros.data.sprites import SpriteSource
-from trpose_ros.data.sprites import SpriteStore
-from trpose_ros.data.sprites import load_motion
-from trpose_ros.data.sprites import write_shard
+from trpose_ros.data.rendering.backgrounds import Backgrounds
+from trpose_ros.data.rendering.bodies import BodyLibrary
+from trpose_ros.data.rendering.clips import Clip
+from trpose_ros.data.rendering.clips import ClipConfig
+from trpose_ros.data.rendering.groups import SceneComposer
+from trpose_ros.data.rendering.groups import SceneConfig
+from trpose_ros.data.rendering.sprites import SpriteSource
+from trpose_ros.data.rendering.sprites import SpriteStore
+from trpose_ros.data.rendering.sprites import load_motion
+from trpose_ros.data.rendering.sprites import write_shard
 from trpose_ros.estimators.detector import PersonDetector
 from trpose_ros.estimators.detector import overlaps
 

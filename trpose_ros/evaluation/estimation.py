@@ -26,9 +26,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.occlusion import union_box
+from trpose_ros.evaluation.sequences import EvaluationClip
+from trpose_ros.occlusion.occluder import union_box
 from trpose_ros.people import PER_PERSON
 from trpose_ros.people import Camera
 from trpose_ros.people import Frame
@@ -37,13 +37,13 @@ from trpose_ros.people import Provenance
 from trpose_ros.people import TrackState
 from trpose_ros.people import concatenate
 from trpose_ros.people import with_visibility
-from trpose_ros.pipeline import PoseStage
-from trpose_ros.pipeline import body_box
-from trpose_ros.pipeline import box_settings
+from trpose_ros.pipeline.pipeline import PoseStage
+from trpose_ros.pipeline.pipeline import body_box
+from trpose_ros.pipeline.pipeline import box_settings
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator
-    from trpose_ros.pipeline import PipelineConfig
+    from trpose_ros.pipeline.pipeline import PipelineConfig
 
 TRACKS = ('DET', 'GT')
 _FORMAT = 1
@@ -51,10 +51,8 @@ _CODE = (
     'people.py',
     'skeletons.py',
     'cameras.py',
-    'pipeline.py',
-    'pose_stage.py',
-    'occlusion*.py',
-    'tracking*.py',
+    'pipeline/*.py',
+    'occlusion/*.py',
     'estimators/*.py',
     'metrabs/**/*.py',
     'evaluation/estimation.py',
@@ -112,7 +110,7 @@ def run_pass(
 
 def _stage(config: PipelineConfig, estimator: Estimator) -> PoseStage:
     from trpose_ros.estimators.boxes import create_box_source
-    from trpose_ros.tracking import Tracker
+    from trpose_ros.pipeline.tracking import Tracker
 
     return PoseStage(
         estimator=estimator,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trpose_ros.evaluation.shared_lifting import SharedLifter
-from trpose_ros.fusion import Fusion
-from trpose_ros.fusion import FusionConfig
-from trpose_ros.lift_stage import LiftStage
+from trpose_ros.pipeline.fusion import Fusion
+from trpose_ros.pipeline.fusion import FusionConfig
+from trpose_ros.pipeline.lift_stage import LiftStage
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.shared_lifting import Answer
 from trpose_ros.evaluation.shared_lifting import Call
 from trpose_ros.evaluation.shared_lifting import SharedLifter
-from trpose_ros.fusion import Fusion
-from trpose_ros.lift_stage import LiftStage
-from trpose_ros.lift_stage import LiftStageConfig
 from trpose_ros.people import Camera
 from trpose_ros.people import People
+from trpose_ros.pipeline.fusion import Fusion
+from trpose_ros.pipeline.lift_stage import LiftStage
+from trpose_ros.pipeline.lift_stage import LiftStageConfig
 
 if TYPE_CHECKING:
     from trpose_ros.lifters import Lifted

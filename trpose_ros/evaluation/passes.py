@@ -18,22 +18,22 @@ import numpy as np
 
 from trpose_ros import report
 from trpose_ros.evaluation import results
-from trpose_ros.evaluation.clips import SKELETON
-from trpose_ros.evaluation.clips import truth_note
 from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.join import join
-from trpose_ros.evaluation.measures import joint_means
-from trpose_ros.evaluation.measures import measure
-from trpose_ros.evaluation.metrics import frame_errors
-from trpose_ros.evaluation.metrics import joint_errors
-from trpose_ros.evaluation.metrics import procrustes
+from trpose_ros.evaluation.metrics.all_measures import joint_means
+from trpose_ros.evaluation.metrics.all_measures import measure
+from trpose_ros.evaluation.metrics.join import join
+from trpose_ros.evaluation.metrics.positions import frame_errors
+from trpose_ros.evaluation.metrics.positions import joint_errors
+from trpose_ros.evaluation.metrics.positions import procrustes
 from trpose_ros.evaluation.results import Row
 from trpose_ros.evaluation.rows import as_reference
 from trpose_ros.evaluation.rows import facts
 from trpose_ros.evaluation.rows import hidden_joints_of
 from trpose_ros.evaluation.rows import times_of
-from trpose_ros.lift_stage import to_skeleton
+from trpose_ros.evaluation.sequences import SKELETON
+from trpose_ros.evaluation.sequences import truth_note
 from trpose_ros.people import People
+from trpose_ros.pipeline.lift_stage import to_skeleton
 
 NO_REFERENCE = (
     'there is no ground truth and no unoccluded pass, so there is nothing to measure against: '

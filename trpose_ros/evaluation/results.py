@@ -1,8 +1,8 @@
 """Rows of results: Parquet files, and the tables made from them.
 
 One row is one person in one clip under one condition, as one estimator and lifter saw it; the
-columns are those of measures.py. A table's cell is the mean over clips for every k of the seed,
-then mean and standard deviation over k.
+columns are those of metrics/all_measures.py. A table's cell is the mean over clips for every k of
+the seed, then mean and standard deviation over k.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from trpose_ros.evaluation.metrics import finite_mean
-from trpose_ros.evaluation.metrics import severity_area
-from trpose_ros.occlusion import FIVE
+from trpose_ros.evaluation.metrics.positions import finite_mean
+from trpose_ros.evaluation.metrics.positions import severity_area
+from trpose_ros.occlusion.occluder import FIVE
 
 Row = dict[str, Any]
 

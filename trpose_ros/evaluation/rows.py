@@ -11,13 +11,13 @@ import numpy as np
 
 from trpose_ros.evaluation.conditions import AnyCondition
 from trpose_ros.evaluation.estimation import EstimatorPass
-from trpose_ros.evaluation.join import Joined
-from trpose_ros.occlusion import joints_in
+from trpose_ros.evaluation.metrics.join import Joined
+from trpose_ros.occlusion.occluder import joints_in
 from trpose_ros.people import People
 from trpose_ros.people import TrackState
 
 if TYPE_CHECKING:
-    from trpose_ros.lift_stage import LiftStage
+    from trpose_ros.pipeline.lift_stage import LiftStage
 
 
 def as_reference(clean: dict[int, People]) -> dict[int, People]:

@@ -21,10 +21,10 @@ from trpose_ros.evaluation.cases import Case
 from trpose_ros.evaluation.cases import CaseRunner
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.cases import Outcome
-from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import AnyCondition
+from trpose_ros.evaluation.excerpts import save_scene
 from trpose_ros.evaluation.lifter_spec import LifterSpec
-from trpose_ros.evaluation.scenes import save_scene
+from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.lifters import LifterConfig
 
 

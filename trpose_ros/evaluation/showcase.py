@@ -1,4 +1,4 @@
-"""Which cases are shown in the report, and the scene of one of them (scenes.py)."""
+"""Which cases are shown in the report, and the scene of one of them (excerpts.py)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import islice
 
 import numpy as np
 
-from trpose_ros.evaluation.clips import EvaluationClip
 from trpose_ros.evaluation.conditions import AnyCondition
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.estimation import EstimatorPass
-from trpose_ros.evaluation.join import Joined
-from trpose_ros.evaluation.scenes import Scene
-from trpose_ros.evaluation.scenes import encode_images
-from trpose_ros.occlusion import union_box
+from trpose_ros.evaluation.excerpts import Scene
+from trpose_ros.evaluation.excerpts import encode_images
+from trpose_ros.evaluation.metrics.join import Joined
+from trpose_ros.evaluation.sequences import EvaluationClip
+from trpose_ros.occlusion.occluder import union_box
 
 SECONDS = 4.0  # of a clip that a scene keeps
 

@@ -16,7 +16,7 @@ from trpose_ros.lifters.registry import LIFTERS
 from trpose_ros.lifters.registry import create_lifter
 
 if TYPE_CHECKING:
-    from trpose_ros.lifters.streaming import LifterStream
+    from trpose_ros.lifters.streams.stream import LifterStream
 
 __all__ = [
     'LIFTERS',
@@ -31,7 +31,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the stream, and torch with it, only when it is asked for."""
     if name == 'LifterStream':
-        from trpose_ros.lifters.streaming import LifterStream
+        from trpose_ros.lifters.streams.stream import LifterStream
 
         return LifterStream
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

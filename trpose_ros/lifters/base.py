@@ -1,6 +1,6 @@
 """What a lifter stream is made of: its configuration, its results, and the core it drives.
 
-A stream (streaming.py) knows tracks and time; a core knows one network. The core holds a state
+A stream (streams/stream.py) knows tracks and time; a core knows one network. The core holds a state
 per slot (one slot per track, two with flip averaging) and takes all slots of a moment as one
 batch. Splitting it like this keeps every network free of stamps, gaps and track ids.
 """

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from trpose_ros import weights
-from trpose_ros.lifters.torch_files import read_torch_file
 from trpose_ros.weights import WeightsError
 from trpose_ros.weights import WeightsFile
+from trpose_ros.weights.torch_files import read_torch_file
 
 SUFFIXES = ('.bin', '.pth', '.pt', '.tar')
 LICENCE = 'as its publisher says; weights trained on Human3.6M are for academic use only'
@@ -289,7 +289,7 @@ def _check(checkpoint: Checkpoint) -> None:
     """Raise WeightsError unless the parameters are exactly those of the network."""
     import torch
 
-    from trpose_ros.lifters.networks import build_network
+    from trpose_ros.lifters.networks.build import build_network
     from trpose_ros.lifters.registry import check_tensors
 
     source = str(checkpoint.path)

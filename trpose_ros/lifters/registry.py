@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from trpose_ros.lifters.streaming import LifterStream
+    from trpose_ros.lifters.streams.stream import LifterStream
 
 
 _LOG = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ def register_lifter(name: str) -> Callable[[Builder], Builder]:
 def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build ring buffers, with the trajectory model where the weights have one."""
     from trpose_ros.lifters.checkpoints import trajectory_config
-    from trpose_ros.lifters.videopose3d_stream import RootedCore
-    from trpose_ros.lifters.videopose3d_stream import VideoPose3DCore
+    from trpose_ros.lifters.streams.videopose3d import RootedCore
+    from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
 
     if weights.config.get('joints_in', 17) != 17 or weights.config.get('joints_out', 17) != 17:
         raise WeightsError(
@@ -83,7 +83,7 @@ def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
 @register_lifter('mhformer')
 def _mhformer(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of 2D joints."""
-    from trpose_ros.lifters.window_stream import mhformer_core
+    from trpose_ros.lifters.streams.windows import mhformer_core
 
     return mhformer_core(_network('mhformer', weights, config), config.look_ahead)
 
@@ -91,7 +91,7 @@ def _mhformer(weights: LoadedWeights, config: LifterConfig) -> Core:
 @register_lifter('mixste')
 def _mixste(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the first spatial block."""
-    from trpose_ros.lifters.window_stream import mixste_core
+    from trpose_ros.lifters.streams.windows import mixste_core
 
     return mixste_core(_network('mixste', weights, config), config.look_ahead)
 
@@ -99,7 +99,7 @@ def _mixste(weights: LoadedWeights, config: LifterConfig) -> Core:
 @register_lifter('pstmo')
 def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the per-frame encoder."""
-    from trpose_ros.lifters.window_stream import pstmo_core
+    from trpose_ros.lifters.streams.windows import pstmo_core
 
     model = _network('pstmo', weights, config)
     half = config.dtype == 'bfloat16'
@@ -108,7 +108,7 @@ def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
 
 def _network(architecture: str, weights: LoadedWeights, config: LifterConfig) -> Any:
     """Return the network with these weights, ready to run."""
-    from trpose_ros.lifters.networks import build_network
+    from trpose_ros.lifters.networks.build import build_network
 
     try:
         model = build_network(architecture, weights.config)
@@ -141,7 +141,7 @@ def fill(model: nn.Module, tensors: dict[str, Any], source: str) -> nn.Module:
 
 def prepare(model: nn.Module, config: LifterConfig) -> Any:
     """Bring a model to the device and number type of the configuration, in eval mode."""
-    from trpose_ros.lifters.precision import halve
+    from trpose_ros.lifters.networks.precision import halve
 
     model = model.eval().requires_grad_(False).to(pick_device(config), pick_dtype(config))
     return halve(model) if config.dtype == 'bfloat16' else model
@@ -152,7 +152,7 @@ def with_native_type(config: LifterConfig) -> LifterConfig:
 
     Emulated, it is several times slower than float32 and less exact; a warning says so.
     """
-    from trpose_ros.processor import cpu_has_bfloat16
+    from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
     if config.dtype != 'bfloat16' or pick_device(config) != 'cpu' or cpu_has_bfloat16():
         return config
@@ -191,7 +191,7 @@ def create_lifter(config: LifterConfig) -> LifterStream:
         ValueError: a setting does not fit the network (look_ahead, hop, device, rate).
 
     """
-    from trpose_ros.lifters.streaming import LifterStream
+    from trpose_ros.lifters.streams.stream import LifterStream
 
     if config.name not in LIFTERS:
         raise ValueError(f'lifter must be one of {sorted(LIFTERS)}, got {config.name!r}')

@@ -1,8 +1,8 @@
 """Running a crop network: device, number format, batches, and reconstruction of the poses.
 
-The backbone is prepared by runtimes.py, for PyTorch or OpenVINO, and runs in bfloat16 where the
-processor multiplies it natively; the head, the softmax and the reconstruction always run in float32
-and float64 in PyTorch, because a heatmap's tails matter.
+The backbone is prepared by runtimes/modules.py, for PyTorch or OpenVINO, and runs in bfloat16 where
+the processor multiplies it natively; the head, the softmax and the reconstruction always run in
+float32 and float64 in PyTorch, because a heatmap's tails matter.
 
 On a GPU the same model runs in float16. Crops are made there (warps.py) and stay there until the
 poses are known, which come back in one transfer. New batch sizes make a GPU choose its kernels
@@ -22,8 +22,8 @@ from torch import Tensor
 from trpose_ros.metrabs.heatmaps import decode_with_spread
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.reconstruction import reconstruct
-from trpose_ros.processor import cpu_has_bfloat16
-from trpose_ros.runtimes import fast_module
+from trpose_ros.runtimes.modules import fast_module
+from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -38,7 +38,9 @@ class CropPoses:
     solvable: np.ndarray  # (B,) bool
     spread_px: np.ndarray  # (B, J) standard deviation of the 2D heatmaps
     spread_mm: np.ndarray  # (B, J) standard deviation of the 3D heatmaps
-    chances: np.ndarray | None = None  # (B, J, 3) of the states in states.py; None: no such head
+    chances: np.ndarray | None = (
+        None  # (B, J, 3) as in visibility.py; None: no such head
+    )
 
 
 def pick_device(wanted: str) -> torch.device:

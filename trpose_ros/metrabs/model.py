@@ -18,7 +18,7 @@ from trpose_ros.metrabs.heatmaps import HeatmapGeometry
 from trpose_ros.metrabs.heatmaps import HeatmapHead
 from trpose_ros.metrabs.heatmaps import decode
 from trpose_ros.metrabs.reconstruction import reconstruct
-from trpose_ros.metrabs.states import StateHead
+from trpose_ros.metrabs.visibility import StateHead
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ from trpose_ros.metrabs.checkpoints import check_tensors
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.model import MetrabsConfig
 from trpose_ros.skeletons import SKELETONS
-from trpose_ros.unpickling import read_numbers
 from trpose_ros.weights import WeightsError
 from trpose_ros.weights import WeightsFile
+from trpose_ros.weights.pickles import read_numbers
 
 FILES = (
     'config.yaml',

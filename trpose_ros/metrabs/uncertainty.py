@@ -6,7 +6,7 @@ heatmap, the disagreement of the two heads, how far it lies outside the part of 
 on both), the means of spread and disagreement over the person (depth is wrong for all joints at
 once), and the distance itself. The log of the standard deviation is linear in the logs of these,
 with an offset per joint, once across and once along the line of sight; the weights are those of
-largest Gaussian likelihood on rendered people (training/uncertainty.py) and are kept in the
+largest Gaussian likelihood on rendered people (training/metrabs/uncertainty.py) and are kept in the
 header of the network's file. Variants of test-time augmentation are a mixture: their scatter is
 added to the mean covariance.
 

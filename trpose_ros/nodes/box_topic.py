@@ -18,9 +18,9 @@ from trpose_ros.configuration import check_fields
 from trpose_ros.estimators.boxes import BoxesByStamp
 from trpose_ros.estimators.boxes import StampedBoxes
 from trpose_ros.msg import PersonArray
+from trpose_ros.nodes.base.stage_node import StageNode
+from trpose_ros.nodes.base.stage_node import Topic
 from trpose_ros.nodes.conversions import origin_of
-from trpose_ros.nodes.stage_node import StageNode
-from trpose_ros.nodes.stage_node import Topic
 from trpose_ros.people import TrackState
 
 BOXES = Topic(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.pose_node import PoseNode
-from trpose_ros.nodes.running import run
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -37,19 +37,19 @@ from trpose_ros import msg as wire
 from trpose_ros.cameras import camera_from_info_fields
 from trpose_ros.cameras import camera_to_info_fields
 from trpose_ros.cameras import crop_camera
-from trpose_ros.image_codec import ImageError
-from trpose_ros.image_codec import UnknownEncodingError
-from trpose_ros.image_codec import decode_compressed
-from trpose_ros.image_codec import decode_image
 from trpose_ros.people import Camera
 from trpose_ros.people import People
 from trpose_ros.people import Provenance
+from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.recordings.image_codec import UnknownEncodingError
+from trpose_ros.recordings.image_codec import decode_compressed
+from trpose_ros.recordings.image_codec import decode_image
 from trpose_ros.skeletons import Skeleton
 from trpose_ros.skeletons import get_skeleton
 
 if TYPE_CHECKING:
-    from trpose_ros.nodes.markers import Shape
-    from trpose_ros.occlusion import Occlusion
+    from trpose_ros.drawing.markers import Shape
+    from trpose_ros.occlusion.occluder import Occlusion
 
 _NANO = 1_000_000_000
 

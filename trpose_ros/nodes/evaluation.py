@@ -28,23 +28,23 @@ from trpose_ros.evaluation import passes
 from trpose_ros.evaluation.conditions import CLEAN
 from trpose_ros.evaluation.conditions import GROUPS
 from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.pass_scenes import save_pass_scenes
+from trpose_ros.evaluation.pass_excerpts import save_pass_scenes
 from trpose_ros.evaluation.passes import Pass
 from trpose_ros.evaluation.passes import RunningErrors
 from trpose_ros.evaluation.rows import as_reference
 from trpose_ros.msg import OcclusionReport
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base.image_node import system_ns
+from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.running import run
+from trpose_ros.nodes.base.stage_node import StageNode
+from trpose_ros.nodes.base.stage_node import Topic
 from trpose_ros.nodes.conducting import Conducting
-from trpose_ros.nodes.image_node import system_ns
-from trpose_ros.nodes.parameters import Group
-from trpose_ros.nodes.running import run
-from trpose_ros.nodes.stage_node import StageNode
-from trpose_ros.nodes.stage_node import Topic
-from trpose_ros.occlusion import seed_of
+from trpose_ros.occlusion.occluder import seed_of
 from trpose_ros.people import People
-from trpose_ros.sources import SourceOptions
-from trpose_ros.sources import read_frames
+from trpose_ros.recordings.sources import SourceOptions
+from trpose_ros.recordings.sources import read_frames
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'results of the lifter node', depth=1000)
 ESTIMATED = Topic('estimated', PersonArray, 'in', 'results of the pose node', depth=1000)

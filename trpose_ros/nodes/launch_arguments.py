@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trpose_ros.occlusion_profiles import PROFILES
+from trpose_ros.occlusion.profiles import PROFILES
 from trpose_ros.resources import resource
 
 PRESETS = ('fast', 'balanced', 'accurate')

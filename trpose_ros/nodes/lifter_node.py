@@ -17,27 +17,27 @@ from typing import Any
 from visualization_msgs.msg import MarkerArray
 
 from trpose_ros.configuration import check_fields
-from trpose_ros.fusion import FusionConfig
-from trpose_ros.lift_stage import LiftStage
-from trpose_ros.lift_stage import LiftStageConfig
+from trpose_ros.drawing.markers import MarkersConfig
+from trpose_ros.drawing.markers import MarkerStream
 from trpose_ros.lifters import LifterConfig
 from trpose_ros.msg import PersonArray
 from trpose_ros.msg import SkeletonInfo
 from trpose_ros.nodes import conversions
-from trpose_ros.nodes.image_node import CAMERA_INFO
-from trpose_ros.nodes.image_node import CameraListener
-from trpose_ros.nodes.image_node import StampListener
-from trpose_ros.nodes.image_node import system_ns
-from trpose_ros.nodes.markers import MarkersConfig
-from trpose_ros.nodes.markers import MarkerStream
-from trpose_ros.nodes.parameters import Group
-from trpose_ros.nodes.running import run
-from trpose_ros.nodes.stage_node import StageNode
-from trpose_ros.nodes.stage_node import Topic
-from trpose_ros.nodes.worker import Worker
+from trpose_ros.nodes.base.image_node import CAMERA_INFO
+from trpose_ros.nodes.base.image_node import CameraListener
+from trpose_ros.nodes.base.image_node import StampListener
+from trpose_ros.nodes.base.image_node import system_ns
+from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.running import run
+from trpose_ros.nodes.base.stage_node import StageNode
+from trpose_ros.nodes.base.stage_node import Topic
+from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.people import People
-from trpose_ros.pipeline import PipelineConfig
-from trpose_ros.pipeline import build_lift_stage
+from trpose_ros.pipeline.fusion import FusionConfig
+from trpose_ros.pipeline.lift_stage import LiftStage
+from trpose_ros.pipeline.lift_stage import LiftStageConfig
+from trpose_ros.pipeline.pipeline import PipelineConfig
+from trpose_ros.pipeline.pipeline import build_lift_stage
 from trpose_ros.skeletons import get_skeleton
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'tracked people of the pose node', depth=10)

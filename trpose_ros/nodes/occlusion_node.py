@@ -21,23 +21,23 @@ from trpose_ros.configuration import check_fields
 from trpose_ros.msg import OcclusionReport
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes import conversions
-from trpose_ros.nodes.image_node import CAMERA_INFO
-from trpose_ros.nodes.image_node import COMPRESSED
-from trpose_ros.nodes.image_node import IMAGE
-from trpose_ros.nodes.image_node import ImageConfig
-from trpose_ros.nodes.image_node import ImageNode
-from trpose_ros.nodes.parameters import Group
-from trpose_ros.nodes.running import run
-from trpose_ros.nodes.stage_node import Topic
-from trpose_ros.nodes.stamp_book import StampBook
-from trpose_ros.occlusion import Occluder
-from trpose_ros.occlusion import OcclusionConfig
-from trpose_ros.occlusion import make_occluder
-from trpose_ros.occlusion import seed_of
+from trpose_ros.nodes.base.image_node import CAMERA_INFO
+from trpose_ros.nodes.base.image_node import COMPRESSED
+from trpose_ros.nodes.base.image_node import IMAGE
+from trpose_ros.nodes.base.image_node import ImageConfig
+from trpose_ros.nodes.base.image_node import ImageNode
+from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.running import run
+from trpose_ros.nodes.base.stage_node import Topic
+from trpose_ros.nodes.base.stamp_book import StampBook
+from trpose_ros.occlusion.occluder import Occluder
+from trpose_ros.occlusion.occluder import OcclusionConfig
+from trpose_ros.occlusion.occluder import make_occluder
+from trpose_ros.occlusion.occluder import seed_of
 from trpose_ros.people import Frame
 from trpose_ros.people import People
 from trpose_ros.people import TrackState
-from trpose_ros.pipeline import body_box
+from trpose_ros.pipeline.pipeline import body_box
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'whose box the condition is measured by', depth=10)
 IMAGE_OUT = Topic('~/image', Image, 'out', 'the altered image, with its stamp', depth=1)

@@ -31,15 +31,15 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from trpose_ros.bags import BagError
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes import conversions
 from trpose_ros.people import People
-from trpose_ros.sources import SourceError
-from trpose_ros.sources import SourceFrame
-from trpose_ros.sources import SourceOptions
-from trpose_ros.sources import open_source
-from trpose_ros.video import VideoError
+from trpose_ros.recordings.bags import BagError
+from trpose_ros.recordings.sources import SourceError
+from trpose_ros.recordings.sources import SourceFrame
+from trpose_ros.recordings.sources import SourceOptions
+from trpose_ros.recordings.sources import open_source
+from trpose_ros.recordings.video import VideoError
 
 _LONGEST_GAP_S = 5.0  # between two frames; longer ones are not waited for
 _TICK_S = 0.2  # between two times of a recording that is not playing

@@ -11,33 +11,33 @@ from typing import Any
 
 from sensor_msgs.msg import Image
 
-from trpose_ros.drawing import draw_people
+from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.msg import OcclusionReport
 from trpose_ros.msg import PersonArray
 from trpose_ros.msg import SkeletonInfo
 from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base.image_node import CAMERA_INFO
+from trpose_ros.nodes.base.image_node import COMPRESSED
+from trpose_ros.nodes.base.image_node import IMAGE
+from trpose_ros.nodes.base.image_node import ImageConfig
+from trpose_ros.nodes.base.image_node import ImageNode
+from trpose_ros.nodes.base.image_node import system_ns
+from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.running import run
+from trpose_ros.nodes.base.stage_node import Topic
+from trpose_ros.nodes.base.stamp_book import StampBook
 from trpose_ros.nodes.box_topic import BOXES
 from trpose_ros.nodes.box_topic import BoxListener
 from trpose_ros.nodes.box_topic import BoxTopicConfig
-from trpose_ros.nodes.image_node import CAMERA_INFO
-from trpose_ros.nodes.image_node import COMPRESSED
-from trpose_ros.nodes.image_node import IMAGE
-from trpose_ros.nodes.image_node import ImageConfig
-from trpose_ros.nodes.image_node import ImageNode
-from trpose_ros.nodes.image_node import system_ns
-from trpose_ros.nodes.parameters import Group
-from trpose_ros.nodes.running import run
-from trpose_ros.nodes.stage_node import Topic
-from trpose_ros.nodes.stamp_book import StampBook
 from trpose_ros.people import Frame
 from trpose_ros.people import People
-from trpose_ros.pipeline import PipelineConfig
-from trpose_ros.pipeline import PoseStage
-from trpose_ros.pipeline import PoseStageConfig
-from trpose_ros.pipeline import build_pose_stage
+from trpose_ros.pipeline.pipeline import PipelineConfig
+from trpose_ros.pipeline.pipeline import PoseStage
+from trpose_ros.pipeline.pipeline import PoseStageConfig
+from trpose_ros.pipeline.pipeline import build_pose_stage
+from trpose_ros.pipeline.tracking import TrackerConfig
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.tracking import TrackerConfig
 
 PEOPLE = Topic('~/people', PersonArray, 'out', 'everybody, with 2D and metric 3D joints', depth=10)
 ANNOTATED = Topic(

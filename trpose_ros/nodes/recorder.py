@@ -25,12 +25,12 @@ from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 
-from trpose_ros.bag_messages import MessageMaker
-from trpose_ros.bags import BagError
-from trpose_ros.bags import BagWriter
-from trpose_ros.image_codec import ImageError
 from trpose_ros.nodes import conversions
-from trpose_ros.nodes.worker import Worker
+from trpose_ros.nodes.base.worker import Worker
+from trpose_ros.recordings.bags import BagError
+from trpose_ros.recordings.bags import BagWriter
+from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.recordings.messages import MessageMaker
 
 _IMAGE = 'sensor_msgs/msg/Image'
 _LOOK_PERIOD_S = 0.1

@@ -1,7 +1,7 @@
 """The report of an evaluation: one HTML file that needs no network, and side-by-side videos.
 
 ``write_report`` takes the folder of any evaluation (`trpose evaluate`, a replay, the live
-evaluation node): its results, and the scenes that were kept beside them (evaluation/scenes.py).
+evaluation node): its results, and the scenes that were kept beside them (evaluation/excerpts.py).
 """
 
 from __future__ import annotations

@@ -17,19 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.drawing import draw_text
-from trpose_ros.drawing import draw_view
-from trpose_ros.evaluation.join import hold
-from trpose_ros.evaluation.metrics import frame_errors
-from trpose_ros.evaluation.scenes import Scene
-from trpose_ros.figures import PAPER_RGB
-from trpose_ros.figures import Figure
-from trpose_ros.figures import Shot
-from trpose_ros.figures import at_the_true_pelvis
-from trpose_ros.figures import legend
+from trpose_ros.drawing.figures import PAPER_RGB
+from trpose_ros.drawing.figures import Figure
+from trpose_ros.drawing.figures import Shot
+from trpose_ros.drawing.figures import at_the_true_pelvis
+from trpose_ros.drawing.figures import legend
+from trpose_ros.drawing.overlay import draw_text
+from trpose_ros.drawing.overlay import draw_view
+from trpose_ros.evaluation.excerpts import Scene
+from trpose_ros.evaluation.metrics.join import hold
+from trpose_ros.evaluation.metrics.positions import frame_errors
 from trpose_ros.people import Camera
+from trpose_ros.recordings.video import VideoWriter
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.video import VideoWriter
 
 OVERLAY_PX = 360  # height of the image with its margin
 _VIEW_SHARE = 0.75  # of it: height of the 3D view

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from trpose_ros.evaluation.join import hold
-from trpose_ros.evaluation.metrics import frame_errors
-from trpose_ros.evaluation.scenes import Scene
+from trpose_ros.evaluation.excerpts import Scene
+from trpose_ros.evaluation.metrics.join import hold
+from trpose_ros.evaluation.metrics.positions import frame_errors
 from trpose_ros.evaluation.study import best_pairs
 from trpose_ros.report.films import Take
 from trpose_ros.report.films import film

@@ -18,17 +18,17 @@ from plotly.offline import get_plotlyjs
 from trpose_ros import __version__
 from trpose_ros.evaluation import published
 from trpose_ros.evaluation import results
+from trpose_ros.evaluation.excerpts import Scene
+from trpose_ros.evaluation.excerpts import load_scenes
 from trpose_ros.evaluation.results import Cell
 from trpose_ros.evaluation.results import Row
 from trpose_ros.evaluation.results import Table
-from trpose_ros.evaluation.scenes import Scene
-from trpose_ros.evaluation.scenes import load_scenes
+from trpose_ros.recordings.video import VideoError
 from trpose_ros.report import media
 from trpose_ros.report import plots
 from trpose_ros.report.names import Method
 from trpose_ros.report.names import column_name
 from trpose_ros.report.names import labels_of
-from trpose_ros.video import VideoError
 
 _CARD = (
     ('clean', 'MPJPE clean', 'mm'),

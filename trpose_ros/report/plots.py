@@ -15,11 +15,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from trpose_ros.evaluation import results
-from trpose_ros.evaluation.join import hold
-from trpose_ros.evaluation.metrics import joint_errors
+from trpose_ros.evaluation.excerpts import Scene
+from trpose_ros.evaluation.metrics.join import hold
+from trpose_ros.evaluation.metrics.positions import joint_errors
 from trpose_ros.evaluation.results import Row
 from trpose_ros.evaluation.results import Table
-from trpose_ros.evaluation.scenes import Scene
 from trpose_ros.evaluation.study import is_baseline
 from trpose_ros.evaluation.study import lifter_name
 from trpose_ros.report.names import Method

@@ -32,6 +32,6 @@ def register_trainer(name: str) -> Callable[[Trainer], Trainer]:
 
 def load_trainers() -> dict[str, Trainer]:
     """Import every module of this package and return the trainers by name."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f'{__name__}.{module.name}')
+    for module in pkgutil.walk_packages(__path__, f'{__name__}.'):
+        importlib.import_module(module.name)
     return TRAINERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from trpose_ros.metrabs.inference import pick_device
-from trpose_ros.processor import cpu_has_bfloat16
+from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 __all__ = ['autocast', 'pick_device', 'uses_bfloat16']
 

@@ -37,9 +37,9 @@ from trpose_ros.training import distributed
 from trpose_ros.training import provenance
 from trpose_ros.training.devices import pick_device
 from trpose_ros.training.devices import uses_bfloat16
+from trpose_ros.training.initialisation import start_from
 from trpose_ros.training.logbook import Logbook
 from trpose_ros.training.optimizers import make_optimizer
-from trpose_ros.training.starting import start_from
 
 _MOST_BAD_STEPS = 50
 

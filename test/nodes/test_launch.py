@@ -1,0 +1,130 @@
+"""launch/pose.launch.py starts the real nodes, by way of a stand-in for launch_ros."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
+
+import launch_standin
+from live import START_NS
+from live import STEP_NS
+from live import collect_people
+from live import image
+from live import live
+from processes import NodeProcess
+from random_weights import save_metrabs
+from random_weights import save_videopose3d
+
+from trpose_ros.cameras import camera_from_fov
+from trpose_ros.nodes import conversions
+from trpose_ros.nodes.launch_arguments import ARGUMENTS
+from trpose_ros.nodes.launch_arguments import PRESETS
+
+LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'pose.launch.py'
+
+
+def test_defaults_start_two_nodes(tmp_path, monkeypatch):
+    monkeypatch.delenv('FASTRTPS_DEFAULT_PROFILES_FILE', raising=False)
+    monkeypatch.delenv('FASTDDS_DEFAULT_PROFILES_FILE', raising=False)
+    context = launch_standin.launch(LAUNCH_FILE, tmp_path)
+    assert [p.executable for p in context.processes] == ['pose_node', 'lifter_node']
+    for process in context.processes:
+        profile = process.environment['FASTRTPS_DEFAULT_PROFILES_FILE']
+        assert '<transport_id>' in Path(profile).read_text()
+
+
+def test_a_profile_of_the_user_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', '/mine.xml')
+    assert launch_standin.launch(LAUNCH_FILE, tmp_path).environment == {}
+
+
+def test_composed_with_occlusion_is_two_processes(tmp_path):
+    context = launch_standin.launch(
+        LAUNCH_FILE, tmp_path, composed='true', occlusion='moving_box', image_topic='/cam/image'
+    )
+    assert [p.executable for p in context.processes] == ['occlusion_node', 'composed']
+    assert 'image:=/cam/image' in context.processes[0].command
+    assert 'image:=occlusion_node/image' in context.processes[1].command
+
+
+@pytest.mark.parametrize('preset', PRESETS)
+def test_presets_are_files(tmp_path, preset):
+    context = launch_standin.launch(LAUNCH_FILE, tmp_path, params_file=preset)
+    assert f'{preset}.yaml' in context.log[0]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'params_file': 'turbo'}, 'turbo'),
+        ({'look_ahead': 'some'}, 'some'),
+        ({'smoothing': 'strong'}, 'strong'),
+        ({'occlusion': 'umbrella'}, 'umbrella'),
+        ({'camera': 'x'}, 'camera'),
+    ],
+)
+def test_impossible_arguments_are_named(tmp_path, arguments, words):
+    with pytest.raises((RuntimeError, launch_standin.LaunchError), match=words):
+        launch_standin.launch(LAUNCH_FILE, tmp_path, **arguments)
+
+
+def test_every_argument_is_described():
+    assert all(argument.help for argument in ARGUMENTS)
+    assert len({argument.name for argument in ARGUMENTS}) == len(ARGUMENTS)
+
+
+@pytest.mark.parametrize('composed', ['false', 'true'])
+def test_the_real_nodes_turn_images_into_skeletons(tmp_path, composed):
+    save_metrabs(tmp_path / 'metrabs.safetensors')
+    save_videopose3d(tmp_path / 'lifter.safetensors')
+    parameters = tmp_path / 'parameters.yaml'
+    parameters.write_text(
+        '/**:\n  ros__parameters:\n    boxes: image\n    suppress_implausible: false\n'
+        '/**/lifter_node:\n  ros__parameters:\n    max_wait_s: 0.0\n'
+    )
+    context = launch_standin.launch(
+        LAUNCH_FILE,
+        tmp_path,
+        namespace='robot',
+        image_topic='/image',
+        camera_info_topic='/camera_info',
+        params_file=str(parameters),
+        model=str(tmp_path / 'metrabs.safetensors'),
+        lifter_model=str(tmp_path / 'lifter.safetensors'),
+        look_ahead='0',
+        occlusion='fixed_left',
+        composed=composed,
+    )
+    with live() as world, contextlib.ExitStack() as stack:
+        lifted = collect_people(world, '/robot/lifter_node/people')
+        images, infos = world.camera_publishers()
+        processes = []
+        for process in context.processes:
+            started = NodeProcess(process.command, world.domain, **process.environment)
+            stack.callback(started.close)
+            processes.append(started)
+        for process in processes:
+            process.wait_for(
+                'occlusion_node]: configured'
+                if process is processes[0]
+                else 'lifter_node]: configured'
+                if composed == 'true'
+                else 'configured'
+            )
+        camera = camera_from_fov(640, 480, assumed=False)
+
+        def publish(stamp_ns):
+            infos.publish(conversions.camera_to_message(camera, stamp_ns, 'optical'))
+            images.publish(image(stamp_ns))
+
+        world.publish_until(lambda: lifted, publish)
+        people = conversions.people_from_message(lifted[0])
+        assert people.stamp_ns in range(START_NS, START_NS + 10**12, STEP_NS)
+        assert people.frame_id == 'optical'
+        assert people.provenance.lifter == 'videopose3d'
+        assert people.provenance.occlusion == 'fixed_left'
+        assert np.isfinite(people.provenance.inference_ms)
+        assert [process.interrupt() for process in reversed(processes)] == [0] * len(processes)

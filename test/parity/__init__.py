@@ -1,0 +1,1 @@
+"""Comparing the networks with reference numbers, file by file: `make parity DIR=...`."""

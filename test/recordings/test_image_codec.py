@@ -1,0 +1,237 @@
+"""The image codec against an independent, slow, per-pixel reference."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trpose_ros.recordings.image_codec import ENCODINGS
+from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.recordings.image_codec import UnknownEncodingError
+from trpose_ros.recordings.image_codec import decode_compressed
+from trpose_ros.recordings.image_codec import decode_image
+from trpose_ros.recordings.image_codec import encode_compressed
+
+ORDERS = {
+    'rgb': (0, 1, 2),
+    'bgr': (2, 1, 0),
+    'rgba': (0, 1, 2, None),
+    'bgra': (2, 1, 0, None),
+}
+
+
+def pack(image, encoding, padding, big_endian, rng):
+    """Write an RGB image (values of the encoding's depth) byte by byte, with padded rows."""
+    name, bits = encoding.rstrip('0123456789'), 16 if encoding.endswith('16') else 8
+    rows = []
+    for line in image:
+        row = bytearray()
+        for pixel in line:
+            for channel in ORDERS[name]:
+                value = 99 if channel is None else int(pixel[channel])
+                row += value.to_bytes(bits // 8, 'big' if big_endian else 'little')
+        rows.append(bytes(row) + rng.bytes(padding))
+    return b''.join(rows), len(rows[0])
+
+
+images = st.tuples(st.integers(1, 7), st.integers(1, 5), st.integers(0, 2**31))
+
+
+@given(images, st.sampled_from(['rgb8', 'bgr8', 'rgba8', 'bgra8']), st.integers(0, 5))
+def test_eight_bit_colour_comes_back_exactly(image, encoding, padding):
+    width, height, seed = image
+    rng = np.random.default_rng(seed)
+    expected = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    data, step = pack(expected, encoding, padding, False, rng)
+    got = decode_image(data, encoding=encoding, width=width, height=height, step=step)
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, expected)
+
+
+@given(
+    images,
+    st.sampled_from(['rgb16', 'bgr16', 'rgba16', 'bgra16']),
+    st.integers(0, 5),
+    st.booleans(),
+)
+def test_sixteen_bit_colour_is_rounded_to_eight(image, encoding, padding, big_endian):
+    width, height, seed = image
+    rng = np.random.default_rng(seed)
+    wide = rng.integers(0, 65536, (height, width, 3))
+    data, step = pack(wide, encoding, padding, big_endian, rng)
+    got = decode_image(
+        data, encoding=encoding, width=width, height=height, step=step, big_endian=big_endian
+    )
+    np.testing.assert_array_equal(got, np.floor(wide / 257 + 0.5))
+
+
+@given(images, st.sampled_from([8, 16]), st.integers(0, 3), st.booleans())
+def test_grey_fills_three_channels(image, bits, padding, big_endian):
+    width, height, seed = image
+    rng = np.random.default_rng(seed)
+    grey = rng.integers(0, 2**bits, (height, width))
+    order = 'big' if big_endian else 'little'
+    rows = [b''.join(int(v).to_bytes(bits // 8, order) for v in line) for line in grey]
+    data = b''.join(row + b'\xee' * padding for row in rows)
+    got = decode_image(
+        data,
+        encoding=f'mono{bits}',
+        width=width,
+        height=height,
+        step=len(rows[0]) + padding,
+        big_endian=big_endian,
+    )
+    expected = grey if bits == 8 else np.floor(grey / 257 + 0.5)
+    np.testing.assert_array_equal(got, np.repeat(expected[..., None], 3, axis=2))
+
+
+def bt601(y, u, v):
+    """Limited-range BT.601 to RGB in floating point."""
+    y, u, v = 1.164 * (y - 16.0), u - 128.0, v - 128.0
+    rgb = np.stack([y + 1.596 * v, y - 0.813 * v - 0.391 * u, y + 2.018 * u])
+    return np.clip(rgb, 0, 255)
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(0, 2**31),
+    st.sampled_from(['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv']),
+    st.integers(0, 3),
+)
+def test_yuv_of_both_byte_orders(half_width, height, seed, encoding, padding):
+    rng = np.random.default_rng(seed)
+    luma = rng.integers(16, 236, (height, half_width, 2))
+    chroma = rng.integers(16, 241, (height, half_width, 2))
+    pairs = np.empty((height, half_width, 4), np.uint8)
+    luma_first = encoding in ('yuv422_yuy2', 'yuyv')
+    pairs[..., 0::2], pairs[..., 1::2] = (luma, chroma) if luma_first else (chroma, luma)
+    rows = pairs.reshape(height, -1)
+    padded = np.concatenate([rows, np.full((height, padding), 7, np.uint8)], axis=1)
+    got = decode_image(
+        padded.tobytes(),
+        encoding=encoding,
+        width=2 * half_width,
+        height=height,
+        step=padded.shape[1],
+    )
+    expected = bt601(luma, chroma[..., :1], chroma[..., 1:]).transpose(1, 2, 3, 0)
+    assert np.abs(got - expected.reshape(height, -1, 3)).max() <= 2.0  # OpenCV's fixed point
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('big_endian', [False, True])
+@pytest.mark.parametrize('padding', [0, 3])
+def test_bayer_reads_the_colour_of_each_site(pattern, bits, big_endian, padding):
+    # A smooth ramp per channel: interpolation is exact for it away from the border.
+    y, x = np.mgrid[:10, :12]
+    channels = {'r': 40 + 8 * x, 'g': 60 + 9 * y, 'b': 200 - 7 * x - 3 * y}
+    sites = np.empty((10, 12), np.int64)
+    for i, name in enumerate(pattern):
+        sites[i // 2 :: 2, i % 2 :: 2] = channels[name][i // 2 :: 2, i % 2 :: 2]
+    scale = 257 if bits == 16 else 1
+    order = 'big' if big_endian else 'little'
+    data = b''.join(
+        b''.join(int(v * scale).to_bytes(bits // 8, order) for v in line) + bytes(padding)
+        for line in sites
+    )
+    got = decode_image(
+        data,
+        encoding=f'bayer_{pattern}{bits}',
+        width=12,
+        height=10,
+        step=12 * bits // 8 + padding,
+        big_endian=big_endian,
+    )
+    expected = np.stack([channels[name] for name in 'rgb'], axis=-1)
+    assert np.abs(got.astype(int) - expected)[2:-2, 2:-2].max() <= 1
+
+
+def test_rgb8_is_a_view_of_the_message():
+    data = np.arange(2 * 16, dtype=np.uint8)
+    got = decode_image(data, encoding='rgb8', width=5, height=2, step=16)
+    assert np.shares_memory(got, data)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'width': 0}, 'empty'),
+        ({'height': 0}, 'empty'),
+        ({'step': 11}, 'step 11 is too small'),
+        ({'height': 3}, 'step \\* height'),
+        ({'height': 1}, 'step \\* height'),
+        ({'encoding': 'yuyv', 'width': 3}, 'even width'),
+        ({'encoding': 'bayer_rggb8'}, 'at least 3x3'),
+    ],
+)
+def test_contradictions_are_named(change, words):
+    fields = {'encoding': 'rgb8', 'width': 4, 'height': 2, 'step': 12} | change
+    with pytest.raises(ImageError, match=words):
+        decode_image(bytes(24), **fields)
+
+
+def test_an_unknown_encoding_is_named():
+    with pytest.raises(UnknownEncodingError, match="'32FC1'"):
+        decode_image(bytes(4), encoding='32FC1', width=1, height=1, step=4)
+
+
+@pytest.mark.parametrize('encoding', ENCODINGS)
+def test_every_encoding_of_every_small_size_decodes_or_explains(encoding):
+    for width in range(1, 5):
+        for height in range(1, 5):
+            step = 8 * width
+            try:
+                got = decode_image(
+                    bytes(step * height),
+                    encoding=encoding,
+                    width=width,
+                    height=height,
+                    step=step,
+                )
+            except ImageError:
+                assert width % 2 or min(width, height) < 3
+            else:
+                assert got.shape == (height, width, 3)
+                assert got.dtype == np.uint8
+
+
+@pytest.fixture
+def photo():
+    rng = np.random.default_rng(5)
+    small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(small, (64, 48), interpolation=cv2.INTER_CUBIC)
+
+
+def test_png_is_lossless_and_jpeg_is_close(photo):
+    np.testing.assert_array_equal(decode_compressed(encode_compressed(photo, 'png'), 'png'), photo)
+    jpeg = decode_compressed(encode_compressed(photo), 'rgb8; jpeg compressed bgr8')
+    assert np.abs(jpeg.astype(int) - photo).mean() < 5
+
+
+@pytest.mark.parametrize('form', ['jpeg', 'png'])
+@pytest.mark.parametrize('share', [0.0, 0.02, 0.5, 0.99])
+def test_a_cut_off_compressed_image_is_refused(photo, form, share):
+    data = encode_compressed(photo, form)
+    with pytest.raises(ImageError, match=r'cut off|empty'):
+        decode_compressed(data[: int(len(data) * share)], form)
+
+
+def test_corrupt_and_foreign_data_are_refused(photo, capfd):
+    png = bytearray(encode_compressed(photo, 'png'))
+    png[len(png) // 2] ^= 0xFF
+    with pytest.raises(ImageError, match='corrupt'):
+        decode_compressed(bytes(png), 'png')
+    jpeg = bytearray(encode_compressed(photo))
+    jpeg[2:60] = bytes(58)
+    with pytest.raises(ImageError, match='corrupt'):
+        decode_compressed(bytes(jpeg), 'jpeg')
+    with pytest.raises(ImageError, match='neither JPEG nor PNG'):
+        decode_compressed(b'BM' + bytes(100), 'bmp')
+    with pytest.raises(ImageError, match='depth'):
+        decode_compressed(b'\x89PNG', '16UC1; compressedDepth png')
+    with pytest.raises(ImageError, match='one of'):
+        encode_compressed(photo, 'webp')
+    capfd.readouterr()  # libpng and libjpeg complain on stderr as well

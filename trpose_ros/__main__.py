@@ -1,0 +1,5 @@
+"""`python -m trpose_ros ...` is `trpose ...`."""
+
+from trpose_ros.commands.main import main
+
+main()

@@ -1,0 +1,388 @@
+"""``trpose``: the command line.
+
+Everything heavy is imported by the command that needs it, so that ``--help`` is quick and a
+missing extra is named by the one command that needs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import Any
+
+import typer
+
+if TYPE_CHECKING:
+    from trpose_ros.pipeline.pipeline import PipelineConfig
+    from trpose_ros.recordings.sources import SourceOptions
+
+app = typer.Typer(
+    name='trpose',
+    help='Stable 3D human skeletons, even when people are cut off or hidden.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Modules that a missing package belongs to an extra of.
+_EXTRAS = {
+    'numba': 'train',
+    'matplotlib': 'train',
+    'jinja2': 'evaluate',
+    'plotly': 'evaluate',
+    'pyarrow': 'evaluate',
+    'tensorflow': 'tensorflow',
+    'rclpy': 'ros',
+}
+_PASS_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
+
+SourceArgument = Annotated[
+    str, typer.Argument(help='a bag (.mcap, .db3, folder), a video file or /dev/video0')
+]
+Occlusion = Annotated[
+    str, typer.Option(help='truncation condition to simulate, e.g. fixed_lower; none: untouched')
+]
+Severity = Annotated[int, typer.Option(help='index of its severity, -1: the main one')]
+Realisation = Annotated[str, typer.Option(help='fill (paint), crop (cut off) or main')]
+Estimator = Annotated[
+    str, typer.Option(help="'metrabs_torch', 'metrabs_tensorflow' or 'movenet'; KIND:WEIGHTS")
+]
+Model = Annotated[str, typer.Option(help='weights of the estimator: name, file or folder')]
+Boxes = Annotated[str, typer.Option(help="who finds people: 'detector' or 'image'")]
+Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d; 'none'")]
+LifterModel = Annotated[str, typer.Option(help='weights of the lifter: name or file')]
+LookAhead = Annotated[int, typer.Option(help='frames of future a skeleton waits for; -1: default')]
+Smoothing = Annotated[int, typer.Option(help='frames of these that average skeletons', min=0)]
+Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'cuda:N'")]
+NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32)]
+ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]
+InfoTopic = Annotated[str, typer.Option(help='camera_info topic')]
+TruthTopic = Annotated[str, typer.Option(help='PersonArray topic with the ground truth')]
+Fov = Annotated[
+    float, typer.Option(help='field of view along the larger side to assume where none is known')
+]
+MaxMegapixels = Annotated[
+    float, typer.Option(help='larger pictures are refused: memory', min=0.01, max=1000)
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help='YAML of camera_calibration, where there is no camera_info; of pictures: '
+        'as the camera stored them'
+    ),
+]
+
+
+@app.command()
+def replay(
+    source: SourceArgument,
+    out: Annotated[Path, typer.Option(help='folder for the results')] = Path('out/replay'),
+    occlusion: Occlusion = 'none',
+    severity: Severity = -1,
+    realisation: Realisation = 'main',
+    estimator: Estimator = 'metrabs_torch',
+    model: Model = '',
+    boxes: Boxes = 'detector',
+    lifter: Lifter = '',
+    lifter_model: LifterModel = '',
+    look_ahead: LookAhead = -1,
+    smoothing: Smoothing = 0,
+    device: Device = 'auto',
+    num_aug: NumAug = 1,
+    image_topic: ImageTopic = '',
+    camera_info_topic: InfoTopic = '',
+    truth_topic: TruthTopic = '',
+    fov_deg: Fov = 55.0,
+    calibration: Calibration = None,
+    video: Annotated[bool, typer.Option(help='write annotated.mp4')] = True,
+    bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
+    max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
+    identity: Annotated[
+        str,
+        typer.Option(
+            help="'dataset|subject|action|camera': part of the occlusion's seed; by default "
+            'that of the recording'
+        ),
+    ] = '',
+    report: Annotated[
+        bool, typer.Option('--report', help='replay without occlusion, too; write tables, report')
+    ] = False,
+) -> None:
+    """Process every frame of a recording or video; write bag, video and metrics."""
+    with _Friendly():
+        from trpose_ros.commands.output import FrameBar
+        from trpose_ros.commands.output import report_replay
+        from trpose_ros.offline.replay import ReplayOptions
+        from trpose_ros.offline.replay import replay as run_replay
+        from trpose_ros.recordings.sources import open_source
+
+        config, where = _pipeline_config(locals()), _source_options(locals())
+        opened = open_source(source, where)
+        identity = identity or opened.identity
+        options = ReplayOptions(bag=bag, video=video, max_frames=max_frames, identity=identity)
+        bar = FrameBar(f'replay of {opened.name}')
+        with bar:
+            if report:
+                from trpose_ros.offline.replay_report import replay_and_report
+
+                opened.close()
+                result, rows = replay_and_report(
+                    source, out, config, options, where, progress=bar.update
+                )
+            else:
+                result = run_replay(opened, out, config, options, progress=bar.update)
+        report_replay(result, out)
+        if report:
+            from trpose_ros.evaluation.passes import summary
+
+            typer.echo('\n'.join(summary(rows)))
+        if result.frames == 0:
+            raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help='a bag (.mcap, .db3, folder), a video file or /dev/video0; or pictures: files, '
+            "folders, patterns such as 'photos/*.jpg'"
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help='write an annotated video to this file; of pictures: annotated copies and '
+            'people.json into this folder, out/pictures if none is named'
+        ),
+    ] = None,
+    occlusion: Occlusion = 'none',
+    severity: Severity = -1,
+    realisation: Realisation = 'main',
+    estimator: Estimator = 'metrabs_torch',
+    model: Model = '',
+    boxes: Boxes = 'detector',
+    lifter: Lifter = '',
+    lifter_model: LifterModel = '',
+    look_ahead: LookAhead = -1,
+    smoothing: Smoothing = 0,
+    device: Device = 'auto',
+    num_aug: NumAug = 1,
+    image_topic: ImageTopic = '',
+    camera_info_topic: InfoTopic = '',
+    truth_topic: TruthTopic = '',
+    fov_deg: Fov = 55.0,
+    calibration: Calibration = None,
+    max_megapixels: MaxMegapixels = 64.0,
+    seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
+) -> None:
+    """Run on a camera, video or bag in the terminal, or on pictures; no ROS; Ctrl-C ends.
+
+    Pictures have nothing to do with each other: people are found anew in each, and there is no
+    temporal lifter (the 3D joints are the estimator's own). docs/pictures.md describes the results.
+    """
+    with _Friendly():
+        from trpose_ros.recordings.picture_files import are_pictures
+
+        config = _pipeline_config(locals())
+        if are_pictures(source):
+            _run_pictures(source, config, locals())
+            return
+        from trpose_ros.offline.run import watch
+        from trpose_ros.recordings.sources import open_source
+
+        opened = open_source(source[0], _source_options(locals()))
+        watch(opened, config, out=out, limit_s=seconds)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help='folder for the results')] = Path('out/demo'),
+    recording: Annotated[
+        Path | None, typer.Option(help='a bag with camera_info and ground truth; default: shipped')
+    ] = None,
+    model: Model = '',
+    lifter: Lifter = '',
+    lifter_model: LifterModel = '',
+    boxes: Boxes = '',
+    look_ahead: LookAhead = -1,
+    video: Annotated[bool, typer.Option(help='write the video and the picture')] = True,
+) -> None:
+    """Play a recording through the real ROS nodes, clean and truncated, and measure."""
+    with _Friendly():
+        from trpose_ros.demo.demo import run_demo
+
+        given = {
+            'model': model,
+            'lifter': lifter,
+            'lifter_model': lifter_model,
+            'boxes': boxes,
+            'look_ahead': look_ahead if look_ahead >= 0 else '',
+        }
+        parameters = {name: value for name, value in given.items() if value != ''}
+        raise typer.Exit(run_demo(out, recording=recording, parameters=parameters, video=video))
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a network: NAME OPTIONS; without a name, list what can be trained."""
+    with _Friendly():
+        from trpose_ros.training.run import run as run_trainer
+
+        run_trainer(context.args)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def weights(context: typer.Context) -> None:
+    """List, check and import weights."""
+    _forward('trpose_ros.commands.weights', context)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def data(context: typer.Context) -> None:
+    """List, check and prepare data sets; render people."""
+    _forward('trpose_ros.commands.data', context)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Run the truncation benchmark."""
+    _forward('trpose_ros.commands.evaluate', context)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def report(context: typer.Context) -> None:
+    """Write the HTML report of an evaluation."""
+    with _Friendly():
+        _forward('trpose_ros.commands.report', context, 'report')
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def compare(context: typer.Context) -> None:
+    """Write a side-by-side video of two runs."""
+    with _Friendly():
+        _forward('trpose_ros.commands.report', context, 'compare')
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name='trpose')
+
+
+def _forward(module: str, context: typer.Context, *command: str) -> None:
+    """Hand the rest of the command line to the ``app`` of a module, or to a command of it."""
+    with _Friendly():
+        part = importlib.import_module(module).app
+    name = 'trpose' if command else f'trpose {context.info_name}'
+    part(args=[*command, *context.args], prog_name=name)
+
+
+class _Friendly:
+    """Turns errors that a user can mend into one line and exit code 1."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        text = str(error)
+        if isinstance(error, ModuleNotFoundError):
+            package = (error.name or '').partition('.')[0]
+            if package == 'trpose_ros' and error.name == 'trpose_ros.msg':
+                text = 'the ROS messages are not built: make messages, source install/env.sh'
+            elif package == 'trpose_ros':
+                text = f'{error.name} is not part of this installation'
+            elif package in _EXTRAS:
+                extra = _EXTRAS[package]
+                text = f'{package} is missing: pip install "trpose_ros[{extra}]"'
+            else:
+                text = f'{package} is missing: pip install {package}'
+        elif not _expected(error):
+            return
+        typer.secho(f'trpose: {text}', fg='red', err=True)
+        raise typer.Exit(1) from error
+
+
+def _expected(error: Exception) -> bool:
+    """Whether the words of an error are enough: bad input, missing files and weights."""
+    from trpose_ros.recordings.bags import BagError
+    from trpose_ros.recordings.sources import SourceError
+    from trpose_ros.recordings.video import VideoError
+    from trpose_ros.weights import WeightsError
+
+    kinds = (ValueError, OSError, BagError, SourceError, VideoError, WeightsError)
+    others = ('DemoError', 'TrainingError', 'FloatingPointError')
+    return isinstance(error, kinds) or type(error).__name__ in others
+
+
+def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
+    from trpose_ros.estimators import EstimatorConfig
+    from trpose_ros.lifters import LifterConfig
+    from trpose_ros.occlusion.occluder import OcclusionConfig
+    from trpose_ros.pipeline.pipeline import PipelineConfig
+    from trpose_ros.pipeline.pipeline import PoseStageConfig
+
+    lifter: dict[str, Any] = {'device': given['device'], 'smoothing': given['smoothing']}
+    if given['lifter']:
+        lifter['name'] = given['lifter']
+    if given['lifter_model']:
+        lifter['model'] = given['lifter_model']
+    if given['look_ahead'] >= 0:
+        lifter['look_ahead'] = given['look_ahead']
+    kind, _, model = given['estimator'].partition(':')
+    estimator = {'device': given['device'], 'num_aug': given['num_aug']}
+    if model or given['model']:
+        estimator['model'] = model or given['model']
+    return PipelineConfig(
+        estimator_name=kind,
+        estimator=EstimatorConfig(**estimator),
+        pose=PoseStageConfig(boxes=given['boxes']),
+        lifter=LifterConfig(**lifter),
+        occlusion=OcclusionConfig(
+            profile=given['occlusion'],
+            severity=given['severity'],
+            realisation=given['realisation'],
+        ),
+    )
+
+
+def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from trpose_ros.commands.output import FrameBar
+    from trpose_ros.offline.pictures import report
+    from trpose_ros.offline.pictures import run_pictures
+    from trpose_ros.recordings.picture_source import open_pictures
+
+    out = given['out'] or Path('out/pictures')
+    source = open_pictures(names, dataclasses.replace(_source_options(given), results=out))
+    if given['lifter'] or given['lifter_model'] or given['look_ahead'] >= 0 or given['smoothing']:
+        source.problems.append('pictures are not lifted: options of the lifter have no effect')
+    with FrameBar(source.name, 'pictures') as bar:
+        result = run_pictures(source, config, out, limit_s=given['seconds'], progress=bar.update)
+    report(source, result, out, Console())
+    if result.read == 0 or not result.complete:
+        raise typer.Exit(1)
+
+
+def _source_options(given: dict[str, Any]) -> SourceOptions:
+    from trpose_ros.recordings.calibration import read_calibration
+    from trpose_ros.recordings.sources import SourceOptions
+
+    calibration = given.get('calibration')
+    return SourceOptions(
+        image_topic=given['image_topic'] or None,
+        camera_info_topic=given['camera_info_topic'] or None,
+        truth_topic=given['truth_topic'] or None,
+        fov_deg=given['fov_deg'],
+        calibration=None if calibration is None else read_calibration(calibration),
+        max_megapixels=given.get('max_megapixels', 64.0),
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,193 @@
+"""Recordings (rosbag2) with ground-truth people as a data set: any bag, one's own included.
+
+The truth is a topic of PersonArray whose name contains 'truth', or one named by the caller.
+Images and camera come from the topics beside it where the recording has them. A person is
+followed by its track id, or, where ids are missing, by its place in the array.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from trpose_ros.data.datasets.registry import get_dataset
+from trpose_ros.data.datasets.registry import register_dataset
+from trpose_ros.data.datasets.samples import DataError
+from trpose_ros.data.datasets.samples import Sample
+from trpose_ros.data.datasets.samples import check_metres
+from trpose_ros.data.datasets.samples import finite_rows
+from trpose_ros.people import Camera
+from trpose_ros.people import JointState
+from trpose_ros.people import People
+from trpose_ros.recordings import messages as bag_messages
+from trpose_ros.recordings.bags import BagError
+from trpose_ros.recordings.bags import BagReader
+from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.skeletons import get_skeleton
+
+_SUFFIXES = ('.mcap', '.db3')
+_IMAGES = (bag_messages.IMAGE, bag_messages.COMPRESSED_IMAGE)
+
+
+@register_dataset(
+    name='recordings',
+    title='Recordings with ground-truth people',
+    obtain='your own recordings, or rendered ones: trpose data clip',
+    licence='that of the recording',
+    layout=(
+        ('*.mcap', 'recordings with a topic of PersonArray named ...truth...'),
+        ('NAME/metadata.yaml', 'the same as bag folders'),
+    ),
+    needs=('*.mcap', '*.db3', '*/metadata.yaml', 'metadata.yaml'),
+)
+def load(
+    folder: Path, split: str | None = None, truth_topic: str | None = None, images: bool = True
+) -> Iterator[Sample]:
+    """Iterate over the recordings in ``folder`` (or the one it names), one sample per person.
+
+    All samples are of the test split. Frames in which a person is not there are NaN and not
+    valid. images=False leaves the images out. Raises MissingDataError, and DataError for an
+    unreadable recording or one without truth.
+    """
+    paths = find_bags(folder)
+    if not paths:
+        raise get_dataset('recordings').missing(folder, 'no recording is there')
+    if split not in (None, 'test'):
+        return
+    for path in paths:
+        yield from _recording(path, truth_topic, images)
+
+
+def find_bags(folder: Path) -> list[Path]:
+    """Return the bag files and bag folders in ``folder``, or itself when it is one."""
+    if folder.is_file() or (folder / 'metadata.yaml').is_file():
+        return [folder]
+    files = [p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES and p.is_file()]
+    return files + sorted(p.parent for p in folder.glob('*/metadata.yaml'))
+
+
+class BagImages:
+    """The images of one topic, found again by their stamps; going forward is cheap."""
+
+    def __init__(self, path: Path, topic: str, stamps: list[int]) -> None:
+        self._path, self._topic, self._stamps = path, topic, stamps
+        self._bag: BagReader | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._stamps)
+
+    def __getstate__(self) -> dict:
+        """Leave the open recording behind when a worker process gets a copy."""
+        return {'_path': self._path, '_topic': self._topic, '_stamps': self._stamps, '_bag': None}
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return image ``index`` as (H, W, 3) uint8 RGB; raises DataError when undecodable."""
+        wanted = self._stamps[index]
+        for again in range(2):
+            if self._bag is None or again:
+                self._rewind()
+            for message in self._messages:
+                if bag_messages.stamp_ns(message.message) == wanted:
+                    try:
+                        return bag_messages.read_image(message.message)
+                    except (ImageError, ValueError) as error:
+                        raise DataError(f'{self._path}, {self._topic}: {error}') from error
+        raise DataError(f'{self._path}, {self._topic}: no image with stamp {wanted}')
+
+    def _rewind(self) -> None:
+        if self._bag is not None:
+            self._bag.close()
+        self._bag = BagReader(self._path)
+        weakref.finalize(self, self._bag.close)
+        self._messages = self._bag.messages([self._topic])
+
+
+def _recording(path: Path, truth_topic: str | None, with_images: bool) -> Iterator[Sample]:
+    try:
+        with BagReader(path) as bag:
+            topic = _truth(bag.topics, truth_topic, path)
+            truth = [bag_messages.read_people(m.message) for m in bag.messages([topic])]
+            camera = _camera(bag)
+            kinds = [name for name, kind in sorted(bag.topics.items()) if kind in _IMAGES]
+            picture_topic = kinds[0] if len(kinds) == 1 and with_images else None
+            pictures = []
+            if picture_topic is not None:
+                pictures = [bag_messages.stamp_ns(m.message) for m in bag.messages([picture_topic])]
+    except (BagError, ValueError) as error:
+        raise DataError(f'{path}: {error}') from error
+    truth = sorted({people.stamp_ns: people for people in truth}.values(), key=lambda p: p.stamp_ns)
+    stamps = [people.stamp_ns for people in truth]
+    images = None
+    if picture_topic is not None and set(stamps) <= set(pictures):
+        images = BagImages(path, picture_topic, stamps)
+    ids = sorted({key for people in truth for key in _keys(people)})
+    for number, key in enumerate(ids):
+        sample = _person(path, truth, key, number, camera)
+        yield sample.replace(images=images)
+
+
+def _truth(topics: dict[str, str], wanted: str | None, path: Path) -> str:
+    people = sorted(n for n, kind in topics.items() if kind == bag_messages.PERSON_ARRAY)
+    found = [n for n in people if (n == wanted if wanted else 'truth' in n)]
+    if not found:
+        raise DataError(
+            f'{path} has no topic {wanted or "of PersonArray with truth in its name"}; its '
+            f'PersonArray topics are {people}: name one with truth_topic'
+        )
+    return found[0]
+
+
+def _camera(bag: BagReader) -> Camera | None:
+    for entry in bag.messages(types=[bag_messages.CAMERA_INFO]):
+        try:
+            return bag_messages.read_camera(entry.message)
+        except ValueError:
+            continue  # an uncalibrated camera publishes zeros; a later message may be better
+    return None
+
+
+def _keys(people: People) -> list[int]:
+    """Return what each person is followed by: its track id, or -1 - its place."""
+    return [int(t) if t >= 0 else -1 - place for place, t in enumerate(people.track_ids)]
+
+
+def _person(
+    path: Path, truth: list[People], key: int, number: int, camera: Camera | None
+) -> Sample:
+    skeleton = truth[0].skeleton
+    if any(people.skeleton != skeleton for people in truth):
+        raise DataError(f'{path}: the skeleton changes in the middle of the truth')
+    joints = get_skeleton(skeleton).num_joints
+    px = np.full((len(truth), joints, 2), np.nan, np.float32)
+    joints_m = np.full((len(truth), joints, 3), np.nan, np.float32)
+    hidden = np.zeros((len(truth), joints), bool)
+    for frame, people in enumerate(truth):
+        keys = _keys(people)
+        if key in keys:
+            place = keys.index(key)
+            px[frame], joints_m[frame] = people.joints_px[place], people.joints_m[place]
+            hidden[frame] = people.joint_states[place] == JointState.OCCLUDED
+    check_metres(joints_m, skeleton, f'{path}, person {number}')
+    periods = np.diff([people.stamp_ns for people in truth])
+    return Sample(
+        dataset='recordings',
+        subject=path.stem,
+        action=path.stem,
+        camera_name=f'person{number}',
+        split='test',
+        fps=float(1e9 / np.median(periods)) if len(periods) else 1.0,
+        skeleton=skeleton,
+        width=truth[0].width,
+        height=truth[0].height,
+        valid=finite_rows(px) & finite_rows(joints_m),
+        joints_px=px,
+        joints_m=joints_m,
+        camera=camera,
+        occluded=hidden,
+        person=number,
+        frame_numbers=np.arange(len(truth)),
+    )

@@ -1,0 +1,339 @@
+"""Replay: the same pipeline objects as the nodes', over a recording or a video, without ROS.
+
+Every frame is processed, whatever time it takes, so the result depends on the input alone: the
+same recording gives the same bag, byte for byte. What a damaged recording still holds is
+processed and the rest is named. Into the folder go
+
+    result.mcap     images as the estimator saw them, people, skeletons, markers (RViz, Foxglove)
+    annotated.mp4   the same to look at
+    metrics.json    counts, problems, and the errors where the recording holds the truth
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from trpose_ros.drawing.figures import Figure
+from trpose_ros.drawing.figures import Shot
+from trpose_ros.drawing.markers import MarkerStream
+from trpose_ros.people import People
+from trpose_ros.people import Provenance
+from trpose_ros.pipeline.pipeline import Outcome
+from trpose_ros.pipeline.pipeline import Pipeline
+from trpose_ros.pipeline.pipeline import PipelineConfig
+from trpose_ros.pipeline.pipeline import build_pipeline
+from trpose_ros.recordings.bags import BagWriter
+from trpose_ros.recordings.messages import MessageMaker
+from trpose_ros.recordings.sources import Source
+from trpose_ros.recordings.sources import SourceFrame
+from trpose_ros.recordings.video import VideoWriter
+
+IMAGE_TOPIC = '/camera/image_raw/compressed'
+CAMERA_TOPIC = '/camera/camera_info'
+TRUTH_TOPIC = '/ground_truth/people'
+POSE_TOPIC = '/pose_node/people'
+LIFTED_TOPIC = '/lifter_node/people'
+MARKERS_TOPIC = '/lifter_node/markers'
+REPORT_TOPIC = '/occlusion_node/report'
+SKELETON_TOPIC = '/lifter_node/skeleton'
+
+Progress = Callable[[int, int], None]  # frames done, frames in all (0 unknown)
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What to write and how much to process."""
+
+    bag: bool = True
+    video: bool = True
+    max_frames: int = 0  # 0: all
+    identity: str = 'live|none|none|none'  # part of the seed of the occlusions
+    keep: bool = False  # also keep results without truth, and what was hidden
+
+
+@dataclass
+class ReplayResult:
+    """What came out of a replay; people by stamp (ns), kept where there is a truth to compare.
+
+    With ``ReplayOptions.keep`` all are kept, and ``hidden_px`` (R, 4) for each frame.
+    """
+
+    frames: int = 0
+    skipped: int = 0  # frames that made a stage fail
+    frames_with_people: int = 0
+    skeletons: int = 0
+    provenance: Provenance = field(default_factory=Provenance)  # of the last skeleton
+    metric_3d: bool = True  # whether the estimator gives 3D by itself
+    people: dict[int, People] = field(default_factory=dict)
+    lifted: dict[int, People] = field(default_factory=dict)
+    truth: dict[int, People] = field(default_factory=dict)
+    hidden_px: dict[int, np.ndarray] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    stage_s: dict[str, float] = field(default_factory=dict)  # seconds spent, by stage
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what goes into the metrics file: the same for the same input."""
+        provenance = self.provenance
+        errors = {}
+        if self.truth:
+            from trpose_ros.evaluation.metrics.stream_errors import evaluate
+
+            if self.metric_3d:
+                errors['estimator'] = evaluate(self.people, self.truth).as_dict()
+            errors['lifted'] = evaluate(self.lifted, self.truth).as_dict()
+        return {
+            'frames': self.frames,
+            'frames_skipped': self.skipped,
+            'frames_with_people': self.frames_with_people,
+            'skeletons': self.skeletons,
+            'estimator': provenance.estimator,
+            'lifter': provenance.lifter,
+            'weights': provenance.weights_id,
+            'look_ahead_frames': provenance.lookahead,
+            'occlusion': provenance.occlusion,
+            'intrinsics_assumed': provenance.intrinsics_assumed,
+            'errors': errors,
+            'problems': self.problems,
+        }
+
+
+def replay(
+    source: Source,
+    out: str | Path,
+    config: PipelineConfig | None = None,
+    options: ReplayOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    pipeline: Pipeline | None = None,
+) -> ReplayResult:
+    """Process a source from end to end and write the results into the folder ``out``.
+
+    Args:
+        source: of ``sources.open_source``; it is closed at the end.
+        out: folder; made if needed, files of an earlier replay in it are replaced.
+        config: of the stages.
+        options: what to write.
+        progress: called after each frame.
+        pipeline: stages to use instead of those of ``config``.
+
+    Raises:
+        ValueError, WeightsError: a stage cannot be made; the message says why.
+
+    """
+    options = options or ReplayOptions()
+    out = Path(out)
+    result = ReplayResult(problems=source.problems)
+    try:
+        if pipeline is None:
+            pipeline = build_pipeline(
+                config or PipelineConfig(), identity=options.identity, clock=None
+            )
+        result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
+        out.mkdir(parents=True, exist_ok=True)
+        with _Writers(out, options, _video_rate(source)) as writers:
+            _process(source, pipeline, writers, options, result, progress)
+    finally:
+        source.close()
+        if pipeline is not None:
+            pipeline.close()
+    write_text(out / 'metrics.json', json.dumps(result.metrics(), indent=2) + '\n')
+    return result
+
+
+def _process(
+    source: Source,
+    pipeline: Pipeline,
+    writers: _Writers,
+    options: ReplayOptions,
+    result: ReplayResult,
+    progress: Progress | None,
+) -> None:
+    spent = result.stage_s
+    for name in ('read', 'pipeline', 'write'):
+        spent[name] = 0.0
+    frames = source.frames()
+    while not options.max_frames or result.frames < options.max_frames:
+        begin = perf_counter()
+        entry = next(frames, None)
+        spent['read'] += perf_counter() - begin
+        if entry is None:
+            break
+        result.frames += 1
+        if entry.truth is not None:
+            result.truth[entry.frame.stamp_ns] = entry.truth
+        if options.keep:
+            result.hidden_px[entry.frame.stamp_ns] = np.zeros((0, 4))
+        begin = perf_counter()
+        try:
+            outcome = pipeline.process(entry.frame, entry.reference_box_px)
+        except Exception as error:  # whatever a model may raise: the next frame goes on
+            result.skipped += 1
+            note = f'frame skipped: {type(error).__name__}: {error}'
+            if note not in result.problems:
+                result.problems.append(note)
+            continue
+        finally:
+            spent['pipeline'] += perf_counter() - begin
+        begin = perf_counter()
+        if options.keep and outcome.occlusion is not None:
+            result.hidden_px[entry.frame.stamp_ns] = outcome.occlusion.rectangles_px
+        result.frames_with_people += len(outcome.people) > 0
+        if entry.truth is not None or options.keep:
+            result.people[outcome.people.stamp_ns] = outcome.people
+        writers.add(entry, outcome)
+        _keep(result, writers, outcome.lifted, options.keep)
+        spent['write'] += perf_counter() - begin
+        if progress is not None:
+            progress(result.frames, source.total)
+    begin = perf_counter()
+    _keep(result, writers, tuple(pipeline.flush()), options.keep)
+    spent['write'] += perf_counter() - begin
+    if result.frames == 0:
+        result.problems.append('no image could be read')
+
+
+def _keep(
+    result: ReplayResult, writers: _Writers, lifted: tuple[People, ...], everything: bool
+) -> None:
+    for people in lifted:
+        result.skeletons += len(people)
+        result.provenance = people.provenance
+        if everything or people.stamp_ns in result.truth:
+            result.lifted[people.stamp_ns] = people
+        writers.add_lifted(people)
+
+
+class _Writers:
+    """Bag and video of a replay; a context manager. After an exception nothing is left."""
+
+    def __init__(self, out: Path, options: ReplayOptions, rate_hz: float) -> None:
+        self._video = VideoWriter(out / 'annotated.mp4', rate_hz) if options.video else None
+        self._bag = BagWriter(out / 'result.mcap') if options.bag else None
+        self._maker = None if self._bag is None else MessageMaker(self._bag.typestore)
+        self._figure: Figure | None = None
+        self._markers = MarkerStream()
+        self._skeleton = ''
+        self._log = LogTime()
+        self._waiting: deque[tuple[Shot, str]] = deque()
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self._draw_until(None)
+        if self._bag is not None:
+            self._bag.__exit__(kind, error, trace)
+        if self._video is not None:
+            self._video.__exit__(kind, error, trace)
+
+    def add(self, entry: SourceFrame, outcome: Outcome) -> None:
+        """Write a frame and its people; the drawing waits for the skeleton."""
+        seen, stamp_ns = outcome.frame, entry.frame.stamp_ns
+        occlusion = outcome.occlusion
+        log_ns = self._log.of_frame(stamp_ns)
+        if self._bag is not None and self._maker is not None:
+            make = self._maker
+            frame_id = seen.frame_id
+            image = make.compressed_image(seen.image, stamp_ns, frame_id)
+            self._bag.write(IMAGE_TOPIC, image, log_ns)
+            info = make.camera_info(seen.camera, stamp_ns, frame_id)
+            self._bag.write(CAMERA_TOPIC, info, log_ns)
+            if entry.truth is not None:
+                self._bag.write(TRUTH_TOPIC, make.people(entry.truth), log_ns)
+            if occlusion is not None:
+                report = make.occlusion_report(
+                    time_ns=stamp_ns,
+                    frame_id=frame_id,
+                    profile=occlusion.profile,
+                    seed=occlusion.seed,
+                    rectangles_px=occlusion.rectangles_px,
+                    hidden_fraction=occlusion.hidden_fraction,
+                )
+                self._bag.write(REPORT_TOPIC, report, log_ns)
+            self._bag.write(POSE_TOPIC, make.people(outcome.people), log_ns)
+        if self._video is not None:
+            offset = occlusion.offset_px if occlusion is not None else (0, 0)
+            title = '' if occlusion is None or occlusion.profile == 'none' else occlusion.profile
+            shot = Shot(seen.image, entry.frame.camera, outcome.people, None, entry.truth, offset)
+            self._waiting.append((shot, title))
+
+    def add_lifted(self, people: People) -> None:
+        """Write a skeleton with its markers, draw the frames up to it."""
+        if self._bag is not None and self._maker is not None:
+            stamp_ns, frame_id = people.stamp_ns, people.frame_id
+            log_ns = self._log.of_result(stamp_ns)
+            if people.skeleton != self._skeleton:
+                self._skeleton = people.skeleton
+                info = self._maker.skeleton_info(people.skeleton, stamp_ns, frame_id)
+                self._bag.write(SKELETON_TOPIC, info, log_ns)
+            self._bag.write(LIFTED_TOPIC, self._maker.people(people), log_ns)
+            shapes, gone, lifetime_s = self._markers.update(people)
+            markers = self._maker.markers(shapes, gone, stamp_ns, frame_id, lifetime_s)
+            self._bag.write(MARKERS_TOPIC, markers, log_ns)
+        self._draw_until(people)
+
+    def _draw_until(self, people: People | None) -> None:
+        """Draw the waiting frames up to that of ``people``, or all of them."""
+        if self._video is None:
+            return
+        while self._waiting:
+            shot, title = self._waiting.popleft()
+            assert shot.people is not None
+            found = people is not None and shot.people.stamp_ns == people.stamp_ns
+            if self._figure is None:
+                self._figure = Figure(shot.camera, 600)
+            shot = Shot(
+                shot.image,
+                shot.camera,
+                shot.people,
+                people if found else None,
+                shot.truth,
+                shot.offset_px,
+            )
+            self._video.write(self._figure.draw(shot, title))
+            if found:
+                return
+
+
+def _video_rate(source: Source) -> float:
+    """Return the rate of the frames, a usual one where the recording gives none or nonsense."""
+    return source.rate_hz if 1.0 <= source.rate_hz <= 240.0 else 30.0
+
+
+class LogTime:
+    """Times of recording that go forward even where the stamps jump back."""
+
+    def __init__(self) -> None:
+        self._shift_ns = 0
+        self._last_ns: int | None = None
+        self._by_stamp: dict[int, int] = {}
+
+    def of_frame(self, stamp_ns: int) -> int:
+        """Return the time for a frame: its stamp, moved on where needed."""
+        if self._last_ns is not None and stamp_ns + self._shift_ns < self._last_ns:
+            self._shift_ns = self._last_ns + 1 - stamp_ns
+        self._last_ns = stamp_ns + self._shift_ns
+        self._by_stamp[stamp_ns] = self._last_ns
+        return self._last_ns
+
+    def of_result(self, stamp_ns: int) -> int:
+        """Return the time of the latest frame with this stamp."""
+        return self._by_stamp.get(stamp_ns, stamp_ns + self._shift_ns)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, complete or not at all."""
+    temporary = path.with_name(f'.{path.name}.part')
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,88 @@
+"""``trpose run``: the pipeline on a camera, a video or a bag, with a line in the terminal.
+
+A camera gives what it gives: frames that the model has no time for are not waited for. A file is
+processed frame by frame, as fast as the model goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from trpose_ros.drawing.overlay import draw_people
+from trpose_ros.people import People
+from trpose_ros.people import TrackState
+from trpose_ros.pipeline.pipeline import PipelineConfig
+from trpose_ros.pipeline.pipeline import build_pipeline
+from trpose_ros.recordings.sources import Source
+from trpose_ros.recordings.video import VideoWriter
+from trpose_ros.skeletons import get_skeleton
+
+_KEPT = 60  # frames whose times the shown rate and latency are taken from
+
+
+def watch(
+    source: Source,
+    config: PipelineConfig,
+    *,
+    out: Path | None = None,
+    limit_s: float = 0.0,
+    pipeline: Any = None,
+    console: Console | None = None,
+) -> int:
+    """Process until the source ends, Ctrl-C or ``limit_s``; return the number of frames."""
+    console = console or Console()
+    times_ms: deque[float] = deque(maxlen=_KEPT)
+    count = 0
+    with ExitStack() as stack:
+        stack.callback(source.close)
+        if pipeline is None:
+            with console.status('loading the networks'):
+                pipeline = build_pipeline(config)
+        stack.callback(pipeline.close)
+        video = None
+        if out is not None:
+            video = stack.enter_context(VideoWriter(out, source.rate_hz or 30.0))
+        status = stack.enter_context(console.status(f'{source.name}: waiting for images'))
+        begin_s = time.perf_counter()
+        try:
+            for entry in source.frames():
+                start_s = time.perf_counter()
+                outcome = pipeline.process(entry.frame, entry.reference_box_px)
+                times_ms.append(1e3 * (time.perf_counter() - start_s))
+                count += 1
+                newest = outcome.lifted[-1] if outcome.lifted else outcome.people
+                if video is not None:
+                    video.write(draw_people(outcome.frame.image, outcome.people))
+                status.update(_line(source.name, count, times_ms, newest))
+                if limit_s and time.perf_counter() - begin_s > limit_s:
+                    break
+        except KeyboardInterrupt:
+            pass
+    for problem in source.problems:
+        console.print(f'[yellow]note[/] {problem}', highlight=False)
+    elapsed_s = time.perf_counter() - begin_s
+    p50 = float(np.median(times_ms)) if times_ms else float('nan')
+    console.print(f'{count} frames in {elapsed_s:.1f} s, {p50:.1f} ms per frame (median)')
+    if out is not None and count:
+        console.print(f'video in {out}')
+    return count
+
+
+def _line(name: str, count: int, times_ms: deque[float], people: People) -> str:
+    """Return what is going on, in one line."""
+    words = []
+    root = get_skeleton(people.skeleton).root_index
+    for i in np.flatnonzero(people.track_states != TrackState.LOST):
+        distance_m = float(np.linalg.norm(people.joints_m[i, root]))
+        seen = people.visible_fractions[i]
+        part = '' if np.isnan(seen) else f', {100 * seen:.0f} % in the image'
+        words.append(f'person {people.track_ids[i]} at {distance_m:.1f} m{part}')
+    shown = '; '.join(words) or 'nobody'
+    return f'{name}: frame {count}, {np.median(times_ms):.0f} ms per frame; {shown}'

@@ -1,0 +1,253 @@
+"""LiftStage: tracked people of single frames become stable 3D skeletons.
+
+A lifter with look-ahead gives the skeleton of a frame only when it has seen some of the future.
+The stage keeps the people it waits for by stamp, gives each of them its lifted skeleton, and lets
+frames go in the order of their stamps, each exactly once: when every tracked person in it has
+been lifted, or when the lifter has gone past it, or when waiting longer than the declared delay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trpose_ros.cameras import camera_from_fov
+from trpose_ros.cameras import normalise_screen
+from trpose_ros.cameras import undistort_points
+from trpose_ros.configuration import check_fields
+from trpose_ros.lifters.root import place_roots
+from trpose_ros.people import Camera
+from trpose_ros.people import JointState
+from trpose_ros.people import People
+from trpose_ros.people import TrackState
+from trpose_ros.pipeline.fusion import Fusion
+from trpose_ros.skeletons import convert
+from trpose_ros.skeletons import get_skeleton
+
+if TYPE_CHECKING:
+    from trpose_ros.lifters import Lifted
+    from trpose_ros.lifters import LifterStream
+
+
+@dataclass(frozen=True)
+class LiftStageConfig:
+    """How long people wait for their lifted skeleton."""
+
+    max_wait_s: float = field(
+        default=0.1,
+        metadata={
+            'help': "people whose skeleton is later than the lifter's delay plus this go on "
+            'without it, s',
+            'range': (0.0, 60.0),
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Validate the ranges."""
+        check_fields(self)
+
+
+@dataclass
+class _Waiting:
+    """A frame that waits for its lifted skeletons."""
+
+    people: People  # in the lifter's skeleton
+    camera: Camera
+    lifted_m: np.ndarray  # (N, J, 3), NaN not lifted yet
+    roots_m: np.ndarray  # (N, 3) of the lifter's trajectory model, NaN where there is none
+    done: np.ndarray  # (N,) bool
+
+
+class LiftStage:
+    """Feeds a lifter and fuses what it gives with the estimator's own 3D.
+
+    Without a lifter the people pass through untouched.
+    """
+
+    def __init__(
+        self,
+        *,
+        lifter: LifterStream | None,
+        fusion: Fusion | None = None,
+        config: LiftStageConfig | None = None,
+    ) -> None:
+        self.lifter = lifter
+        self.config = config or LiftStageConfig()
+        self._fusion = fusion or Fusion()
+        self._waiting: deque[_Waiting] = deque()
+        self._last_ns: int | None = None
+
+    @property
+    def delay_s(self) -> float:
+        """How much future a skeleton waits for, s."""
+        return 0.0 if self.lifter is None else self.lifter.delay_s
+
+    @property
+    def fusion(self) -> Fusion:
+        """The fusion; its ``config`` may be replaced while running."""
+        return self._fusion
+
+    def reset(self) -> None:
+        """Forget all windows; frames that still wait are dropped (``flush`` first to keep them)."""
+        self._waiting.clear()
+        self._last_ns = None
+        self._fusion.reset()
+        if self.lifter is not None:
+            self.lifter.reset()
+
+    def push(self, people: People, camera: Camera | None = None) -> list[People]:
+        """Take the people of one frame; return the frames that became sure, oldest first.
+
+        A stamp equal to the last one is ignored (a lifter sees each moment once). A stamp before
+        the last one means that the recording started again: the frames that still wait are
+        returned first, then everything starts afresh. Without ``camera`` a default field of view
+        is assumed, and the provenance says so.
+        """
+        if self.lifter is None:
+            return [people]
+        released: list[People] = []
+        if self._last_ns is not None and people.stamp_ns < self._last_ns:
+            released = self.flush()
+            self.reset()
+        if people.stamp_ns == self._last_ns:
+            return released
+        self._last_ns = people.stamp_ns
+        if camera is None:
+            camera = camera_from_fov(people.width, people.height)
+        people = to_skeleton(people, self.lifter.skeleton_in)
+        measured = people.joint_states != JointState.UNOBSERVED
+        measured &= np.isfinite(people.joints_px).all(axis=2)
+        tracked = (people.track_ids >= 0) & (people.track_states != TrackState.LOST)
+        tracked &= measured.any(axis=1)  # a lifter gives nothing for what was not seen
+        self._waiting.append(
+            _Waiting(
+                people,
+                camera,
+                np.full(people.joints_m.shape, np.nan),
+                np.full((len(people), 3), np.nan),
+                ~tracked,
+            )
+        )
+        for track_id in people.track_ids[people.track_states == TrackState.LOST]:
+            self._finish(int(track_id))
+        present = people.select(tracked)
+        self._take(
+            self.lifter.push(
+                people.stamp_ns,
+                present.track_ids,
+                screen_joints(present, camera),
+                present.joint_states,
+            )
+        )
+        return released + self._release()
+
+    def flush(self) -> list[People]:
+        """Return all frames that still wait, with what the lifter makes of them without future."""
+        if self.lifter is None:
+            return []
+        self._take(self.lifter.flush())
+        released = []
+        while self._waiting:
+            released.append(self._fused(self._waiting.popleft()))
+        return released
+
+    def _take(self, results: list[Lifted]) -> None:
+        """Give lifted skeletons to the frames that wait for them."""
+        by_stamp = {waiting.people.stamp_ns: waiting for waiting in self._waiting}
+        latest: dict[int, int] = {}
+        for result in results:
+            latest[result.track_id] = max(latest.get(result.track_id, 0), result.stamp_ns)
+            waiting = by_stamp.get(result.stamp_ns)
+            if waiting is not None:
+                rows = np.flatnonzero(waiting.people.track_ids == result.track_id)
+                waiting.lifted_m[rows] = result.joints_m
+                if result.root_m is not None:
+                    waiting.roots_m[rows] = result.root_m
+                waiting.done[rows] = True
+        for waiting in self._waiting:  # a lifter that went past a frame will not come back to it
+            for row, track_id in enumerate(waiting.people.track_ids):
+                if waiting.people.stamp_ns <= latest.get(int(track_id), -1):
+                    waiting.done[row] = True
+
+    def _finish(self, track_id: int) -> None:
+        """Stop waiting for a track that ended."""
+        assert self.lifter is not None
+        self.lifter.reset(track_id)
+        for waiting in self._waiting:
+            waiting.done[waiting.people.track_ids == track_id] = True
+
+    def _release(self) -> list[People]:
+        """Fuse and return the frames at the head of the queue that are done or too old."""
+        assert self.lifter is not None
+        assert self._last_ns is not None
+        limit_ns = int((self.lifter.delay_s + self.config.max_wait_s) * 1e9)
+        released = []
+        while self._waiting:
+            head = self._waiting[0]
+            if not head.done.all() and self._last_ns - head.people.stamp_ns <= limit_ns:
+                break
+            released.append(self._fused(self._waiting.popleft()))
+        return released
+
+    def _fused(self, waiting: _Waiting) -> People:
+        assert self.lifter is not None
+        root = get_skeleton(waiting.people.skeleton).root_index
+        people = self._fusion.fuse(waiting.people, waiting.lifted_m, waiting.camera, root)
+        people = place_roots(people, waiting.roots_m, waiting.camera)
+        provenance = people.provenance
+        weights = [part for part in (provenance.weights_id, self.lifter.weights_id) if part]
+        return people.replace(
+            provenance=dataclasses.replace(
+                provenance,
+                lifter=self.lifter.name,
+                weights_id='+'.join(weights),
+                window_length=self.lifter.window,
+                lookahead=self.lifter.look_ahead,
+                intrinsics_assumed=provenance.intrinsics_assumed or waiting.camera.assumed,
+            )
+        )
+
+
+def screen_joints(people: People, camera: Camera) -> np.ndarray:
+    """Undistorted 2D joints in normalised screen coordinates, (N, J, 2).
+
+    x runs from -1 at the left edge to 1 at the right edge, y is on the same scale.
+    """
+    points = people.joints_px.astype(np.float64)
+    if camera.distortion.any() or camera.model != 'pinhole':
+        rays = undistort_points(points, camera)
+        homogeneous = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
+        points = (homogeneous @ camera.matrix.T)[..., :2]
+    return normalise_screen(points, people.width, people.height)
+
+
+def to_skeleton(people: People, name: str) -> People:
+    """Return the people in another skeleton; NaN and UNKNOWN where it cannot be derived.
+
+    Raises:
+        ValueError: if a skeleton is unknown.
+
+    """
+    if people.skeleton == name:
+        return people
+    source, target = people.skeleton, name
+
+    def converted(values: np.ndarray) -> np.ndarray:
+        return convert(values, source, target)
+
+    flags = [converted((people.joint_states == s)[..., None].astype(float)) for s in JointState]
+    weights = np.concatenate(flags, axis=-1)
+    covariances = converted(people.covariances_m2.reshape(*people.joint_states.shape, 9))
+    return people.replace(
+        skeleton=name,
+        joints_px=converted(people.joints_px).astype(np.float32),
+        joints_m=converted(people.joints_m).astype(np.float32),
+        joint_scores=converted(people.joint_scores[..., None])[..., 0].astype(np.float32),
+        joint_states=np.nan_to_num(weights, nan=0.0).argmax(axis=-1).astype(np.uint8),
+        covariances_m2=covariances.reshape(*covariances.shape[:2], 3, 3).astype(np.float32),
+    )

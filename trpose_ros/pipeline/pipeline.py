@@ -1,0 +1,249 @@
+"""The stages in order: the only place that knows the order.
+
+::
+
+    Frame -> [Occluder] -> PoseStage -> People (2D px, metric 3D, ids) -> LiftStage -> People (3D)
+
+Nodes, replay and demo hold the same objects: a ROS node only translates messages. Time is the
+stamp of the image; when it jumps back (a recording starts again) every stage starts afresh. A
+stage lets exceptions through to its caller and stays usable for the next frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from time import perf_counter
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from trpose_ros.people import Frame
+from trpose_ros.people import People
+from trpose_ros.people import TrackState
+from trpose_ros.pipeline.fusion import Fusion
+from trpose_ros.pipeline.fusion import FusionConfig
+from trpose_ros.pipeline.lift_stage import LiftStage
+from trpose_ros.pipeline.lift_stage import LiftStageConfig
+from trpose_ros.pipeline.pose_stage import PoseStage
+from trpose_ros.pipeline.pose_stage import PoseStageConfig
+from trpose_ros.pipeline.pose_stage import body_box
+
+if TYPE_CHECKING:
+    from trpose_ros.estimators.boxes import BoxSource
+    from trpose_ros.occlusion.occluder import Occluder
+    from trpose_ros.occlusion.occluder import Occlusion
+
+__all__ = [
+    'FusionConfig',
+    'LiftStage',
+    'LiftStageConfig',
+    'Outcome',
+    'Pipeline',
+    'PipelineConfig',
+    'PoseStage',
+    'PoseStageConfig',
+    'body_box',
+    'build_lift_stage',
+    'build_pipeline',
+    'build_pose_stage',
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one frame gave."""
+
+    frame: Frame  # as the estimator saw it: after the occlusion
+    occlusion: Occlusion | None
+    people: People  # the estimator's, tracked
+    lifted: tuple[People, ...]  # skeletons that became sure with this frame; older stamps
+
+
+class Pipeline:
+    """All stages in one process: occlusion, pose, lift."""
+
+    def __init__(
+        self, *, pose: PoseStage, lift: LiftStage, occluder: Occluder | None = None
+    ) -> None:
+        self.pose = pose
+        self.lift = lift
+        self.occluder = occluder
+        self._last_ns: int | None = None
+        self._last_box: np.ndarray | None = None
+
+    def process(self, frame: Frame, reference_box_px: np.ndarray | None = None) -> Outcome:
+        """Run one frame through all stages.
+
+        Args:
+            frame: the image as the camera gave it.
+            reference_box_px: (4,) box of the person for an occlusion anchored at the person;
+                None takes the tracked person's box of the frame before, or the whole image.
+
+        """
+        if self._last_ns is not None and frame.stamp_ns < self._last_ns:
+            self._restart()  # the lift stage notices itself, and gives out what waits in it
+        self._last_ns = frame.stamp_ns
+        occlusion = None
+        if self.occluder is not None:
+            if reference_box_px is None:
+                reference_box_px = self._last_box
+            occlusion = self.occluder.apply(frame, reference_box_px)
+            frame = occlusion.frame
+        people = self.pose.process(frame)
+        self._last_box = _whole_box(people, occlusion)
+        if occlusion is not None:
+            people = people.replace(
+                provenance=dataclasses.replace(people.provenance, occlusion=occlusion.profile)
+            )
+        return Outcome(frame, occlusion, people, tuple(self.lift.push(people, frame.camera)))
+
+    def flush(self) -> list[People]:
+        """Return the skeletons still waiting for their future, at the end of a recording."""
+        return self.lift.flush()
+
+    def reset(self) -> None:
+        """Forget everything, as at the start of a recording."""
+        self.lift.reset()
+        self._restart()
+
+    def _restart(self) -> None:
+        self.pose.reset()
+        self._last_box = None
+        if self.occluder is not None:
+            self.occluder.reset()
+
+    def close(self) -> None:
+        """Free what the estimator holds."""
+        self.pose.close()
+
+
+def _whole_box(people: People, occlusion: Occlusion | None) -> np.ndarray | None:
+    """Return the box (4,) of the first tracked person, in px of the image before the occlusion."""
+    tracked = people.track_ids >= 0
+    tracked &= people.track_states != TrackState.LOST
+    if not tracked.any():
+        return None
+    box = body_box(people.joints_px[tracked][0], people.boxes_px[tracked][0]).astype(np.float64)
+    if occlusion is not None:
+        box[:2] += occlusion.offset_px
+    return box
+
+
+def _estimator_config() -> Any:
+    from trpose_ros.estimators import EstimatorConfig
+
+    return EstimatorConfig()
+
+
+def _tracker_config() -> Any:
+    from trpose_ros.pipeline.tracking import TrackerConfig
+
+    return TrackerConfig()
+
+
+def _lifter_config() -> Any:
+    from trpose_ros.lifters import LifterConfig
+
+    return LifterConfig()
+
+
+def _occlusion_config() -> Any:
+    from trpose_ros.occlusion.occluder import OcclusionConfig
+
+    return OcclusionConfig()
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """The configurations of all stages; the nodes hold the same ones."""
+
+    estimator_name: str = 'metrabs_torch'
+    estimator: Any = field(default_factory=_estimator_config)
+    pose: PoseStageConfig = field(default_factory=PoseStageConfig)
+    tracker: Any = field(default_factory=_tracker_config)
+    lifter: Any = field(default_factory=_lifter_config)
+    lift: LiftStageConfig = field(default_factory=LiftStageConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    occlusion: Any = field(default_factory=_occlusion_config)
+
+
+def build_pose_stage(
+    config: PipelineConfig,
+    *,
+    box_source: BoxSource | None = None,
+    clock: Callable[[], float] | None = perf_counter,
+) -> PoseStage:
+    """Load the estimator and make the pose stage; ``box_source`` replaces that of the config.
+
+    Raises ValueError for boxes that nobody can give here.
+    """
+    from trpose_ros.estimators import create_estimator
+    from trpose_ros.estimators.boxes import create_box_source
+    from trpose_ros.pipeline.tracking import Tracker
+
+    if config.pose.boxes == 'topic' and box_source is None:
+        raise ValueError("boxes 'topic' come over ROS, to pose_node alone: use 'detector' here")
+    estimator = create_estimator(config.estimator_name, config.estimator)
+    source: Any = box_source or estimator
+    if box_source is None and config.pose.boxes != 'model':
+        source = create_box_source(config.pose.boxes, **box_settings(config))
+    elif box_source is None and not hasattr(estimator, 'boxes'):
+        raise ValueError(
+            f"boxes 'model' asks estimator {config.estimator_name!r} to find people, which it "
+            "cannot: use 'detector', or 'metrabs_tensorflow'"
+        )
+    return PoseStage(
+        estimator=estimator,
+        box_source=source,
+        tracker=Tracker(config.tracker),
+        config=config.pose,
+        clock=clock,
+    )
+
+
+def box_settings(config: PipelineConfig) -> dict[str, Any]:
+    """Return what the box source of a configuration is made with."""
+    if config.pose.boxes != 'detector':
+        return {}
+    return {
+        'tiles': config.pose.tiles,
+        'device': config.estimator.device,
+        'runtime': config.estimator.runtime,
+    }
+
+
+def build_lift_stage(config: PipelineConfig) -> LiftStage:
+    """Load the lifter and make the lift stage; lifter 'none' passes people through."""
+    lifter = None
+    if config.lifter.name != 'none':
+        from trpose_ros.lifters import create_lifter
+
+        lifter = create_lifter(config.lifter)
+    return LiftStage(lifter=lifter, fusion=Fusion(config.fusion), config=config.lift)
+
+
+def build_pipeline(
+    config: PipelineConfig,
+    *,
+    identity: str = 'live|live|live|0',
+    clock: Callable[[], float] | None = perf_counter,
+) -> Pipeline:
+    """Build all stages of one process.
+
+    ``identity`` is ``'dataset|subject|action|camera'``: part of the seed of the occlusions, so
+    that every method sees the same ones.
+    """
+    occluder = None
+    if config.occlusion.profile != 'none':
+        from trpose_ros.occlusion.occluder import make_occluder
+
+        occluder = make_occluder(config.occlusion, identity)
+    return Pipeline(
+        pose=build_pose_stage(config, clock=clock),
+        lift=build_lift_stage(config),
+        occluder=occluder,
+    )

@@ -1,0 +1,79 @@
+"""Train MHFormer: mean joint distance over all frames of the window.
+
+Li et al., CVPR 2022. Defaults are the published recipe: 351 frames, 512 channels, Adam with
+amsgrad, 1e-3, x0.95 per epoch and halved every fifth, 20 epochs, batch 128 (256 for shorter
+windows), mirrored windows. An epoch is ``epoch_steps`` steps here, whatever the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+from torch import Tensor
+
+from trpose_ros.lifters.networks.mhformer import MHFormer
+from trpose_ros.lifters.networks.mhformer import MHFormerConfig
+from trpose_ros.training import register_trainer
+from trpose_ros.training.lifters.trainer import LiftingTraining
+from trpose_ros.training.lifters.trainer import WindowTask
+from trpose_ros.training.lifters.trainer import mpjpe
+from trpose_ros.training.lifters.trainer import run_trainer
+from trpose_ros.training.loop import LoopConfig
+
+
+@dataclass(frozen=True)
+class MHFormerTraining(LiftingTraining):
+    """Sizes and data."""
+
+    folder: str = 'training-mhformer'
+    out: str = 'mhformer.safetensors'
+    frames: int = field(default=351, metadata={'help': 'of a window', 'range': (9, 1000)})
+    batch: int = field(default=128, metadata={'help': 'windows', 'range': (2, 65536)})
+    channels: int = field(default=512, metadata={'range': (8, 4096)})
+    hidden: int = field(default=1024, metadata={'range': (1, 16384)})
+    layers: int = field(default=3, metadata={'range': (1, 32)})
+
+
+@dataclass(frozen=True)
+class MHFormerLoop(LoopConfig):
+    """The published schedule."""
+
+    steps: int = field(default=20_000, metadata={'range': (1, 100_000_000)})
+    learning_rate: float = field(default=1e-3, metadata={'range': (0.0, 1.0)})
+    weight_decay: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
+    warm_up: int = field(default=0, metadata={'help': 'steps', 'range': (0, 1_000_000)})
+    average: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
+    optimizer: str = field(default='adam', metadata={'choices': ('adamw', 'adam')})
+    schedule: str = field(default='epochs', metadata={'choices': ('cosine', 'epochs')})
+    decay: float = field(default=0.95, metadata={'range': (0.0, 1.0)})
+    halve_every: int = field(default=5, metadata={'range': (0, 100_000)})
+
+
+class MHFormerTask(WindowTask):
+    """MHFormer with its loss."""
+
+    def loss(self, batch: tuple[Tensor, Tensor], step: int) -> dict[str, Tensor]:
+        """Return the mean joint distance over all frames, metres."""
+        joints, target_m = batch
+        return {'total': mpjpe(self.run(self.model, joints), target_m)}
+
+
+def build(training: MHFormerTraining, values_in: int) -> MHFormer:
+    """Return the untrained network."""
+    config = MHFormerConfig(
+        training.frames,
+        training.channels,
+        training.hidden,
+        training.layers,
+        values_in,
+        training.relative,
+    )
+    return MHFormer(config)
+
+
+@register_trainer('mhformer')
+def main(arguments: list[str] | None = None) -> None:
+    """Train from the command line."""
+    kinds = (MHFormerTraining, MHFormerLoop)
+    run_trainer(__doc__, kinds, 'mhformer', build, MHFormerTask, arguments)

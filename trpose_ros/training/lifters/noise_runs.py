@@ -1,0 +1,189 @@
+"""What an estimator makes of rendered people whose joints are known: the data of a noise model.
+
+Motions and bodies of the training split, never of the test split, are drawn as short clips, most of
+them whole, some from near so that the image cuts people off. The detector, the tracker and the
+estimator see them as they are and under the five conditions of protocol v1, as in an evaluation.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from trpose_ros.cameras import normalise_screen
+from trpose_ros.data.rendering.bodies import BodyLibrary
+from trpose_ros.data.rendering.clips import Clip
+from trpose_ros.data.rendering.clips import ClipConfig
+from trpose_ros.data.rendering.sprites import load_motion
+from trpose_ros.evaluation.cases import EvaluationConfig
+from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.estimation import EstimatorPass
+from trpose_ros.evaluation.estimation import run_pass
+from trpose_ros.evaluation.rendered_sequences import evaluated
+from trpose_ros.occlusion.occluder import FIVE
+from trpose_ros.occlusion.occluder import joints_in
+from trpose_ros.people import JointState
+from trpose_ros.people import People
+from trpose_ros.pipeline.lift_stage import to_skeleton
+
+SPLIT = 'train'
+_NEAR_EVERY = 3  # every third clip is seen from near
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class NoiseRun:
+    """One clip under one condition: T frames of one person, normalised screen coordinates."""
+
+    clip: int  # number of the clip
+    condition: str  # 'clean', 'near' or a name of the five
+    truth: np.ndarray  # (T, 17, 2) float32
+    seen: np.ndarray  # (T, 17, 2) float32, NaN where there was no output
+    hidden: np.ndarray  # (T, 17) bool: under a mask
+    half_height: float  # of the image, in half image widths
+    rate_hz: float
+
+
+def observe(estimator: str, clips: int, seconds: float, seed: int) -> Iterator[NoiseRun]:
+    """Show ``clips`` rendered clips of ``seconds`` to an estimator (as `trpose evaluate` names it).
+
+    Raises bodies.PackError without the data packs and whatever the estimator raises.
+    """
+    config = EvaluationConfig(estimators=(estimator,), threads=1)
+    network, pipeline = config.create_estimator(estimator), config.pipeline(estimator)
+    library = None
+    try:
+        for number in range(clips):
+            near = number % _NEAR_EVERY == _NEAR_EVERY - 1
+            library = library or BodyLibrary()
+            clip = _clip(number, seconds, near, seed, library)
+            shown = evaluated(clip, SPLIT, clip.motion.rate_hz)
+            names = ('none',) if near else ('none', *FIVE)
+            for name in names:
+                condition = Condition(name, draw=number % 3)
+                result = run_pass(shown, condition, pipeline, network)
+                label = 'near' if near else condition.name
+                yield _run_of(number, label, clip, shown.truth, result)
+    finally:
+        network.close()
+
+
+def _clip(number: int, seconds: float, near: bool, seed: int, library: BodyLibrary) -> Clip:
+    """Return a clip of a motion that is long enough; where nobody fits in, the next draw does."""
+    motion = load_motion(SPLIT)
+    frames = round(seconds * motion.rate_hz)
+    names = [n for n, length in zip(motion.names, motion.lengths, strict=True) if length >= frames]
+    if not names:
+        raise ValueError(f'no motion of split {SPLIT!r} lasts {seconds} s; choose fewer seconds')
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng([seed, number, attempt])
+        config = ClipConfig(
+            motions=(str(rng.choice(names)),),
+            split=SPLIT,
+            seconds=seconds,
+            fov_deg=float(rng.uniform(50, 85)),
+            framing='near' if near else 'whole',
+            camera_height_m=float(rng.uniform(0.5, 2.0)),
+            seed=int(rng.integers(1 << 31)),
+        )
+        try:
+            return Clip(config, library)
+        except ValueError:
+            continue
+    raise ValueError(f'no camera for clip {number} in {_ATTEMPTS} draws; choose fewer seconds')
+
+
+def _run_of(
+    number: int, condition: str, clip: Clip, truth: dict[int, People], result: EstimatorPass
+) -> NoiseRun:
+    width, height = clip.camera.width, clip.camera.height
+    true = np.stack([truth[clip.stamp_ns(t)].joints_px[0] for t in range(len(clip))])
+    seen = np.full_like(true, np.nan)
+    hidden = np.zeros(true.shape[:2], bool)
+    for t, people in enumerate(result.people):
+        hidden[t] = joints_in(true[t], result.rectangles_px[t], width, height)
+        measured = (people.joint_states != JointState.UNOBSERVED).any(axis=1)
+        found = to_skeleton(people, 'h36m_17').joints_px[measured]
+        found = found[np.isfinite(found).all(axis=(1, 2))]
+        if len(found):
+            seen[t] = _whose(found, true[t])
+    inside = (true >= -0.5).all(axis=2) & (true <= np.array([width, height]) - 0.5).all(axis=2)
+    return NoiseRun(
+        number,
+        condition,
+        normalise_screen(true, width, height).astype(np.float32),
+        normalise_screen(seen, width, height).astype(np.float32),
+        hidden & inside,  # outside is a state of its own
+        height / width,
+        clip.motion.rate_hz,
+    )
+
+
+def _whose(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return the joints (17, 2) of people (N, 17, 2) that are nearest to the truth; NaN for none.
+
+    A person whose middle lies farther off than the true one is tall is somebody else, or nobody.
+    """
+    far = np.linalg.norm(found.mean(axis=1) - true.mean(axis=0), axis=1)
+    best = int(far.argmin())
+    tall = float(np.ptp(true, axis=0).max())
+    return found[best] if far[best] < tall else np.full_like(true, np.nan)
+
+
+def save_runs(path: Path, runs: list[NoiseRun], origin: str = '') -> None:
+    """Write runs, and in words how they came about, to an npz file: complete or not at all."""
+    names = ('truth', 'seen', 'hidden')
+    arrays = {f'{n}_{i}': getattr(run, n) for i, run in enumerate(runs) for n in names}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix='.part')
+    try:
+        with os.fdopen(handle, 'wb') as stream:
+            np.savez_compressed(
+                stream,
+                origin=np.array(origin),
+                condition=np.array([run.condition for run in runs]),
+                facts=np.array([(run.half_height, run.rate_hz, run.clip) for run in runs]),
+                **arrays,  # type: ignore[arg-type]
+            )
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_runs(path: Path, origin: str = '') -> list[NoiseRun]:
+    """Read what ``save_runs`` wrote.
+
+    Raises ValueError for a file that is none, or that came about in another way.
+    """
+    try:
+        return _read(path, origin)
+    except (OSError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f'{path} holds no runs of an estimator ({error}); delete it') from error
+
+
+def _read(path: Path, origin: str) -> list[NoiseRun]:
+    with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
+        if str(data['origin']) != origin:
+            raise ValueError(
+                f'{path} holds runs of {str(data["origin"])!r}, not of {origin!r}; delete it or '
+                'name another file'
+            )
+        return [
+            NoiseRun(
+                int(data['facts'][i, 2]),
+                str(condition),
+                data[f'truth_{i}'],
+                data[f'seen_{i}'],
+                data[f'hidden_{i}'],
+                float(data['facts'][i, 0]),
+                float(data['facts'][i, 1]),
+            )
+            for i, condition in enumerate(data['condition'])
+        ]

@@ -1,0 +1,5 @@
+"""The trainer of MeTRAbs: rendered people and photographs, losses, measures, uncertainty.
+
+``trainer`` is the run, ``batches`` and ``crop_cache`` what it sees, ``losses`` what it minimises,
+``measure`` and ``real_video`` how good it is. Imports training, metrabs, movenet and data.
+"""
