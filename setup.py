@@ -4,8 +4,7 @@ The metadata stands in pyproject.toml. On a robot colcon builds with CMakeLists.
 adds the generated messages.
 """
 
-from setuptools import find_packages
-from setuptools import setup
+from setuptools import find_packages, setup
 
 SHARE = {f'trpose_ros.share.{name}': name for name in ('msg', 'config', 'launch')}
 

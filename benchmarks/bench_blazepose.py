@@ -20,25 +20,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 
 from trpose_ros.estimators import create_estimator
-from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.conditions import plan
-from trpose_ros.evaluation.metrics.join import hold
-from trpose_ros.evaluation.metrics.join import join
+from trpose_ros.evaluation.conditions import Condition, plan
+from trpose_ros.evaluation.metrics.join import hold, join
 from trpose_ros.evaluation.metrics.motion import acceleration_error
 from trpose_ros.evaluation.metrics.positions import mpjpe
 from trpose_ros.evaluation.rendered_sequences import rendered_clips
 from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.lifters import LifterConfig
 from trpose_ros.occlusion.occluder import union_box
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import build_lift_stage
-from trpose_ros.pipeline.pipeline import build_pose_stage
+from trpose_ros.people import Frame, People
+from trpose_ros.pipeline.pipeline import PipelineConfig, build_lift_stage, build_pose_stage
 
 # Of 33 landmarks, in the order of h36m_17; pairs are averaged, None: BlazePose has no such joint.
 _LANDMARKS = (

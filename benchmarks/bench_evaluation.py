@@ -11,18 +11,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
+from trpose_ros.cameras import camera_from_fov, project
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.conditions import plan
 from trpose_ros.evaluation.runner import EvaluationRun
 from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.occlusion.occluder import reference_boxes
-from trpose_ros.people import Frame
-from trpose_ros.people import People
+from trpose_ros.people import Frame, People
 
 FRAMES, FPS = 1000, 30.0
 CAMERA = camera_from_fov(640, 480, assumed=False)

@@ -12,17 +12,12 @@ import argparse
 
 import numpy as np
 import torch
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 
-from trpose_ros.data.motion.packs import find_shared
-from trpose_ros.data.motion.packs import load_mocap
-from trpose_ros.data.motion.virtual_cameras import CameraConfig
-from trpose_ros.data.motion.virtual_cameras import NoiseConfig
+from trpose_ros.data.motion.packs import find_shared, load_mocap
+from trpose_ros.data.motion.virtual_cameras import CameraConfig, NoiseConfig
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
-from trpose_ros.training.lifters.samples import estimated
-from trpose_ros.training.lifters.samples import make_sample
-from trpose_ros.training.lifters.samples import marked
+from trpose_ros.training.lifters.samples import estimated, make_sample, marked
 from trpose_ros.training.lifters.trainer import load_network
 from trpose_ros.training.lifters.windows import TEST_SUBJECTS
 

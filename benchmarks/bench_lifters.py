@@ -17,25 +17,20 @@ import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import torch
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 from torch import Tensor
 
-from trpose_ros.lifters.networks import attention
-from trpose_ros.lifters.networks import pstmo
+from trpose_ros.lifters.networks import attention, pstmo
 from trpose_ros.lifters.networks.build import build_network
 from trpose_ros.lifters.networks.precision import halve
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
-from trpose_ros.lifters.streams.windows import mhformer_core
-from trpose_ros.lifters.streams.windows import mixste_core
-from trpose_ros.lifters.streams.windows import pstmo_core
+from trpose_ros.lifters.streams.windows import mhformer_core, mixste_core, pstmo_core
 from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 CORES: dict[str, Callable[..., Any]] = {

@@ -25,15 +25,12 @@ from pathlib import Path
 import numpy as np
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from live_camera import RATE_HZ
-from live_camera import Camera
-from results import Numbers
-from results import add_option
+from live_camera import RATE_HZ, Camera
+from results import Numbers, add_option
 from rich.console import Console
 from rich.table import Table
 
-from trpose_ros.demo.processes import NodeProcesses
-from trpose_ros.demo.processes import free_domain
+from trpose_ros.demo.processes import NodeProcesses, free_domain
 
 SIZES = ((640, 480), (1920, 1080))
 GOALS = {  # in the unit of the row

@@ -18,14 +18,12 @@ import torch
 from bench_live import SIZES
 from live_camera import sample_images
 from rclpy.parameter import Parameter
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 from rich.console import Console
 from rich.table import Table
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes import pose_node
+from trpose_ros.nodes import conversions, pose_node
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.pipeline.pipeline import build_pose_stage
 

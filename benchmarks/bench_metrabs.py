@@ -19,20 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from parity.metrabs_numbers import filled_value
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 
-from trpose_ros import cameras
-from trpose_ros import weights
+from trpose_ros import cameras, weights
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators.metrabs_torch import MetrabsTorch
-from trpose_ros.metrabs.checkpoints import LoadedNetwork
-from trpose_ros.metrabs.checkpoints import SkeletonTable
-from trpose_ros.metrabs.checkpoints import load_network
-from trpose_ros.metrabs.inference import CropRunner
-from trpose_ros.metrabs.inference import pick_precision
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.checkpoints import LoadedNetwork, SkeletonTable, load_network
+from trpose_ros.metrabs.inference import CropRunner, pick_precision
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.people import Frame
 from trpose_ros.skeletons import get_skeleton
 

@@ -15,11 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 
-from trpose_ros.evaluation.results import read_rows
-from trpose_ros.evaluation.results import study_table
+from trpose_ros.evaluation.results import read_rows, study_table
 
 
 def main() -> None:

@@ -19,15 +19,11 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import cv2
 import numpy as np
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 
 from trpose_ros.data.rendering.backgrounds import Backgrounds
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import CropConfig
-from trpose_ros.data.rendering.sprites import POSES_PER_FIGURE
-from trpose_ros.data.rendering.sprites import Sprites
-from trpose_ros.data.rendering.sprites import SpriteSource
+from trpose_ros.data.rendering.crops import Composer, CropConfig
+from trpose_ros.data.rendering.sprites import POSES_PER_FIGURE, Sprites, SpriteSource
 
 
 class Sheet:

@@ -14,18 +14,15 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from results import Numbers
-from results import add_option
+from results import Numbers, add_option
 from rich.console import Console
 from rich.table import Table
 
 from trpose_ros.demo.demo import SAMPLE
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.offline.replay import ReplayOptions
-from trpose_ros.offline.replay import replay
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import build_pipeline
+from trpose_ros.offline.replay import ReplayOptions, replay
+from trpose_ros.pipeline.pipeline import PipelineConfig, build_pipeline
 from trpose_ros.recordings.sources import open_source
 
 

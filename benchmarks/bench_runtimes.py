@@ -21,20 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from results import Numbers
-from results import add_option
-from torch import Tensor
-from torch import nn
+from results import Numbers, add_option
+from torch import Tensor, nn
 
 from trpose_ros import weights
 from trpose_ros.metrabs.inference import CropRunner
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.movenet.checkpoints import load_movenet
-from trpose_ros.movenet.network import MoveNet
-from trpose_ros.movenet.network import MoveNetConfig
-from trpose_ros.runtimes.modules import fast_module
-from trpose_ros.runtimes.modules import pick_runtime
+from trpose_ros.movenet.network import MoveNet, MoveNetConfig
+from trpose_ros.runtimes.modules import fast_module, pick_runtime
 from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 Run = Callable[[], Any]

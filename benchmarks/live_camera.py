@@ -12,13 +12,12 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 import trpose_ros
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 from trpose_ros.people import People
 from trpose_ros.recordings.sources import open_source
 

@@ -10,8 +10,7 @@ import argparse
 import json
 import math
 import os
-from dataclasses import asdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 

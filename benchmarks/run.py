@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results import Number
-from results import read
+from results import Number, read
 from rich.console import Console
 from rich.table import Table
 

@@ -20,15 +20,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from torch.nn.attention import SDPBackend
-from torch.nn.attention import sdpa_kernel
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from trpose_ros.lifters.networks.build import build_network
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
-from trpose_ros.lifters.streams.windows import mhformer_core
-from trpose_ros.lifters.streams.windows import mixste_core
-from trpose_ros.lifters.streams.windows import pstmo_core
+from trpose_ros.lifters.streams.windows import mhformer_core, mixste_core, pstmo_core
 
 RATE_HZ = 50.0
 PAPER, INK, DIM = '#ffffff', '#1d2129', '#6a7180'

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from trpose_ros.metrabs.heatmaps import HeatmapGeometry
-from trpose_ros.metrabs.reconstruction import in_view_mask
-from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.metrabs.reconstruction import in_view_mask, reconstruct
 from trpose_ros.skeletons import get_skeleton
 
 INK, DIM, SEEN, LOST, MADE = '#1d2129', '#9aa3b2', '#3b6ea8', '#c0392b', '#2e8b57'

@@ -9,17 +9,11 @@ is missing in Humble and Jazzy.
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
-from launch.actions import LogInfo
-from launch.actions import OpaqueFunction
-from launch.actions import SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from trpose_ros.nodes.launch_arguments import ARGUMENTS
-from trpose_ros.nodes.launch_arguments import fast_dds_profile
-from trpose_ros.nodes.launch_arguments import params_file
-from trpose_ros.nodes.launch_arguments import passed_on
+from trpose_ros.nodes.launch_arguments import ARGUMENTS, fast_dds_profile, params_file, passed_on
 from trpose_ros.resources import resource
 
 

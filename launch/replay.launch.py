@@ -11,23 +11,25 @@ The recording is opened here, so that one that is of no use is refused before an
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
-from launch.actions import LogInfo
-from launch.actions import OpaqueFunction
-from launch.actions import SetEnvironmentVariable
-from launch.actions import Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    LogInfo,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
-from trpose_ros.nodes.launch_arguments import fast_dds_profile
-from trpose_ros.nodes.launch_arguments import number
-from trpose_ros.nodes.launch_arguments import params_file
-from trpose_ros.nodes.launch_arguments import passed_on
+from trpose_ros.nodes.launch_arguments import (
+    REPLAY_ARGUMENTS,
+    fast_dds_profile,
+    number,
+    params_file,
+    passed_on,
+)
 from trpose_ros.recordings.bags import BagError
-from trpose_ros.recordings.sources import SourceError
-from trpose_ros.recordings.sources import SourceOptions
-from trpose_ros.recordings.sources import open_source
+from trpose_ros.recordings.sources import SourceError, SourceOptions, open_source
 from trpose_ros.recordings.video import VideoError
 
 LOCKSTEP_S = 60.0  # for the slowest model

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
+from trpose_ros.cameras import camera_from_fov, project
 from trpose_ros.lifters import Lifted
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.people import People
+from trpose_ros.people import Camera, Frame, People
 
 STEP_NS = 33_333_333
 CAMERA = camera_from_fov(640, 480, assumed=False)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from doubles import CAMERA
-from doubles import FakeEstimator
-from doubles import blank
-from doubles import make_people
+from doubles import CAMERA, FakeEstimator, blank, make_people
 
-from trpose_ros.data.datasets.samples import Sample
+from trpose_ros.data.samples import Sample
 from trpose_ros.estimators import ESTIMATORS
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.conditions import Condition

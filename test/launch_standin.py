@@ -14,8 +14,7 @@ import runpy
 import sys
 import tempfile
 import types
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from made_people import moving_person
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
+from trpose_ros.cameras import camera_from_fov, project
 from trpose_ros.evaluation.estimation import EstimatorPass
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.people import People, TrackState
 
 CAMERA = camera_from_fov(640, 480)
 FRAMES = 24

@@ -8,8 +8,7 @@ import torch
 import yaml
 from parity.metrabs_numbers import filled_value
 
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.skeletons import get_skeleton
 
 NAMES = ('smpl_24', 'h36m_17')

@@ -14,10 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from trpose_ros import weights
-from trpose_ros.metrabs.backbones import BACKBONES
-from trpose_ros.metrabs.backbones import register_backbone
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.backbones import BACKBONES, register_backbone
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 
 # A standing person, mm, x right, y down, z away from the camera; joints of h36m_17.
 PERSON_MM = np.array(

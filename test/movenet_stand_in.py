@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from trpose_ros.movenet.importing import foreign_names
-from trpose_ros.movenet.network import MoveNet
-from trpose_ros.movenet.network import MoveNetConfig
+from trpose_ros.movenet.network import MoveNet, MoveNetConfig
 
 
 def small_movenet(kind='single', side=64):

@@ -6,14 +6,12 @@ import json
 
 import cv2
 import numpy as np
-from doubles import FakeBoxes
-from doubles import FakeEstimator
+from doubles import FakeBoxes, FakeEstimator
 
 from trpose_ros.cameras import project
 from trpose_ros.occlusion.occluder import OcclusionConfig
 from trpose_ros.offline.pictures import run_pictures
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStage
+from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStage
 from trpose_ros.pipeline.pose_stage import PoseStageConfig
 from trpose_ros.pipeline.stills import StillPipeline
 from trpose_ros.pipeline.tracking import Tracker

@@ -22,8 +22,7 @@ def _save(path, model, architecture, config, **meta):
 def save_metrabs(path):
     import torch
 
-    from trpose_ros.metrabs.model import Metrabs
-    from trpose_ros.metrabs.model import MetrabsConfig
+    from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 
     torch.manual_seed(0)
     config = MetrabsConfig(backbone='resnet-plain-s', num_joints=17, proc_side=128)
@@ -33,8 +32,7 @@ def save_metrabs(path):
 def save_videopose3d(path):
     import torch
 
-    from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-    from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+    from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 
     torch.manual_seed(0)
     config = VideoPose3DConfig(filter_widths=(3, 3), channels=16)

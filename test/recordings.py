@@ -6,13 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from doubles import CAMERA
-from doubles import STEP_NS
-from doubles import make_people
+from doubles import CAMERA, STEP_NS, make_people
 
 from trpose_ros.drawing.overlay import draw_people
-from trpose_ros.people import Camera
-from trpose_ros.people import People
+from trpose_ros.people import Camera, People
 from trpose_ros.recordings.bags import BagWriter
 from trpose_ros.recordings.messages import MessageMaker
 

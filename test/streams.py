@@ -5,20 +5,14 @@ import torch
 from parity.lifters_numbers import filled_state_dict
 
 from trpose_ros.lifters import offline
-from trpose_ros.lifters.base import LifterConfig
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer import MHFormerConfig
-from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.mixste import MixSTEConfig
-from trpose_ros.lifters.networks.pstmo import PSTMO
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
+from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
+from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
+from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.lifters.streams.stream import LifterStream
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
-from trpose_ros.lifters.streams.windows import mhformer_core
-from trpose_ros.lifters.streams.windows import mixste_core
-from trpose_ros.lifters.streams.windows import pstmo_core
+from trpose_ros.lifters.streams.windows import mhformer_core, mixste_core, pstmo_core
 
 RATE_HZ = 50.0
 STEP_NS = 20_000_000

@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import camera_from_info_fields
-from trpose_ros.cameras import camera_to_info_fields
-from trpose_ros.cameras import crop_camera
-from trpose_ros.cameras import denormalise_screen
-from trpose_ros.cameras import distort_points
-from trpose_ros.cameras import fold_radius
-from trpose_ros.cameras import normalise_screen
-from trpose_ros.cameras import pixel_rays
-from trpose_ros.cameras import project
-from trpose_ros.cameras import undistort_points
-from trpose_ros.cameras import unproject
+from trpose_ros.cameras import (
+    camera_from_fov,
+    camera_from_info_fields,
+    camera_to_info_fields,
+    crop_camera,
+    denormalise_screen,
+    distort_points,
+    fold_radius,
+    normalise_screen,
+    pixel_rays,
+    project,
+    undistort_points,
+    unproject,
+)
 from trpose_ros.people import Camera
 
 REFERENCE = np.load(Path(__file__).parent / 'reference' / 'geometry_and_eval.npz')

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from parity import compare as parity
-from parity.metrabs_numbers import CHECKERS
-from parity.metrabs_numbers import filled_value
+from parity.metrabs_numbers import CHECKERS, filled_value
 
 REFERENCE = Path(__file__).with_name('reference')
 FILES = sorted(p.name for p in REFERENCE.glob('metrabs_*') if p.name != 'metrabs_index.json')

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.people import PER_PERSON
-from trpose_ros.people import Camera
-from trpose_ros.people import Edge
-from trpose_ros.people import Frame
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import concatenate
-from trpose_ros.people import with_visibility
+from trpose_ros.people import (
+    PER_PERSON,
+    Camera,
+    Edge,
+    Frame,
+    JointState,
+    People,
+    concatenate,
+    with_visibility,
+)
 
 MATRIX = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
 

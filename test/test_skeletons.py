@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trpose_ros.skeletons import SKELETONS
-from trpose_ros.skeletons import Skeleton
-from trpose_ros.skeletons import convert
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.skeletons import SKELETONS, Skeleton, convert, get_skeleton
 
 NAMES = sorted(SKELETONS)
 REFERENCE = np.load(Path(__file__).parent / 'reference' / 'geometry_and_eval.npz')

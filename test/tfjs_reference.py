@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 from drawn_figure import figure
 
-from trpose_ros.weights.tensorflowjs import GraphModel
-from trpose_ros.weights.tensorflowjs import read_graph_model
+from trpose_ros.weights.tensorflowjs import GraphModel, read_graph_model
 
 STORED = Path(__file__).with_name('reference') / 'movenet.npz'
 EVERY = 8  # cells between those that are stored

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.data.rendering.bodies import Figure
-from trpose_ros.data.rendering.bodies import Rig
+from trpose_ros.data.rendering.bodies import Figure, Rig
 from trpose_ros.data.rendering.landmarks import NAMES as LANDMARKS
-from trpose_ros.data.rendering.sprites import SIDE
-from trpose_ros.data.rendering.sprites import joint_visibility
-from trpose_ros.data.rendering.sprites import look_at
-from trpose_ros.data.rendering.sprites import to_srgb
+from trpose_ros.data.rendering.sprites import SIDE, joint_visibility, look_at, to_srgb
 
 _LEFT = (  # name, parent, head; the right side mirrors it
     ('HipJoint', 'Hips', (0.0, -0.02, 1.06)),
@@ -113,8 +109,7 @@ class TinyStore:
     def __init__(self, count: int = 4) -> None:
         """Render ``count`` sprites."""
         from trpose_ros.data.rendering.posing import pose_rig
-        from trpose_ros.data.rendering.rasterizer import random_light
-        from trpose_ros.data.rendering.rasterizer import render
+        from trpose_ros.data.rendering.rasterizer import random_light, render
 
         figure = make_figure(0.09)
         posed = pose_rig(figure.rig, walking(count))

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from trpose_ros.training.distributed import processes
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
 
 
 class Lines:

@@ -1,11 +1,16 @@
-"""Checks for configuration dataclasses, driven by the metadata of their fields.
+"""Settings: the fields of configuration dataclasses, described and checked once for everybody.
 
-A configuration is a frozen dataclass. Each field says in its metadata what it means and which
-values it takes, once, for everybody: validation here, ROS parameter descriptors in the nodes and
-tables in the documentation all come from the same words::
+A configuration is a frozen dataclass. Each field says what it means and which values it takes, and
+validation here, ROS parameter descriptors in the nodes, options of the trainers and tables in the
+documentation all come from the same words::
 
-    share: float = field(default=0.5, metadata={'help': 'what it does', 'range': (0.0, 1.0)})
-    root: str = field(default='auto', metadata={'help': '...', 'choices': ('auto', 'fit')})
+    @dataclass(frozen=True)
+    class BoxConfig:
+        share: float = setting(0.5, 'how much of the box must be seen', range=(0.0, 1.0))
+        root: str = setting('auto', 'where depth comes from', choices=('auto', 'fit'))
+
+        def __post_init__(self) -> None:
+            check_fields(self)
 """
 
 from __future__ import annotations
@@ -13,6 +18,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from typing import Any
+
+
+def setting(
+    default: Any,
+    help: str = '',  # the field's word for it; shadows nothing that is used here
+    *,
+    range: tuple[float, float] | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
+    """Return a dataclass field with a description, and what ``check_fields`` holds it to.
+
+    Args:
+        default: the value without one given.
+        help: one sentence for people: meaning, unit, what special values do.
+        range: lowest and highest value, both allowed.
+        choices: all values there are.
+
+    """
+    metadata = {'help': help, 'range': range, 'choices': choices}
+    known = {name: value for name, value in metadata.items() if value not in (None, '')}
+    return dataclasses.field(default=default, metadata=known)
 
 
 def check_fields(config: Any) -> None:

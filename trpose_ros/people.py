@@ -12,10 +12,8 @@ from the image to the last output untouched.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from dataclasses import field
-from enum import IntEnum
-from enum import IntFlag
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
 
 import numpy as np
 

@@ -6,9 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from picture_stand_in import draw
-from picture_stand_in import everything_in
-from picture_stand_in import pipeline
+from picture_stand_in import draw, everything_in, pipeline
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,11 +14,9 @@ from trpose_ros.commands import main as cli
 from trpose_ros.people import Camera
 from trpose_ros.pipeline import stills
 from trpose_ros.recordings.calibration import read_calibration
-from trpose_ros.recordings.people_json import PeopleFile
-from trpose_ros.recordings.people_json import plain
+from trpose_ros.recordings.people_json import PeopleFile, plain
 from trpose_ros.recordings.picture_source import open_pictures
-from trpose_ros.recordings.sources import SourceOptions
-from trpose_ros.recordings.sources import open_source
+from trpose_ros.recordings.sources import SourceOptions, open_source
 
 RUNNER = CliRunner()
 

@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from metrabs_package import network
-from metrabs_package import write_package
-from metrabs_stand_in import save_network
-from metrabs_stand_in import stand_in_network
-from movenet_stand_in import small_movenet
-from movenet_stand_in import write_graph
+from metrabs_package import network, write_package
+from metrabs_stand_in import save_network, stand_in_network
+from movenet_stand_in import small_movenet, write_graph
 from random_weights import save_metrabs
 from typer.testing import CliRunner
 

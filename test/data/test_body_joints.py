@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-from tiny_body import make_rig
-from tiny_body import walking
+from tiny_body import make_rig, walking
 
-from trpose_ros.data.rendering.landmarks import NAMES
-from trpose_ros.data.rendering.landmarks import posed_landmarks
+from trpose_ros.data.rendering.landmarks import NAMES, posed_landmarks
 from trpose_ros.data.rendering.posing import pose_rig
-from trpose_ros.skeletons import contained_skeletons
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.skeletons import contained_skeletons, get_skeleton
 
 BODY = get_skeleton('body_39')
 

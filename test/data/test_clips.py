@@ -7,20 +7,13 @@ from tiny_body import walking
 
 from trpose_ros.cameras import project
 from trpose_ros.data.motion.packs import MotionPack
-from trpose_ros.data.rendering.clips import Clip
-from trpose_ros.data.rendering.clips import ClipConfig
-from trpose_ros.data.rendering.clips import play
+from trpose_ros.data.rendering.clips import Clip, ClipConfig, play
 from trpose_ros.data.rendering.rooms import Room
-from trpose_ros.data.rendering.sample_recording import SHIPPED
-from trpose_ros.data.rendering.sample_recording import write_recording
+from trpose_ros.data.rendering.sample_recording import SHIPPED, write_recording
 from trpose_ros.data.rendering.sprites import look_at
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
+from trpose_ros.people import Camera, JointState
 from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.messages import read_camera
-from trpose_ros.recordings.messages import read_image
-from trpose_ros.recordings.messages import read_people
-from trpose_ros.recordings.messages import stamp_ns
+from trpose_ros.recordings.messages import read_camera, read_image, read_people, stamp_ns
 
 
 def pack() -> MotionPack:

@@ -8,10 +8,8 @@ from made_people import moving_person
 from typer.testing import CliRunner
 
 from trpose_ros.commands.datasets import app
-from trpose_ros.data.datasets.registry import datasets
-from trpose_ros.data.datasets.registry import packs_folder
-from trpose_ros.data.motion.packs import find_shared
-from trpose_ros.data.motion.packs import load_pack
+from trpose_ros.data.motion.packs import find_shared, load_pack
+from trpose_ros.data.registry import datasets, packs_folder
 
 # Wide, so that tables are not wrapped.
 RUN = CliRunner(env={'COLUMNS': '200'})

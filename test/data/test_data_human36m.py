@@ -8,16 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_people import metadata
-from made_people import moving_person
+from made_people import metadata, moving_person
 
 from trpose_ros.cameras import denormalise_screen
 from trpose_ros.data.datasets import human36m
 from trpose_ros.data.datasets import human36m_cameras as cameras
 from trpose_ros.data.datasets.keypoint_archives import read_archive
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
+from trpose_ros.data.registry import load_dataset
+from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.skeletons import get_skeleton
 
 REFERENCE = np.load(Path(__file__).parents[1] / 'reference' / 'human36m_cameras.npz')

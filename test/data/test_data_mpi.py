@@ -8,18 +8,12 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from made_people import cells
-from made_people import pinhole
-from made_people import seen_mm
+from made_people import cells, pinhole, seen_mm
 
 from trpose_ros.data.datasets.mat_files import read_mat
-from trpose_ros.data.datasets.mpi_inf_3dhp import CAMERAS
-from trpose_ros.data.datasets.mpi_inf_3dhp import JOINTS_17
-from trpose_ros.data.datasets.mpi_inf_3dhp import frame_rate
-from trpose_ros.data.datasets.mpi_inf_3dhp import read_calibration
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
+from trpose_ros.data.datasets.mpi_inf_3dhp import CAMERAS, JOINTS_17, frame_rate, read_calibration
+from trpose_ros.data.registry import load_dataset
+from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.skeletons import get_skeleton
 
 FOCAL, CENTRE = 1500.0, (1024.0, 1024.0)

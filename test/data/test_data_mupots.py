@@ -8,12 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from made_people import cells
-from made_people import pinhole
-from made_people import seen_mm
+from made_people import cells, pinhole, seen_mm
 
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.samples import DataError
+from trpose_ros.data.registry import load_dataset
+from trpose_ros.data.samples import DataError
 
 FOCAL, CENTRE = 1500.0, (1024.0, 1024.0)
 

@@ -6,26 +6,15 @@ import pickle
 
 import numpy as np
 import pytest
-from made_people import look_at
-from made_people import metadata
-from made_people import move
-from made_people import moving_person
-from made_people import pinhole
+from made_people import look_at, metadata, move, moving_person, pinhole
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import normalise_screen
-from trpose_ros.data.datasets.camera_fit import fit_camera
-from trpose_ros.data.datasets.camera_fit import fit_intrinsics
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.registry import recognise
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.motion.packs import PACKS
-from trpose_ros.data.motion.packs import load_mocap
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.bags import make_typestore
+from trpose_ros.cameras import camera_from_fov, normalise_screen
+from trpose_ros.data.datasets.camera_fit import fit_camera, fit_intrinsics
+from trpose_ros.data.motion.packs import PACKS, load_mocap
+from trpose_ros.data.registry import load_dataset, recognise
+from trpose_ros.data.samples import DataError, MissingDataError
+from trpose_ros.people import JointState, People
+from trpose_ros.recordings.bags import BagWriter, make_typestore
 from trpose_ros.recordings.messages import MessageMaker
 from trpose_ros.skeletons import get_skeleton
 

@@ -10,20 +10,23 @@ import cv2
 import numpy as np
 import pytest
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.rendering.makehuman_files import fit
-from trpose_ros.data.rendering.makehuman_files import read_garment
-from trpose_ros.data.rendering.makehuman_files import read_obj
-from trpose_ros.data.rendering.makehuman_files import read_target
-from trpose_ros.data.rendering.makehuman_files import to_world
-from trpose_ros.data.rendering.prepare_bodies import draw_parameters
-from trpose_ros.data.rendering.prepare_bodies import find
-from trpose_ros.data.rendering.prepare_bodies import prepare
-from trpose_ros.data.rendering.prepare_bodies import render_mesh
-from trpose_ros.data.rendering.prepare_bodies import shape
-from trpose_ros.data.rendering.prepare_bodies import strongest
-from trpose_ros.data.rendering.prepare_bodies import target_weights
+from trpose_ros.data.rendering.makehuman_files import (
+    fit,
+    read_garment,
+    read_obj,
+    read_target,
+    to_world,
+)
+from trpose_ros.data.rendering.prepare_bodies import (
+    draw_parameters,
+    find,
+    prepare,
+    render_mesh,
+    shape,
+    strongest,
+    target_weights,
+)
+from trpose_ros.data.samples import DataError, MissingDataError
 
 MIDDLE = np.array([1, 0.5, 0.5, 0.5, 0.5, 0.5, 1, 0, 0], np.float32)  # a young caucasian man
 

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.motion.files import read_amc
-from trpose_ros.data.motion.files import read_asf
-from trpose_ros.data.motion.files import read_bvh
+from trpose_ros.data.motion.files import read_amc, read_asf, read_bvh
 from trpose_ros.data.motion.packs import load_pack
-from trpose_ros.data.motion.prepare import MotionConfig
-from trpose_ros.data.motion.prepare import cut
-from trpose_ros.data.motion.prepare import joints_of_acclaim
-from trpose_ros.data.motion.prepare import joints_of_bvh
-from trpose_ros.data.motion.prepare import prepare
-from trpose_ros.data.motion.prepare import skeleton_of
-from trpose_ros.data.motion.prepare import subject_of
+from trpose_ros.data.motion.prepare import (
+    MotionConfig,
+    cut,
+    joints_of_acclaim,
+    joints_of_bvh,
+    prepare,
+    skeleton_of,
+    subject_of,
+)
+from trpose_ros.data.samples import DataError, MissingDataError
 
 REAL = Path(__file__).parents[1] / 'reference' / 'motion'
 EXPECTED = np.load(REAL / 'expected.npz')

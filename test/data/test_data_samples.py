@@ -15,21 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_people import moving_person
 
-from trpose_ros.data.datasets.image_sources import ImageFiles
-from trpose_ros.data.datasets.image_sources import VideoFrames
-from trpose_ros.data.datasets.pickled_numbers import load_npz
-from trpose_ros.data.datasets.pickled_numbers import load_pickle
-from trpose_ros.data.datasets.registry import data_folder
-from trpose_ros.data.datasets.registry import datasets
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.registry import recognise
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.datasets.samples import check_metres
-from trpose_ros.data.datasets.samples import interpolate_missing
-from trpose_ros.data.datasets.samples import median_bone
+from trpose_ros.data.datasets.image_sources import ImageFiles, VideoFrames
+from trpose_ros.data.datasets.pickled_numbers import load_npz, load_pickle
+from trpose_ros.data.registry import (
+    data_folder,
+    datasets,
+    get_dataset,
+    load_dataset,
+    recognise,
+)
+from trpose_ros.data.samples import (
+    DataError,
+    MissingDataError,
+    Sample,
+    check_metres,
+    interpolate_missing,
+    median_bone,
+)
 from trpose_ros.skeletons import SKELETONS
 
 

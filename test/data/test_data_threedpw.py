@@ -7,15 +7,11 @@ import pickle
 import cv2
 import numpy as np
 import pytest
-from made_people import look_at
-from made_people import move
-from made_people import moving_person
-from made_people import pinhole
+from made_people import look_at, move, moving_person, pinhole
 
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
 from trpose_ros.data.datasets.threedpw import COCO_OF_18
+from trpose_ros.data.registry import load_dataset
+from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.skeletons import get_skeleton
 
 # The 18 joints of the detections, by their published order.

@@ -10,22 +10,13 @@ from typer.testing import CliRunner
 
 import trpose_ros
 from trpose_ros.commands.main import app
-from trpose_ros.data.datasets.photographs import COCO_IN_BODY
-from trpose_ros.data.datasets.photographs import label
-from trpose_ros.data.datasets.photographs import load
-from trpose_ros.data.datasets.photographs import split_of_theme
-from trpose_ros.data.datasets.photographs import theme_of
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.data.datasets.photographs import COCO_IN_BODY, label, load, split_of_theme, theme_of
+from trpose_ros.data.samples import DataError, MissingDataError
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.visibility import VISIBLE
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.metrabs import measure as metrabs_measure
-from trpose_ros.training.metrabs.measure import on_photographs
-from trpose_ros.training.metrabs.measure import photograph_crop
-from trpose_ros.training.metrabs.measure import roc_area
-from trpose_ros.training.metrabs.measure import torso_of
+from trpose_ros.training.metrabs.measure import on_photographs, photograph_crop, roc_area, torso_of
 
 BODY = get_skeleton('body_39')
 TEST_THEME = next(f'theme{k}' for k in range(99) if split_of_theme(f'theme{k}') == 'test')

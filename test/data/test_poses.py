@@ -5,15 +5,8 @@ import pytest
 from tiny_body import walking
 
 from trpose_ros.data.motion.packs import MotionPack
-from trpose_ros.data.rendering.poses import PoseSource
-from trpose_ros.data.rendering.poses import lay_down
-from trpose_ros.data.rendering.poses import rarity
-from trpose_ros.data.rendering.poses import seat
-from trpose_ros.data.rendering.posing import HIP
-from trpose_ros.data.rendering.posing import LFOOT
-from trpose_ros.data.rendering.posing import LHIP
-from trpose_ros.data.rendering.posing import LKNEE
-from trpose_ros.data.rendering.posing import THORAX
+from trpose_ros.data.rendering.poses import PoseSource, lay_down, rarity, seat
+from trpose_ros.data.rendering.posing import HIP, LFOOT, LHIP, LKNEE, THORAX
 from trpose_ros.skeletons import get_skeleton
 
 BONES = get_skeleton('h36m_17').bones

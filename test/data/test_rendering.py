@@ -4,35 +4,23 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_body import PlainBackgrounds
-from tiny_body import TinyStore
-from tiny_body import make_figure
-from tiny_body import make_rig
-from tiny_body import walking
+from tiny_body import PlainBackgrounds, TinyStore, make_figure, make_rig, walking
 
-from trpose_ros.data.rendering.backgrounds import procedural
-from trpose_ros.data.rendering.backgrounds import scene_of
-from trpose_ros.data.rendering.backgrounds import split_of
+from trpose_ros.data.rendering.backgrounds import procedural, scene_of, split_of
 from trpose_ros.data.rendering.bodies import SHAPE_SPLITS
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import CropConfig
-from trpose_ros.data.rendering.crops import project
-from trpose_ros.data.rendering.crops import reference_box
-from trpose_ros.data.rendering.groups import SceneComposer
-from trpose_ros.data.rendering.groups import SceneConfig
-from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.data.rendering.hiding import draw_fragment
-from trpose_ros.data.rendering.hiding import hidden_rectangles
-from trpose_ros.data.rendering.hiding import hide_beyond
-from trpose_ros.data.rendering.posing import pose_rig
-from trpose_ros.data.rendering.posing import rig_joints
-from trpose_ros.data.rendering.rasterizer import random_light
-from trpose_ros.data.rendering.rasterizer import render
-from trpose_ros.data.rendering.sprites import joint_visibility
-from trpose_ros.data.rendering.sprites import look_at
+from trpose_ros.data.rendering.crops import Composer, CropConfig, project, reference_box
+from trpose_ros.data.rendering.groups import SceneComposer, SceneConfig
+from trpose_ros.data.rendering.hiding import (
+    CONDITIONS,
+    draw_fragment,
+    hidden_rectangles,
+    hide_beyond,
+)
+from trpose_ros.data.rendering.posing import pose_rig, rig_joints
+from trpose_ros.data.rendering.rasterizer import random_light, render
+from trpose_ros.data.rendering.sprites import joint_visibility, look_at
 
 SIZE = (96, 128)
 INTRINSICS = np.array([[90.0, 0, 47.5], [0, 90, 63.5], [0, 0, 1]])

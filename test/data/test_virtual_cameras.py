@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 from made_people import moving_person
 
 from trpose_ros.data.motion.packs import vary_rate
-from trpose_ros.data.motion.virtual_cameras import CameraConfig
-from trpose_ros.data.motion.virtual_cameras import distort
-from trpose_ros.data.motion.virtual_cameras import lenses
-from trpose_ros.data.motion.virtual_cameras import view
+from trpose_ros.data.motion.virtual_cameras import CameraConfig, distort, lenses, view
 
 
 def test_a_lens_is_opencvs_where_it_does_not_fold():

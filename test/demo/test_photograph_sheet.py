@@ -5,17 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from doubles import FakeBoxes
-from doubles import FakeEstimator
+from doubles import FakeBoxes, FakeEstimator
 
 from trpose_ros.demo import photograph_sheet as sheet
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.occlusion.occluder import FIVE
 from trpose_ros.people import with_visibility
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStage
-from trpose_ros.pipeline.stills import StillPipeline
-from trpose_ros.pipeline.stills import reference_box
+from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStage
+from trpose_ros.pipeline.stills import StillPipeline, reference_box
 from trpose_ros.pipeline.tracking import Tracker
 
 BOX = [60.0, 20.0, 300.0, 900.0, 0.9]  # goes on below the photograph

@@ -16,18 +16,17 @@ import trpose_ros
 from trpose_ros import weights
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.estimators.boxes import create_box_source
-from trpose_ros.estimators.detector import FoundPeople
-from trpose_ros.estimators.detector import PersonDetector
-from trpose_ros.estimators.detector import letterbox
-from trpose_ros.estimators.detector import overlaps
-from trpose_ros.estimators.detector import parts
-from trpose_ros.estimators.detector import suppressed
-from trpose_ros.movenet.network import MoveNetConfig
-from trpose_ros.movenet.network import MoveNetMaps
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import box_settings
+from trpose_ros.estimators.detector import (
+    FoundPeople,
+    PersonDetector,
+    letterbox,
+    overlaps,
+    parts,
+    suppressed,
+)
+from trpose_ros.movenet.network import MoveNetConfig, MoveNetMaps
+from trpose_ros.people import Camera, Frame
+from trpose_ros.pipeline.pipeline import PipelineConfig, box_settings
 from trpose_ros.pipeline.pose_stage import PoseStageConfig
 
 
@@ -203,9 +202,7 @@ def test_the_shipped_detector_finds_the_person_of_the_sample(detector):
     """Every twentieth frame of the shipped recording against its ground truth."""
     from trpose_ros.data.rendering.sample_recording import SHIPPED
     from trpose_ros.recordings.bags import BagReader
-    from trpose_ros.recordings.messages import read_image
-    from trpose_ros.recordings.messages import read_people
-    from trpose_ros.recordings.messages import stamp_ns
+    from trpose_ros.recordings.messages import read_image, read_people, stamp_ns
 
     images, truth = {}, {}
     with BagReader(SHIPPED) as bag:

@@ -15,10 +15,8 @@ pytest.importorskip('tensorflow', reason="TensorFlow is not installed: pip insta
 from metrabs_stand_in import PERSON_MM
 
 from trpose_ros import cameras
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators import create_estimator
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
+from trpose_ros.estimators import EstimatorConfig, create_estimator
+from trpose_ros.people import Camera, Frame
 from trpose_ros.weights import WeightsError
 
 CAMERA = cameras.camera_from_fov(640, 480, 60.0)

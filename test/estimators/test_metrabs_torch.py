@@ -6,21 +6,13 @@ import logging
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrabs_stand_in import PERSON_MM
-from metrabs_stand_in import save_network
-from metrabs_stand_in import stand_in_network
+from metrabs_stand_in import PERSON_MM, save_network, stand_in_network
 
 from trpose_ros import cameras
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators import create_estimator
-from trpose_ros.people import Camera
-from trpose_ros.people import Edge
-from trpose_ros.people import Frame
-from trpose_ros.people import JointState
-from trpose_ros.people import RootSource
+from trpose_ros.estimators import EstimatorConfig, create_estimator
+from trpose_ros.people import Camera, Edge, Frame, JointState, RootSource
 from trpose_ros.weights import WeightsError
 
 CAMERA = cameras.camera_from_fov(640, 480)

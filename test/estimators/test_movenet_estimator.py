@@ -8,40 +8,33 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from doubles import CAMERA
-from doubles import STANDING
-from doubles import STEP_NS
-from doubles import FakeBoxes
-from doubles import FakeEstimator
-from doubles import FakeLifter
-from doubles import blank
-from doubles import make_people
-from hypothesis import given
-from hypothesis import settings
+from doubles import (
+    CAMERA,
+    STANDING,
+    STEP_NS,
+    FakeBoxes,
+    FakeEstimator,
+    FakeLifter,
+    blank,
+    make_people,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from movenet_stand_in import small_movenet
 from typer.testing import CliRunner
 
 import trpose_ros
 from trpose_ros import weights
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
+from trpose_ros.cameras import camera_from_fov, project
 from trpose_ros.commands.main import app
 from trpose_ros.data.rendering.sample_recording import SHIPPED
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators import create_estimator
-from trpose_ros.evaluation.cases import Case
-from trpose_ros.evaluation.cases import CaseRunner
-from trpose_ros.evaluation.cases import EvaluationConfig
+from trpose_ros.estimators import EstimatorConfig, create_estimator
+from trpose_ros.evaluation.cases import Case, CaseRunner, EvaluationConfig
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.sequences import EvaluationClip
-from trpose_ros.people import Frame
-from trpose_ros.people import JointState
-from trpose_ros.people import RootSource
-from trpose_ros.people import TrackState
+from trpose_ros.people import Frame, JointState, RootSource, TrackState
 from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.pipeline import Pipeline
-from trpose_ros.pipeline.pipeline import PoseStage
+from trpose_ros.pipeline.pipeline import Pipeline, PoseStage
 from trpose_ros.pipeline.tracking import Tracker
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.metrabs.batches import half_precision

@@ -7,22 +7,23 @@ import sys
 
 import numpy as np
 import pytest
-from evaluation_stand_in import FPS
-from evaluation_stand_in import FRAMES
-from evaluation_stand_in import _estimator  # noqa: F401 - a fixture
-from evaluation_stand_in import config
-from evaluation_stand_in import finish
-from evaluation_stand_in import recording
-from evaluation_stand_in import sample
+from evaluation_stand_in import (
+    FPS,
+    FRAMES,
+    _estimator,  # noqa: F401 - a fixture
+    config,
+    finish,
+    recording,
+    sample,
+)
 from typer.testing import CliRunner
 
 from trpose_ros.commands.evaluate import app
-from trpose_ros.data.datasets.registry import datasets
-from trpose_ros.data.datasets.samples import DataError
+from trpose_ros.data.registry import datasets
+from trpose_ros.data.samples import DataError
 from trpose_ros.evaluation.excerpts import load_scenes
 from trpose_ros.evaluation.runner import EvaluationRun
-from trpose_ros.evaluation.sequences import clip_of_bag
-from trpose_ros.evaluation.sequences import clip_of_sample
+from trpose_ros.evaluation.sequences import clip_of_bag, clip_of_sample
 from trpose_ros.occlusion.occluder import FIVE
 from trpose_ros.recordings.sources import SourceError
 

@@ -2,16 +2,11 @@
 
 import numpy as np
 import pytest
-from tiny_body import PlainBackgrounds
-from tiny_body import TinyStore
+from tiny_body import PlainBackgrounds, TinyStore
 
-from trpose_ros.data.rendering.groups import SceneComposer
-from trpose_ros.data.rendering.groups import SceneConfig
+from trpose_ros.data.rendering.groups import SceneComposer, SceneConfig
 from trpose_ros.evaluation import detection
-from trpose_ros.evaluation.detection import Looked
-from trpose_ros.evaluation.detection import look_at_scenes
-from trpose_ros.evaluation.detection import matched
-from trpose_ros.evaluation.detection import rates
+from trpose_ros.evaluation.detection import Looked, look_at_scenes, matched, rates
 
 
 def test_a_detection_is_given_to_one_person_only():

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from doubles import STANDING
-from doubles import make_people
-from hypothesis import given
-from hypothesis import settings
+from doubles import STANDING, make_people
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trpose_ros.evaluation.metrics import all_measures as measures
-from trpose_ros.evaluation.metrics.join import hold
-from trpose_ros.evaluation.metrics.join import join
+from trpose_ros.evaluation.metrics.join import hold, join
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
 from trpose_ros.people import TrackState
 from trpose_ros.skeletons import convert

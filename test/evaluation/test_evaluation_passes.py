@@ -10,33 +10,22 @@ import json
 
 import numpy as np
 import pytest
-from doubles import CAMERA
-from doubles import STEP_NS
-from doubles import blank
-from doubles import make_people
-from metrabs_stand_in import save_network
-from metrabs_stand_in import stand_in_network
-from recordings import START_NS
-from recordings import true_people
-from recordings import write_recording
+from doubles import CAMERA, STEP_NS, blank, make_people
+from metrabs_stand_in import save_network, stand_in_network
+from recordings import START_NS, true_people, write_recording
 from typer.testing import CliRunner
 
 from trpose_ros.commands import main as cli
 from trpose_ros.commands.evaluate import app
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.excerpts import load_scenes
-from trpose_ros.evaluation.passes import Pass
-from trpose_ros.evaluation.passes import RunningErrors
-from trpose_ros.evaluation.passes import notes_of
-from trpose_ros.evaluation.passes import rows_of
-from trpose_ros.evaluation.passes import write_results
+from trpose_ros.evaluation.passes import Pass, RunningErrors, notes_of, rows_of, write_results
 from trpose_ros.evaluation.results import read_rows
 from trpose_ros.evaluation.sequences import clip_of_bag
 from trpose_ros.people import Provenance
 from trpose_ros.recordings.bags import BagWriter
 from trpose_ros.recordings.messages import MessageMaker
-from trpose_ros.recordings.sources import open_source
-from trpose_ros.recordings.sources import read_frames
+from trpose_ros.recordings.sources import open_source, read_frames
 
 pytest.importorskip('pyarrow')
 

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from trpose_ros.cameras import project
 from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.rendered_sequences import QUICK_MOTIONS
-from trpose_ros.evaluation.rendered_sequences import chosen
-from trpose_ros.evaluation.rendered_sequences import rendered_clips
+from trpose_ros.evaluation.rendered_sequences import QUICK_MOTIONS, chosen, rendered_clips
 
 pytest.importorskip('numba')
 

@@ -6,26 +6,23 @@ import json
 
 import numpy as np
 import pytest
-from doubles import CAMERA
-from doubles import FakeLifter
-from doubles import make_people
-from evaluation_stand_in import FOUR
-from evaluation_stand_in import FRAMES
-from evaluation_stand_in import Blinded
-from evaluation_stand_in import _estimator  # noqa: F401 - a fixture
-from evaluation_stand_in import clip
-from evaluation_stand_in import config
-from evaluation_stand_in import finish
-from evaluation_stand_in import sample
+from doubles import CAMERA, FakeLifter, make_people
+from evaluation_stand_in import (
+    FOUR,
+    FRAMES,
+    Blinded,
+    _estimator,  # noqa: F401 - a fixture
+    clip,
+    config,
+    finish,
+    sample,
+)
 
 from trpose_ros.evaluation import results
-from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.conditions import plan
-from trpose_ros.evaluation.estimation import cached_pass
-from trpose_ros.evaluation.estimation import run_pass
+from trpose_ros.evaluation.conditions import Condition, plan
+from trpose_ros.evaluation.estimation import cached_pass, run_pass
 from trpose_ros.evaluation.lifter_spec import LifterSpec
-from trpose_ros.evaluation.runner import EvaluationRun
-from trpose_ros.evaluation.runner import SettingsError
+from trpose_ros.evaluation.runner import EvaluationRun, SettingsError
 from trpose_ros.evaluation.sequences import clip_of_sample
 from trpose_ros.people import PER_PERSON
 from trpose_ros.pipeline.lift_stage import LiftStage

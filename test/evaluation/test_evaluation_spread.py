@@ -10,18 +10,12 @@ import sys
 import doubles
 import evaluation_stand_in
 import pytest
-from evaluation_stand_in import FOUR
-from evaluation_stand_in import Blinded
-from evaluation_stand_in import clip
+from evaluation_stand_in import FOUR, Blinded, clip
 
 from trpose_ros.evaluation import spread
-from trpose_ros.evaluation.cases import TOGETHER
-from trpose_ros.evaluation.cases import Case
-from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.cases import Outcome
+from trpose_ros.evaluation.cases import TOGETHER, Case, EvaluationConfig, Outcome
 from trpose_ros.evaluation.runner import EvaluationRun
-from trpose_ros.evaluation.spread import _after_death
-from trpose_ros.evaluation.spread import _Task
+from trpose_ros.evaluation.spread import _after_death, _Task
 
 ray = pytest.importorskip('ray')
 

@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 
 from trpose_ros import weights
-from trpose_ros.evaluation import published
-from trpose_ros.evaluation import results
+from trpose_ros.evaluation import published, results
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.lifter_spec import LifterSpec
-from trpose_ros.evaluation.study import METHODS
-from trpose_ros.evaluation.study import best_pairs
-from trpose_ros.evaluation.study import comparison_table
-from trpose_ros.evaluation.study import preset
+from trpose_ros.evaluation.study import METHODS, best_pairs, comparison_table, preset
 from trpose_ros.occlusion.occluder import FIVE
 
 BASE, OURS = 'movenet:movenet-thunder', 'metrabs-s'

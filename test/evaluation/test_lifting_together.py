@@ -6,27 +6,19 @@ import dataclasses
 
 import numpy as np
 import pytest
-from evaluation_stand_in import FOUR
-from evaluation_stand_in import Blinded
-from evaluation_stand_in import _estimator  # noqa: F401 - a fixture
-from evaluation_stand_in import clip
-from evaluation_stand_in import config
-from lifting_stand_in import FRAMES
-from lifting_stand_in import TRACKED
-from lifting_stand_in import a_pass
-from lifting_stand_in import always
-from random_weights import save_lifter
-from random_weights import save_videopose3d
+from evaluation_stand_in import (
+    FOUR,
+    Blinded,
+    _estimator,  # noqa: F401 - a fixture
+    clip,
+    config,
+)
+from lifting_stand_in import FRAMES, TRACKED, a_pass, always
+from random_weights import save_lifter, save_videopose3d
 
-from trpose_ros.evaluation import cases
-from trpose_ros.evaluation import lifting_together
-from trpose_ros.evaluation.cases import TOGETHER
-from trpose_ros.evaluation.cases import Case
-from trpose_ros.evaluation.cases import CaseRunner
-from trpose_ros.evaluation.cases import Outcome
-from trpose_ros.evaluation.lifting_together import PassesTogether
-from trpose_ros.evaluation.lifting_together import alike
-from trpose_ros.evaluation.lifting_together import calls_of
+from trpose_ros.evaluation import cases, lifting_together
+from trpose_ros.evaluation.cases import TOGETHER, Case, CaseRunner, Outcome
+from trpose_ros.evaluation.lifting_together import PassesTogether, alike, calls_of
 from trpose_ros.people import TrackState
 
 CLOSE = {'abs': 1e-3, 'rel': 1e-4, 'nan_ok': True}  # mm, and ratios

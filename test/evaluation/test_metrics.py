@@ -12,10 +12,8 @@ from scipy.spatial import procrustes as scipy_procrustes
 from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata
 
-from trpose_ros.evaluation.metrics import bodies
-from trpose_ros.evaluation.metrics import motion
+from trpose_ros.evaluation.metrics import bodies, motion, uncertainty
 from trpose_ros.evaluation.metrics import positions as metrics
-from trpose_ros.evaluation.metrics import uncertainty
 from trpose_ros.evaluation.metrics.identity import identity_metrics
 from trpose_ros.skeletons import get_skeleton
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lifting_stand_in import a_pass
-from lifting_stand_in import always
+from lifting_stand_in import a_pass, always
 from random_weights import save_videopose3d
 
-from trpose_ros.evaluation.cases import CaseRunner
-from trpose_ros.evaluation.cases import EvaluationConfig
+from trpose_ros.evaluation.cases import CaseRunner, EvaluationConfig
 from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.shared_lifting import SharedLifter
 

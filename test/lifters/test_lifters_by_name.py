@@ -5,31 +5,20 @@ import json
 import numpy as np
 import pytest
 import torch
-from doubles import STEP_NS
-from doubles import FakeBoxes
-from doubles import FakeEstimator
-from doubles import make_people
-from random_weights import LIFTERS
-from random_weights import save_lifter
+from doubles import STEP_NS, FakeBoxes, FakeEstimator, make_people
+from random_weights import LIFTERS, save_lifter
 from recordings import write_recording
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from trpose_ros.commands import main as cli
-from trpose_ros.lifters import LIFTER_NAMES
-from trpose_ros.lifters import LifterConfig
-from trpose_ros.lifters import create_lifter
+from trpose_ros.lifters import LIFTER_NAMES, LifterConfig, create_lifter
 from trpose_ros.lifters.networks.build import build_network
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
-from trpose_ros.lifters.streams.windows import mhformer_core
-from trpose_ros.lifters.streams.windows import mixste_core
-from trpose_ros.lifters.streams.windows import pstmo_core
+from trpose_ros.lifters.streams.windows import mhformer_core, mixste_core, pstmo_core
 from trpose_ros.offline.replay import replay
-from trpose_ros.people import Provenance
-from trpose_ros.people import TrackState
-from trpose_ros.pipeline.pipeline import Pipeline
-from trpose_ros.pipeline.pipeline import PoseStage
-from trpose_ros.pipeline.pipeline import build_lift_stage
+from trpose_ros.people import Provenance, TrackState
+from trpose_ros.pipeline.pipeline import Pipeline, PoseStage, build_lift_stage
 from trpose_ros.pipeline.tracking import Tracker
 from trpose_ros.recordings.sources import open_source
 
@@ -88,11 +77,10 @@ def test_replay_lifts_every_frame(tmp_path, name):
 @pytest.mark.parametrize('name', LIFTERS)
 def test_the_node_lifts_and_says_by_what(tmp_path, name):
     pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
-    from live import START_NS
-    from live import live
+    from live import START_NS, live
 
     from trpose_ros.msg import PersonArray
-    from trpose_ros.nodes import conversions
+    from trpose_ros.nodes.base import conversions
     from trpose_ros.nodes.lifter_node import LifterNode
 
     weights = save_lifter(tmp_path / 'weights.safetensors', name)

@@ -10,23 +10,15 @@ import pytest
 import torch
 
 from trpose_ros import weights
-from trpose_ros.lifters import LifterConfig
-from trpose_ros.lifters import create_lifter
-from trpose_ros.lifters.checkpoints import import_checkpoint
-from trpose_ros.lifters.checkpoints import read_checkpoint
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer import MHFormerConfig
-from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.mixste import MixSTEConfig
-from trpose_ros.lifters.networks.pstmo import PSTMO
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO
-from trpose_ros.lifters.networks.pstmo_pretraining import PSTMORefine
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.lifters import LifterConfig, create_lifter
+from trpose_ros.lifters.checkpoints import import_checkpoint, read_checkpoint
+from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
+from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
+from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig
+from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO, PSTMORefine
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 from trpose_ros.weights import WeightsError
-from trpose_ros.weights.torch_files import Dropped
-from trpose_ros.weights.torch_files import read_torch_file
+from trpose_ros.weights.torch_files import Dropped, read_torch_file
 
 torch.manual_seed(0)
 MODELS = {

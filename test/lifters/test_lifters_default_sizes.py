@@ -8,22 +8,15 @@ import lifters_numpy
 import numpy as np
 import pytest
 import torch
-from parity.lifters_numbers import filled_state_dict
-from parity.lifters_numbers import reference_input
+from parity.lifters_numbers import filled_state_dict, reference_input
 
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer import MHFormerConfig
-from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.mixste import MixSTEConfig
+from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
+from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
 from trpose_ros.lifters.networks.precision import halve
-from trpose_ros.lifters.networks.pstmo import PSTMO
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
-from trpose_ros.lifters.streams.windows import mhformer_core
-from trpose_ros.lifters.streams.windows import mixste_core
-from trpose_ros.lifters.streams.windows import pstmo_core
+from trpose_ros.lifters.streams.windows import mhformer_core, mixste_core, pstmo_core
 
 
 def filled(model):

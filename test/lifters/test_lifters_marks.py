@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from trpose_ros.lifters import offline
-from trpose_ros.lifters.base import LifterConfig
 from trpose_ros.lifters.networks.build import build_network
-from trpose_ros.lifters.registry import LIFTERS
-from trpose_ros.lifters.registry import LoadedWeights
+from trpose_ros.lifters.registry import LIFTERS, LoadedWeights
+from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.lifters.streams.missing import JointFiller
 from trpose_ros.lifters.streams.stream import LifterStream
 from trpose_ros.people import JointState

@@ -9,17 +9,11 @@ import pytest
 import torch
 from parity import lifters_numbers as parity
 
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer import MHFormerConfig
-from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.mixste import MixSTEConfig
-from trpose_ros.lifters.networks.pstmo import PSTMO
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO
-from trpose_ros.lifters.networks.pstmo_pretraining import back_project
-from trpose_ros.lifters.networks.pstmo_pretraining import draw_masks
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
+from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
+from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig
+from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO, back_project, draw_masks
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 
 REFERENCE = (Path(__file__).parents[1] / 'reference') / 'lifters'
 FILES = sorted(REFERENCE.glob('*.json'))

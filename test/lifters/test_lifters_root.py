@@ -5,16 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
-from trpose_ros.lifters import LifterConfig
-from trpose_ros.lifters import create_lifter
-from trpose_ros.lifters.root import fit_root
-from trpose_ros.lifters.root import place_roots
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import RootSource
+from trpose_ros.cameras import camera_from_fov, project
+from trpose_ros.lifters import LifterConfig, create_lifter
+from trpose_ros.lifters.root import fit_root, place_roots
+from trpose_ros.people import Camera, JointState, People, RootSource
 from trpose_ros.pipeline.lift_stage import LiftStage
 
 

@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from streams import LIFTERS
-from streams import MOST
-from streams import RATE_HZ
-from streams import STEP_NS
-from streams import clip
-from streams import make
-from streams import run
+from streams import LIFTERS, MOST, RATE_HZ, STEP_NS, clip, make, run
 
 from trpose_ros.lifters import create_lifter
-from trpose_ros.lifters.base import LifterConfig
-from trpose_ros.lifters.streams.smoothing import Smoother
-from trpose_ros.lifters.streams.smoothing import hann_weights
+from trpose_ros.lifters.streams.base import LifterConfig
+from trpose_ros.lifters.streams.smoothing import Smoother, hann_weights
 
 
 def held(joints, frames):

@@ -6,22 +6,12 @@ import logging
 import numpy as np
 import pytest
 import torch
-from streams import ALL
-from streams import LIFTERS
-from streams import MOST
-from streams import RATE_HZ
-from streams import STEP_NS
-from streams import clip
-from streams import make
-from streams import run
-from streams import whole_windows
+from streams import ALL, LIFTERS, MOST, RATE_HZ, STEP_NS, clip, make, run, whole_windows
 
-from trpose_ros.lifters import create_lifter
-from trpose_ros.lifters import offline
-from trpose_ros.lifters.base import LifterConfig
+from trpose_ros.lifters import create_lifter, offline
 from trpose_ros.lifters.registry import LIFTERS as REGISTERED
-from trpose_ros.lifters.registry import LoadedWeights
-from trpose_ros.lifters.registry import pick_dtype
+from trpose_ros.lifters.registry import LoadedWeights, pick_dtype
+from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.lifters.streams.stream import LifterStream
 from trpose_ros.runtimes import processor
 

@@ -3,30 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import LIFTERS
-from streams import STEP_NS
-from streams import clip
-from streams import make
-from streams import run
-from streams import whole_windows
+from streams import LIFTERS, STEP_NS, clip, make, run, whole_windows
 
-from trpose_ros.lifters.base import LifterConfig
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer import MHFormerConfig
-from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.mixste import MixSTEConfig
-from trpose_ros.lifters.networks.pstmo import PSTMO
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
+from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
+from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
+from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.lifters.streams.missing import JointFiller
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
-from trpose_ros.lifters.streams.windows import mhformer_core
-from trpose_ros.lifters.streams.windows import mixste_core
-from trpose_ros.lifters.streams.windows import pstmo_core
+from trpose_ros.lifters.streams.windows import mhformer_core, mixste_core, pstmo_core
 from trpose_ros.people import JointState
 
 

@@ -7,9 +7,7 @@ import pytest
 from doubles import CAMERA
 
 from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.crops import sampling_positions
+from trpose_ros.metrabs.crops import box_views, crop_views, sampling_positions
 from trpose_ros.metrabs.warps_cpu import render
 from trpose_ros.people import Camera
 

@@ -4,16 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from trpose_ros.metrabs.backbones import BACKBONES
-from trpose_ros.metrabs.backbones import build_backbone
-from trpose_ros.metrabs.backbones.layers import DropPath
-from trpose_ros.metrabs.backbones.layers import conv2d
-from trpose_ros.metrabs.backbones.layers import every_second
+from trpose_ros.metrabs.backbones import BACKBONES, build_backbone
+from trpose_ros.metrabs.backbones.layers import DropPath, conv2d, every_second
 from trpose_ros.runtimes.folding import fold_batch_norm
 from trpose_ros.runtimes.modules import prepare_backbone
-from trpose_ros.runtimes.packed_convolutions import PackedConv2d
-from trpose_ros.runtimes.packed_convolutions import can_pack
-from trpose_ros.runtimes.packed_convolutions import pack_convolutions
+from trpose_ros.runtimes.packed_convolutions import PackedConv2d, can_pack, pack_convolutions
 
 LARGE = {'efficientnetv2-m', 'efficientnetv2-l', 'resnet-101', 'resnet-152'}
 SMALL = sorted(name for name in BACKBONES if not name.startswith('test-') and name not in LARGE)

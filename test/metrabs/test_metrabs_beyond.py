@@ -7,18 +7,14 @@ squares solver. Nothing of the package is used to compute what is expected.
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trpose_ros.metrabs import warps
 from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.heatmaps import HeatmapGeometry
-from trpose_ros.metrabs.heatmaps import decode
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.crops import box_views, crop_views
+from trpose_ros.metrabs.heatmaps import HeatmapGeometry, decode
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.people import Camera
 

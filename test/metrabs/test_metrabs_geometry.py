@@ -3,21 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trpose_ros import cameras
-from trpose_ros.metrabs import assembly
-from trpose_ros.metrabs import warps
-from trpose_ros.metrabs import warps_cpu
+from trpose_ros.metrabs import assembly, warps, warps_cpu
 from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.crops import sampling_positions
-from trpose_ros.metrabs.heatmaps import HeatmapGeometry
-from trpose_ros.metrabs.heatmaps import decode
-from trpose_ros.metrabs.heatmaps import decode_with_spread
+from trpose_ros.metrabs.crops import box_views, crop_views, sampling_positions
+from trpose_ros.metrabs.heatmaps import HeatmapGeometry, decode, decode_with_spread
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.people import Camera
 

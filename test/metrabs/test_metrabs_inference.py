@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 from metrabs_stand_in import stand_in_network
 
 from trpose_ros import cameras
-from trpose_ros.metrabs import inference
-from trpose_ros.metrabs import warps
+from trpose_ros.metrabs import inference, warps
 from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.inference import CropRunner
-from trpose_ros.metrabs.inference import bucket_of
-from trpose_ros.metrabs.inference import buckets
-from trpose_ros.metrabs.inference import pick_precision
+from trpose_ros.metrabs.crops import box_views, crop_views
+from trpose_ros.metrabs.inference import CropRunner, bucket_of, buckets, pick_precision
 
 CPU = torch.device('cpu')
 FIELDS = ('coords2d', 'abs_mm', 'in_view', 'solvable', 'spread_px', 'spread_mm')

@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from metrabs_package import network
-from metrabs_package import write_package
+from metrabs_package import network, write_package
 
 from trpose_ros import cameras
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators import create_estimator
+from trpose_ros.estimators import EstimatorConfig, create_estimator
 from trpose_ros.metrabs import packages
 from trpose_ros.metrabs.checkpoints import load_network
 from trpose_ros.people import Frame

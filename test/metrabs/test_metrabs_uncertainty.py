@@ -2,19 +2,18 @@
 
 import numpy as np
 import pytest
-from metrabs_stand_in import save_network
-from metrabs_stand_in import stand_in_network
+from metrabs_stand_in import save_network, stand_in_network
 
 from trpose_ros import cameras
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators import create_estimator
-from trpose_ros.metrabs.uncertainty import FEATURES
-from trpose_ros.metrabs.uncertainty import UncertaintyModel
-from trpose_ros.metrabs.uncertainty import covariances_mm2
-from trpose_ros.metrabs.uncertainty import mix_variants
-from trpose_ros.metrabs.uncertainty import near
-from trpose_ros.people import Frame
-from trpose_ros.people import JointState
+from trpose_ros.estimators import EstimatorConfig, create_estimator
+from trpose_ros.metrabs.uncertainty import (
+    FEATURES,
+    UncertaintyModel,
+    covariances_mm2,
+    mix_variants,
+    near,
+)
+from trpose_ros.people import Frame, JointState
 from trpose_ros.weights import WeightsError
 
 CAMERA = cameras.camera_from_fov(320, 240)
@@ -39,9 +38,7 @@ def make(path, **settings):
 
 def test_the_fit_finds_the_weights_that_made_the_errors():
     pytest.importorskip('numba', reason="training needs its extra: pip install '.[train]'")
-    from trpose_ros.training.metrabs.uncertainty import Observed
-    from trpose_ros.training.metrabs.uncertainty import fit
-    from trpose_ros.training.metrabs.uncertainty import measure
+    from trpose_ros.training.metrabs.uncertainty import Observed, fit, measure
 
     rng = np.random.default_rng(0)
     true = UncertaintyModel(

@@ -10,20 +10,15 @@ import torch
 from drawn_figure import figure
 from hypothesis import given
 from hypothesis import strategies as st
-from movenet_stand_in import small_movenet
-from movenet_stand_in import write_graph
+from movenet_stand_in import small_movenet, write_graph
 
 from trpose_ros import weights
 from trpose_ros.metrabs.backbones import build_backbone
-from trpose_ros.metrabs.backbones.mobilenet_v2 import PADDINGS
-from trpose_ros.metrabs.backbones.mobilenet_v2 import mobilenet_v2
-from trpose_ros.movenet.checkpoints import convert
-from trpose_ros.movenet.checkpoints import load_movenet
-from trpose_ros.movenet.decoding import decode_people
-from trpose_ros.movenet.decoding import decode_single
+from trpose_ros.metrabs.backbones.mobilenet_v2 import PADDINGS, mobilenet_v2
+from trpose_ros.movenet.checkpoints import convert, load_movenet
+from trpose_ros.movenet.decoding import decode_people, decode_single
 from trpose_ros.movenet.importing import import_movenet
-from trpose_ros.movenet.network import MoveNetConfig
-from trpose_ros.movenet.network import MoveNetMaps
+from trpose_ros.movenet.network import MoveNetConfig, MoveNetMaps
 from trpose_ros.weights import WeightsError
 from trpose_ros.weights.packing import INT8
 from trpose_ros.weights.tensorflowjs import read_graph_model

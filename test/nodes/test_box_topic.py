@@ -4,20 +4,18 @@ import types
 
 import numpy as np
 import pytest
-from doubles import CAMERA
-from doubles import STEP_NS
-from doubles import FakeEstimator
-from doubles import blank
+from doubles import CAMERA, STEP_NS, FakeEstimator, blank
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trpose_ros.cameras import project
-from trpose_ros.estimators.boxes import BoxesByStamp
-from trpose_ros.estimators.boxes import StampedBoxes
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStage
-from trpose_ros.pipeline.pipeline import PoseStageConfig
-from trpose_ros.pipeline.pipeline import build_pose_stage
+from trpose_ros.estimators.boxes import BoxesByStamp, StampedBoxes
+from trpose_ros.pipeline.pipeline import (
+    PipelineConfig,
+    PoseStage,
+    PoseStageConfig,
+    build_pose_stage,
+)
 from trpose_ros.pipeline.tracking import Tracker
 
 ROW = [250.0, 100.0, 140.0, 300.0, 0.9]

@@ -10,34 +10,26 @@ from hypothesis import strategies as st
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
-from rclpy.serialization import deserialize_message
-from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import Marker
 
 from trpose_ros.cameras import crop_camera
-from trpose_ros.drawing.markers import MarkersConfig
-from trpose_ros.drawing.markers import MarkerStream
-from trpose_ros.msg import Joint2D
-from trpose_ros.msg import OcclusionReport
-from trpose_ros.msg import Person
-from trpose_ros.msg import PersonArray
-from trpose_ros.msg import SkeletonInfo
-from trpose_ros.nodes import conversions
-from trpose_ros.people import PER_PERSON
-from trpose_ros.people import Camera
-from trpose_ros.people import Edge
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import Provenance
-from trpose_ros.people import RootSource
-from trpose_ros.people import TrackState
-from trpose_ros.recordings.image_codec import ImageError
-from trpose_ros.recordings.image_codec import encode_compressed
-from trpose_ros.skeletons import SKELETONS
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.drawing.markers import MarkersConfig, MarkerStream
+from trpose_ros.msg import Joint2D, OcclusionReport, Person, PersonArray, SkeletonInfo
+from trpose_ros.nodes.base import conversions
+from trpose_ros.people import (
+    PER_PERSON,
+    Camera,
+    Edge,
+    JointState,
+    People,
+    Provenance,
+    RootSource,
+    TrackState,
+)
+from trpose_ros.recordings.image_codec import ImageError, encode_compressed
+from trpose_ros.skeletons import SKELETONS, get_skeleton
 
 STAMP_NS = 1_700_000_123_987_654_321
 
@@ -261,8 +253,7 @@ def test_skeletons_state_their_topology(name):
 def test_occlusion_reports_give_the_hidden_rectangles_back_exactly(profile):
     from doubles import blank
 
-    from trpose_ros.occlusion.occluder import OcclusionConfig
-    from trpose_ros.occlusion.occluder import make_occluder
+    from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
 
     occluder = make_occluder(OcclusionConfig(profile))
     for k in range(20):

@@ -9,19 +9,13 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
 import launch_standin
-from live import START_NS
-from live import STEP_NS
-from live import collect_people
-from live import image
-from live import live
+from live import START_NS, STEP_NS, collect_people, image, live
 from processes import NodeProcess
-from random_weights import save_metrabs
-from random_weights import save_videopose3d
+from random_weights import save_metrabs, save_videopose3d
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes.launch_arguments import ARGUMENTS
-from trpose_ros.nodes.launch_arguments import PRESETS
+from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.launch_arguments import ARGUMENTS, PRESETS
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'pose.launch.py'
 

@@ -20,25 +20,20 @@ pytest.importorskip('pyarrow')
 
 import launch_standin
 from live import live
-from metrabs_stand_in import save_network
-from metrabs_stand_in import stand_in_network
+from metrabs_stand_in import save_network, stand_in_network
 from processes import NodeProcess
 from random_weights import save_videopose3d
-from recordings import true_people
-from recordings import write_recording
+from recordings import true_people, write_recording
 
 from trpose_ros.commands.main import _pipeline_config
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.excerpts import load_scenes
-from trpose_ros.evaluation.passes import Pass
-from trpose_ros.evaluation.passes import rows_of
+from trpose_ros.evaluation.passes import Pass, rows_of
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
-from trpose_ros.offline.replay import ReplayOptions
-from trpose_ros.offline.replay import replay
-from trpose_ros.offline.replay_report import pass_of
-from trpose_ros.offline.replay_report import replay_and_report
+from trpose_ros.offline.replay import ReplayOptions, replay
+from trpose_ros.offline.replay_report import pass_of, replay_and_report
 from trpose_ros.people import PER_PERSON
 from trpose_ros.pipeline.lift_stage import to_skeleton
 from trpose_ros.recordings.bags import BagWriter

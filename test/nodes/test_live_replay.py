@@ -15,29 +15,22 @@ pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 import domain_coordinator
 import rclpy
 from doubles import STEP_NS
-from metrabs_stand_in import save_network
-from metrabs_stand_in import stand_in_network
+from metrabs_stand_in import save_network, stand_in_network
 from random_weights import save_videopose3d
 from rclpy.parameter import Parameter
-from recordings import START_NS
-from recordings import write_recording
+from recordings import START_NS, write_recording
 from sensor_msgs.msg import Image
 
 from trpose_ros.commands.main import _pipeline_config
 from trpose_ros.demo import demo
-from trpose_ros.demo.processes import NodeProcesses
-from trpose_ros.demo.processes import ProcessError
-from trpose_ros.demo.processes import free_domain
+from trpose_ros.demo.processes import NodeProcesses, ProcessError, free_domain
 from trpose_ros.nodes.conductor import Conductor
 from trpose_ros.nodes.player import Player
 from trpose_ros.offline import replay as module
-from trpose_ros.offline.replay import ReplayOptions
-from trpose_ros.offline.replay import replay
+from trpose_ros.offline.replay import ReplayOptions, replay
 from trpose_ros.people import PER_PERSON
 from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.messages import read_image
-from trpose_ros.recordings.messages import read_people
-from trpose_ros.recordings.messages import stamp_ns
+from trpose_ros.recordings.messages import read_image, read_people, stamp_ns
 from trpose_ros.recordings.sources import open_source
 
 FRAMES = 10

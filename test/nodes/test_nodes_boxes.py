@@ -5,17 +5,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
-from doubles import FakeEstimator
-from doubles import make_people
-from live import FAILURE
-from live import START_NS
-from live import STEP_NS
-from live import collect_people
-from live import image
-from live import live
+from doubles import FakeEstimator, make_people
+from live import FAILURE, START_NS, STEP_NS, collect_people, image, live
 
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.people import TrackState
 

@@ -10,19 +10,13 @@ pytest.importorskip('pyarrow')
 
 from diagnostic_msgs.msg import DiagnosticArray
 from doubles import make_people
-from live import FAILURE
-from live import START_NS
-from live import STEP_NS
-from live import live
-from live import values_of
+from live import FAILURE, START_NS, STEP_NS, live, values_of
 from std_srvs.srv import Trigger
 
 from trpose_ros.evaluation.results import read_rows
-from trpose_ros.msg import OcclusionReport
-from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes.evaluation import EvaluationNode
-from trpose_ros.nodes.evaluation import EvaluationNodeConfig
+from trpose_ros.msg import OcclusionReport, PersonArray
+from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.evaluation import EvaluationNode, EvaluationNodeConfig
 from trpose_ros.people import Provenance
 
 POSED = Provenance(weights_id='small@abc', inference_ms=5.0, preprocess_ms=1.0)

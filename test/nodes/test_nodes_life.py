@@ -10,16 +10,8 @@ pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from live import FAILURE
-from live import START_NS
-from live import STEP_NS
-from live import SUCCESS
-from live import collect_people
-from live import image
-from live import live
-from live import state_of
-from random_weights import save_metrabs
-from random_weights import save_videopose3d
+from live import FAILURE, START_NS, STEP_NS, SUCCESS, collect_people, image, live, state_of
+from random_weights import save_metrabs, save_videopose3d
 from rcl_interfaces.srv import DescribeParameters
 from rclpy.parameter import Parameter
 

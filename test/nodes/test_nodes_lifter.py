@@ -5,23 +5,16 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
-from doubles import CAMERA
-from doubles import FakeLifter
-from doubles import make_people
-from live import START_NS
-from live import STEP_NS
-from live import live
+from doubles import CAMERA, FakeLifter, make_people
+from live import START_NS, STEP_NS, live
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
-from visualization_msgs.msg import Marker
-from visualization_msgs.msg import MarkerArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes import lifter_node
+from trpose_ros.nodes import conversions, lifter_node
 from trpose_ros.nodes.lifter_node import LifterNode
-from trpose_ros.people import Provenance
-from trpose_ros.people import TrackState
+from trpose_ros.people import Provenance, TrackState
 from trpose_ros.pipeline.fusion import Fusion
 from trpose_ros.pipeline.lift_stage import LiftStage
 

@@ -8,16 +8,11 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
 import torch
-from live import START_NS
-from live import STEP_NS
-from live import collect_people
-from live import image
-from live import live
+from live import START_NS, STEP_NS, collect_people, image, live
 from movenet_stand_in import small_movenet
 
-from trpose_ros import cameras
-from trpose_ros import weights
-from trpose_ros.nodes import conversions
+from trpose_ros import cameras, weights
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.people import RootSource
 from trpose_ros.training.metrabs.batches import half_precision

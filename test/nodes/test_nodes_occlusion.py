@@ -5,23 +5,15 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
-from doubles import CAMERA
-from doubles import blank
-from doubles import make_people
-from live import START_NS
-from live import STEP_NS
-from live import image
-from live import live
+from doubles import CAMERA, blank, make_people
+from live import START_NS, STEP_NS, image, live
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
-from trpose_ros.msg import OcclusionReport
-from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.msg import OcclusionReport, PersonArray
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.occlusion_node import OcclusionNode
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import make_occluder
+from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
 from trpose_ros.people import TrackState
 
 BOX = np.array([200.0, 60.0, 200.0, 380.0])

@@ -8,25 +8,13 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
-from doubles import CAMERA
-from doubles import FakeBoxes
-from doubles import FakeEstimator
-from live import START_NS
-from live import STEP_NS
-from live import collect_people
-from live import image
-from live import live
-from live import values_of
-from rclpy.qos import DurabilityPolicy
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from doubles import CAMERA, FakeBoxes, FakeEstimator
+from live import START_NS, STEP_NS, collect_people, image, live, values_of
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from trpose_ros.msg import OcclusionReport
-from trpose_ros.msg import SkeletonInfo
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes import pose_node
+from trpose_ros.msg import OcclusionReport, SkeletonInfo
+from trpose_ros.nodes import conversions, pose_node
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.people import TrackState
 from trpose_ros.pipeline.pipeline import PoseStage

@@ -11,16 +11,13 @@ pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
 from doubles import make_people
 from launch_standin import find_executable
-from live import collect_people
-from live import image
-from live import live
+from live import collect_people, image, live
 from processes import NodeProcess
-from random_weights import save_metrabs
-from random_weights import save_videopose3d
+from random_weights import save_metrabs, save_videopose3d
 from visualization_msgs.msg import MarkerArray
 
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 from trpose_ros.people import TrackState
 
 

@@ -10,19 +10,13 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 pytest.importorskip('tensorflow', reason="TensorFlow is not installed: pip install '.[tensorflow]'")
 
-from live import START_NS
-from live import STEP_NS
-from live import collect_people
-from live import image
-from live import live
+from live import START_NS, STEP_NS, collect_people, image, live
 from metrabs_stand_in import PERSON_MM
 
 from trpose_ros import cameras
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.pose_node import PoseNode
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStageConfig
-from trpose_ros.pipeline.pipeline import build_pose_stage
+from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStageConfig, build_pose_stage
 
 
 def test_the_live_node_runs_a_saved_model_with_its_own_detector(tmp_path):
@@ -57,8 +51,7 @@ def test_the_live_node_runs_a_saved_model_with_its_own_detector(tmp_path):
 
 
 def test_an_estimator_that_finds_nobody_by_itself_says_so(tmp_path):
-    from metrabs_stand_in import save_network
-    from metrabs_stand_in import stand_in_network
+    from metrabs_stand_in import save_network, stand_in_network
 
     from trpose_ros.estimators import EstimatorConfig
 

@@ -7,22 +7,22 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import project
-from trpose_ros.occlusion.occluder import FILLS
-from trpose_ros.occlusion.occluder import FIVE
-from trpose_ros.occlusion.occluder import PROFILES
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import hidden_joints
-from trpose_ros.occlusion.occluder import joints_in
-from trpose_ros.occlusion.occluder import make_occluder
-from trpose_ros.occlusion.occluder import reference_boxes
-from trpose_ros.occlusion.occluder import seed_of
-from trpose_ros.occlusion.occluder import union_box
+from trpose_ros.cameras import camera_from_fov, project
+from trpose_ros.occlusion.occluder import (
+    FILLS,
+    FIVE,
+    PROFILES,
+    OcclusionConfig,
+    hidden_joints,
+    joints_in,
+    make_occluder,
+    reference_boxes,
+    seed_of,
+    union_box,
+)
 from trpose_ros.people import Frame
 
 WIDTH, HEIGHT = 160, 120

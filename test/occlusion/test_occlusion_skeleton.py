@@ -6,21 +6,24 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trpose_ros.occlusion.keypoints import SEVERITIES
-from trpose_ros.occlusion.keypoints import DetectorNoise
-from trpose_ros.occlusion.keypoints import SkeletonOcclusionConfig
-from trpose_ros.occlusion.keypoints import missing_joints
-from trpose_ros.occlusion.keypoints import present
-from trpose_ros.occlusion.keypoints import seed_of
-from trpose_ros.occlusion.occluder import FIVE
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import joints_in
-from trpose_ros.occlusion.occluder import make_occluder
-from trpose_ros.occlusion.occluder import reference_boxes
+from trpose_ros.occlusion.keypoints import (
+    SEVERITIES,
+    DetectorNoise,
+    SkeletonOcclusionConfig,
+    missing_joints,
+    present,
+    seed_of,
+)
+from trpose_ros.occlusion.occluder import (
+    FIVE,
+    OcclusionConfig,
+    joints_in,
+    make_occluder,
+    reference_boxes,
+)
 from trpose_ros.skeletons import get_skeleton
 
 IDENTITY = 'rendered|s1|walk|0'

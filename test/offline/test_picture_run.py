@@ -7,20 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from doubles import FakeEstimator
-from doubles import make_people
-from picture_stand_in import ROOTS
-from picture_stand_in import draw
-from picture_stand_in import everything_in
-from picture_stand_in import pipeline
-from picture_stand_in import run
+from doubles import FakeEstimator, make_people
+from picture_stand_in import ROOTS, draw, everything_in, pipeline, run
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.occlusion.occluder import OcclusionConfig
 from trpose_ros.offline import pictures as picture_run
-from trpose_ros.recordings.sources import SourceError
-from trpose_ros.recordings.sources import SourceOptions
+from trpose_ros.recordings.sources import SourceError, SourceOptions
 
 
 def test_every_picture_gives_a_copy_and_an_entry(tmp_path):

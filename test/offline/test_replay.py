@@ -7,35 +7,20 @@ import json
 import cv2
 import numpy as np
 import pytest
-from doubles import CAMERA
-from doubles import STANDING
-from doubles import STEP_NS
-from doubles import FakeBoxes
-from doubles import FakeEstimator
-from doubles import FakeLifter
-from recordings import START_NS
-from recordings import true_people
-from recordings import write_recording
+from doubles import CAMERA, STANDING, STEP_NS, FakeBoxes, FakeEstimator, FakeLifter
+from recordings import START_NS, true_people, write_recording
 
-from trpose_ros.drawing.figures import Figure
-from trpose_ros.drawing.figures import Shot
-from trpose_ros.drawing.figures import grid
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import make_occluder
+from trpose_ros.drawing.figures import Figure, Shot, grid
+from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
 from trpose_ros.offline import replay as module
-from trpose_ros.offline.replay import LogTime
-from trpose_ros.offline.replay import ReplayOptions
-from trpose_ros.offline.replay import replay
+from trpose_ros.offline.replay import LogTime, ReplayOptions, replay
 from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.pipeline import Pipeline
-from trpose_ros.pipeline.pipeline import PoseStage
+from trpose_ros.pipeline.pipeline import Pipeline, PoseStage
 from trpose_ros.pipeline.tracking import Tracker
-from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.bags import BagWriter
+from trpose_ros.recordings.bags import BagReader, BagWriter
 from trpose_ros.recordings.messages import read_people
 from trpose_ros.recordings.sources import open_source
-from trpose_ros.recordings.video import VideoReader
-from trpose_ros.recordings.video import VideoWriter
+from trpose_ros.recordings.video import VideoReader, VideoWriter
 
 
 def stand_ins(look_ahead=2, occlusion=None, estimator=None):

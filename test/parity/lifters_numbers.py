@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -21,8 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from parity.compare import Difference
 
@@ -134,8 +131,7 @@ def _input(description: dict[str, Any], output: str, dtype: torch.dtype) -> Tens
 
 
 def _videopose3d(description: dict[str, Any]) -> Any:
-    from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-    from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+    from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 
     sizes = dict(description['config'])
     if sizes.pop('in_features') != 2:
@@ -153,8 +149,7 @@ def _videopose3d(description: dict[str, Any]) -> Any:
 
 
 def _mhformer(description: dict[str, Any]) -> Any:
-    from trpose_ros.lifters.networks.mhformer import MHFormer
-    from trpose_ros.lifters.networks.mhformer import MHFormerConfig
+    from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
 
     sizes = description['config']
     config = MHFormerConfig(sizes['frames'], sizes['channel'], sizes['d_hid'], sizes['layers'])
@@ -162,8 +157,7 @@ def _mhformer(description: dict[str, Any]) -> Any:
 
 
 def _mixste(description: dict[str, Any]) -> Any:
-    from trpose_ros.lifters.networks.mixste import MixSTE
-    from trpose_ros.lifters.networks.mixste import MixSTEConfig
+    from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
 
     sizes = description['config']
     config = MixSTEConfig(sizes['frames'], sizes['channel'], sizes['depth'], sizes['num_heads'])
@@ -284,10 +278,8 @@ def _chunks(frames: int, window: int) -> np.ndarray:
 
 def _averaged_clip() -> np.ndarray:
     """Return a clip lifted by the reference VideoPose3D with flip averaging, (40, 17, 3)."""
-    from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-    from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
-    from trpose_ros.lifters.offline import lift_windows
-    from trpose_ros.lifters.offline import window_indices
+    from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
+    from trpose_ros.lifters.offline import lift_windows, window_indices
 
     model = VideoPose3D(VideoPose3DConfig((3, 3, 3), 32))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}

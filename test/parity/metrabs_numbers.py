@@ -14,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,18 @@ import torch
 
 from parity.compare import Difference
 from trpose_ros import cameras
-from trpose_ros.metrabs import assembly
-from trpose_ros.metrabs import plausibility
-from trpose_ros.metrabs import warps
-from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.augmentation import mirrored_joints
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.crops import distort_polynomial
-from trpose_ros.metrabs.crops import undistort_fixed_point
-from trpose_ros.metrabs.heatmaps import HeatmapGeometry
-from trpose_ros.metrabs.heatmaps import decode
-from trpose_ros.metrabs.loss import joint_groups
-from trpose_ros.metrabs.loss import loss_2d
-from trpose_ros.metrabs.loss import loss_3d
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
-from trpose_ros.metrabs.reconstruction import Reconstruction
-from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.metrabs import assembly, plausibility, warps
+from trpose_ros.metrabs.augmentation import augmentation_table, mirrored_joints
+from trpose_ros.metrabs.crops import (
+    box_views,
+    crop_views,
+    distort_polynomial,
+    undistort_fixed_point,
+)
+from trpose_ros.metrabs.heatmaps import HeatmapGeometry, decode
+from trpose_ros.metrabs.loss import joint_groups, loss_2d, loss_3d
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
+from trpose_ros.metrabs.reconstruction import Reconstruction, reconstruct
 from trpose_ros.people import Camera
 
 _MIXES = {'0': 0.0, '5': 0.5, '10': 1.0, 'None': None}

@@ -7,11 +7,8 @@ import pytest
 from made_people import moving_person
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.pipeline.fusion import Fusion
-from trpose_ros.pipeline.fusion import FusionConfig
+from trpose_ros.people import JointState, People, TrackState
+from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 
 CAMERA = camera_from_fov(640, 480)
 STEP_NS = 33_333_333

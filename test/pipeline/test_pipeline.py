@@ -6,31 +6,24 @@ import dataclasses
 
 import numpy as np
 import pytest
-from doubles import CAMERA
-from doubles import STANDING
-from doubles import STEP_NS
-from doubles import FakeBoxes
-from doubles import FakeEstimator
-from doubles import FakeLifter
-from doubles import blank
-from doubles import make_people
-from hypothesis import given
-from hypothesis import settings
+from doubles import (
+    CAMERA,
+    STANDING,
+    STEP_NS,
+    FakeBoxes,
+    FakeEstimator,
+    FakeLifter,
+    blank,
+    make_people,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import make_occluder
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import TrackState
+from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
+from trpose_ros.people import Camera, JointState, TrackState
 from trpose_ros.pipeline.fusion import FusionConfig
-from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.lift_stage import LiftStageConfig
-from trpose_ros.pipeline.lift_stage import screen_joints
-from trpose_ros.pipeline.lift_stage import to_skeleton
-from trpose_ros.pipeline.pipeline import Pipeline
-from trpose_ros.pipeline.pipeline import PoseStage
-from trpose_ros.pipeline.pipeline import PoseStageConfig
+from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig, screen_joints, to_skeleton
+from trpose_ros.pipeline.pipeline import Pipeline, PoseStage, PoseStageConfig
 from trpose_ros.pipeline.tracking import Tracker
 
 PERSON_BOX = [250.0, 120.0, 140.0, 320.0, 0.9]

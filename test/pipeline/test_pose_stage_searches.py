@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from doubles import STEP_NS
-from doubles import FakeBoxes
-from doubles import FakeEstimator
-from doubles import blank
-from doubles import make_people
+from doubles import STEP_NS, FakeBoxes, FakeEstimator, blank, make_people
 
 from trpose_ros.estimators.detector import PersonDetector
 from trpose_ros.people import TrackState
-from trpose_ros.pipeline.pose_stage import PoseStage
-from trpose_ros.pipeline.pose_stage import PoseStageConfig
+from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig
 from trpose_ros.pipeline.tracking import Tracker
 
 NEAR, FAR = (0.0, 0.2, 4.0), (0.0, 0.4, 16.0)  # the far one stands before the near one's knees

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import crop_camera
-from trpose_ros.cameras import project
-from trpose_ros.cameras import unproject
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.people import concatenate
-from trpose_ros.pipeline.association import assign
-from trpose_ros.pipeline.association import duplicates
-from trpose_ros.pipeline.association import pose_distance_2d
-from trpose_ros.pipeline.association import pose_distance_m
-from trpose_ros.pipeline.tracking import Tracker
-from trpose_ros.pipeline.tracking import TrackerConfig
+from trpose_ros.cameras import camera_from_fov, crop_camera, project, unproject
+from trpose_ros.people import JointState, People, TrackState, concatenate
+from trpose_ros.pipeline.association import assign, duplicates, pose_distance_2d, pose_distance_m
+from trpose_ros.pipeline.tracking import Tracker, TrackerConfig
 from trpose_ros.skeletons import get_skeleton
 
 CAMERA = camera_from_fov(640, 480)

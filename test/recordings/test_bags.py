@@ -7,10 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from trpose_ros.recordings.bags import BagError
-from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.bags import make_typestore
+from trpose_ros.recordings.bags import BagError, BagReader, BagWriter, make_typestore
 
 STORE = make_typestore()
 FORMS = [

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trpose_ros.recordings.image_codec import ENCODINGS
-from trpose_ros.recordings.image_codec import ImageError
-from trpose_ros.recordings.image_codec import UnknownEncodingError
-from trpose_ros.recordings.image_codec import decode_compressed
-from trpose_ros.recordings.image_codec import decode_image
-from trpose_ros.recordings.image_codec import encode_compressed
+from trpose_ros.recordings.image_codec import (
+    ENCODINGS,
+    ImageError,
+    UnknownEncodingError,
+    decode_compressed,
+    decode_image,
+    encode_compressed,
+)
 
 ORDERS = {
     'rgb': (0, 1, 2),

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from picture_stand_in import draw
 
-from trpose_ros.recordings.picture_files import NoPictureError
-from trpose_ros.recordings.picture_files import are_pictures
-from trpose_ros.recordings.picture_files import find_pictures
-from trpose_ros.recordings.picture_files import natural_key
-from trpose_ros.recordings.sources import SourceError
-from trpose_ros.recordings.sources import open_source
+from trpose_ros.recordings.picture_files import (
+    NoPictureError,
+    are_pictures,
+    find_pictures,
+    natural_key,
+)
+from trpose_ros.recordings.sources import SourceError, open_source
 
 
 def found(arguments, **options):

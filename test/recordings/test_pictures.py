@@ -9,19 +9,16 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from trpose_ros.cameras import distort_points
-from trpose_ros.orientation import upright_camera
-from trpose_ros.orientation import upright_image
+from trpose_ros.orientation import upright_camera, upright_image
 from trpose_ros.people import Camera
 from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.recordings.picture_headers import read_header
-from trpose_ros.recordings.pictures import is_picture
-from trpose_ros.recordings.pictures import read_picture
+from trpose_ros.recordings.pictures import is_picture, read_picture
 
 WIDTH, HEIGHT = 60, 40
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'PPM')

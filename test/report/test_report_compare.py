@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from doubles import CAMERA
-from doubles import make_people
-from recordings import START_NS
-from recordings import write_recording
+from doubles import CAMERA, make_people
+from recordings import START_NS, write_recording
 from typer.testing import CliRunner
 
 from trpose_ros.commands.report import app
-from trpose_ros.drawing.overlay import LEFT_RGB
-from trpose_ros.drawing.overlay import TRUTH_RGB
-from trpose_ros.evaluation.excerpts import Scene
-from trpose_ros.evaluation.excerpts import encode_images
-from trpose_ros.evaluation.excerpts import load_scenes
-from trpose_ros.evaluation.excerpts import save_scene
-from trpose_ros.offline.replay import IMAGE_TOPIC
-from trpose_ros.offline.replay import LIFTED_TOPIC
-from trpose_ros.offline.replay import POSE_TOPIC
-from trpose_ros.offline.replay import TRUTH_TOPIC
+from trpose_ros.drawing.overlay import LEFT_RGB, TRUTH_RGB
+from trpose_ros.evaluation.excerpts import Scene, encode_images, load_scenes, save_scene
+from trpose_ros.offline.replay import IMAGE_TOPIC, LIFTED_TOPIC, POSE_TOPIC, TRUTH_TOPIC
 from trpose_ros.recordings.bags import BagWriter
 from trpose_ros.recordings.messages import MessageMaker
 from trpose_ros.recordings.sources import SourceError
-from trpose_ros.recordings.video import VideoError
-from trpose_ros.recordings.video import VideoReader
+from trpose_ros.recordings.video import VideoError, VideoReader
 from trpose_ros.report.compare import compare
-from trpose_ros.report.films import SideBySide
-from trpose_ros.report.films import take_of_scene
+from trpose_ros.report.films import SideBySide, take_of_scene
 
 STEP_NS = 40_000_000
 FRAMES = 6

@@ -8,10 +8,8 @@ import shutil
 
 import numpy as np
 import pytest
-from doubles import FakeLifter
-from doubles import make_people
-from evaluation_stand_in import Blinded
-from evaluation_stand_in import clip
+from doubles import FakeLifter, make_people
+from evaluation_stand_in import Blinded, clip
 
 pytest.importorskip('pyarrow')
 pytest.importorskip('plotly')
@@ -19,16 +17,13 @@ pytest.importorskip('jinja2')
 
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.conditions import plan
+from trpose_ros.evaluation.conditions import Condition, plan
 from trpose_ros.evaluation.excerpts import load_scenes
 from trpose_ros.evaluation.runner import EvaluationRun
-from trpose_ros.pipeline.fusion import Fusion
-from trpose_ros.pipeline.fusion import FusionConfig
+from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage
 from trpose_ros.report import write_report
-from trpose_ros.report.names import column_name
-from trpose_ros.report.names import labels_of
+from trpose_ros.report.names import column_name, labels_of
 
 BASELINE, OURS = 'movenet:fake', 'metrabs-fake'
 CHROMIUM = next(

@@ -20,16 +20,12 @@ from torch import nn
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators.metrabs_torch import MetrabsTorch
 from trpose_ros.metrabs.backbones import build_backbone
-from trpose_ros.metrabs.checkpoints import LoadedNetwork
-from trpose_ros.metrabs.checkpoints import SkeletonTable
+from trpose_ros.metrabs.checkpoints import LoadedNetwork, SkeletonTable
 from trpose_ros.metrabs.inference import CropRunner
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
-from trpose_ros.movenet.network import MoveNet
-from trpose_ros.movenet.network import MoveNetConfig
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
+from trpose_ros.movenet.network import MoveNet, MoveNetConfig
 from trpose_ros.runtimes import modules as runtimes
-from trpose_ros.runtimes.modules import fast_module
-from trpose_ros.runtimes.modules import pick_runtime
+from trpose_ros.runtimes.modules import fast_module, pick_runtime
 from trpose_ros.skeletons import get_skeleton
 
 CPU = torch.device('cpu')

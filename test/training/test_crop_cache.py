@@ -5,22 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_body import PlainBackgrounds
-from tiny_body import TinyStore
+from tiny_body import PlainBackgrounds, TinyStore
 
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import CropConfig
+from trpose_ros.data.rendering.crops import Composer, CropConfig
 from trpose_ros.metrabs.visibility import StateHead
 from trpose_ros.training.loop import LoopConfig
 from trpose_ros.training.metrabs import trainer as metrabs
-from trpose_ros.training.metrabs.crop_cache import CropCache
-from trpose_ros.training.metrabs.crop_cache import write_shard
-from trpose_ros.training.metrabs.trainer import CachedBatches
-from trpose_ros.training.metrabs.trainer import MetrabsBatches
-from trpose_ros.training.metrabs.trainer import MetrabsTask
-from trpose_ros.training.metrabs.trainer import MetrabsTraining
-from trpose_ros.training.metrabs.trainer import network_of
-from trpose_ros.training.metrabs.trainer import stem_of
+from trpose_ros.training.metrabs.crop_cache import CropCache, write_shard
+from trpose_ros.training.metrabs.trainer import (
+    CachedBatches,
+    MetrabsBatches,
+    MetrabsTask,
+    MetrabsTraining,
+    network_of,
+    stem_of,
+)
 
 RUN = MetrabsTraining(
     backbone='mobilenetv2-1.0', pretrained='', side=64, batch=3, batch_2d=1, freeze=3

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trpose_ros.data.motion.packs import vary_bones
-from trpose_ros.data.motion.virtual_cameras import CameraConfig
-from trpose_ros.data.motion.virtual_cameras import NoiseConfig
-from trpose_ros.data.motion.virtual_cameras import add_noise
-from trpose_ros.data.motion.virtual_cameras import look_rotation
-from trpose_ros.data.motion.virtual_cameras import view
+from trpose_ros.data.motion.virtual_cameras import (
+    CameraConfig,
+    NoiseConfig,
+    add_noise,
+    look_rotation,
+    view,
+)
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.training.lifters.masks import draw_hidden
-from trpose_ros.training.lifters.masks import guess
-from trpose_ros.training.lifters.samples import estimated
-from trpose_ros.training.lifters.samples import make_sample
+from trpose_ros.training.lifters.masks import draw_hidden, guess
+from trpose_ros.training.lifters.samples import estimated, make_sample
 from trpose_ros.training.lifters.trainer import cut_future
 from trpose_ros.training.lifters.windows import hidden_for_test
 

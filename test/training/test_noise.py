@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 from made_people import moving_person
 
 from trpose_ros.data.motion import keypoint_errors as detector_errors
-from trpose_ros.data.motion.keypoint_errors import GROUPS
-from trpose_ros.data.motion.keypoint_errors import LIMBS
-from trpose_ros.data.motion.keypoint_errors import STATES
-from trpose_ros.data.motion.keypoint_errors import DetectorErrors
-from trpose_ros.data.motion.keypoint_errors import JointErrors
-from trpose_ros.data.motion.keypoint_errors import Spells
-from trpose_ros.data.motion.keypoint_errors import load_fitted
-from trpose_ros.data.motion.keypoint_errors import spells
-from trpose_ros.data.motion.keypoint_errors import states_of
-from trpose_ros.data.motion.keypoint_errors import with_errors
-from trpose_ros.data.motion.virtual_cameras import NoiseConfig
-from trpose_ros.data.motion.virtual_cameras import add_noise
+from trpose_ros.data.motion.keypoint_errors import (
+    GROUPS,
+    LIMBS,
+    STATES,
+    DetectorErrors,
+    JointErrors,
+    Spells,
+    load_fitted,
+    spells,
+    states_of,
+    with_errors,
+)
+from trpose_ros.data.motion.virtual_cameras import NoiseConfig, add_noise
 from trpose_ros.skeletons import get_skeleton
 
 NONE = JointErrors(0, 0, 0, 0.3, 0, 0, 0.1, 0)
@@ -154,11 +155,7 @@ def test_shipped_numbers_give_plausible_joints(name):
 
 def test_a_fit_finds_the_numbers_of_a_made_estimator():
     pytest.importorskip('torch')
-    from trpose_ros.training.lifters.noise_fit import distances
-    from trpose_ros.training.lifters.noise_fit import fit
-    from trpose_ros.training.lifters.noise_fit import measured
-    from trpose_ros.training.lifters.noise_fit import simulate
-    from trpose_ros.training.lifters.noise_fit import steps
+    from trpose_ros.training.lifters.noise_fit import distances, fit, measured, simulate, steps
     from trpose_ros.training.lifters.noise_runs import NoiseRun
 
     seen_well = JointErrors(0.0, 0.01, 0.02, 0.25, 0.004, 0.03, 0.2, 0.3)
@@ -209,9 +206,7 @@ def test_an_estimator_that_never_answers_is_refused():
 
 def test_what_is_seen_of_rendered_people_is_kept(shared_dir, tmp_path):
     pytest.importorskip('torch')
-    from trpose_ros.training.lifters.noise_runs import load_runs
-    from trpose_ros.training.lifters.noise_runs import observe
-    from trpose_ros.training.lifters.noise_runs import save_runs
+    from trpose_ros.training.lifters.noise_runs import load_runs, observe, save_runs
 
     runs = list(observe('metrabs-s', 1, 0.07, 3))
     assert [run.condition for run in runs][:2] == ['clean', 'random_box']

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from trpose_ros.data.rendering.bodies import PackError
-from trpose_ros.data.rendering.bodies import shared_data_dir
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.training.metrabs import real_video
 
 MODEL = Metrabs(MetrabsConfig('resnet-plain-xs', num_joints=39))

@@ -14,8 +14,7 @@ from training_lines import Lines
 
 from trpose_ros.training import TrainingError
 from trpose_ros.training.logbook import Logbook
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
 from trpose_ros.training.metrabs.batches import ImageTask
 
 LOOP = LoopConfig(steps=40, warm_up=2, log_every=10, device='cpu', tensorboard=False)

@@ -6,14 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from tiny_body import PlainBackgrounds
-from tiny_body import TinyStore
+from tiny_body import PlainBackgrounds, TinyStore
 from typer.testing import CliRunner
 
 from trpose_ros import weights
 from trpose_ros.commands.main import app
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import CropConfig
+from trpose_ros.data.rendering.crops import Composer, CropConfig
 from trpose_ros.training.distributed import map_tensors
 from trpose_ros.training.metrabs import trainer as metrabs
 from trpose_ros.training.metrabs.batches import ImageTask

@@ -5,35 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_body import PlainBackgrounds
-from tiny_body import TinyStore
+from tiny_body import PlainBackgrounds, TinyStore
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.rendering.crops import UNKNOWN
-from trpose_ros.data.rendering.crops import UNSEEN
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import CropConfig
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
-from trpose_ros.metrabs.visibility import HIDDEN
-from trpose_ros.metrabs.visibility import OUTSIDE
-from trpose_ros.metrabs.visibility import VISIBLE
+from trpose_ros.data.rendering.crops import UNKNOWN, UNSEEN, Composer, CropConfig
+from trpose_ros.data.samples import DataError, Sample
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
+from trpose_ros.metrabs.visibility import HIDDEN, OUTSIDE, VISIBLE
 from trpose_ros.people import Camera
 from trpose_ros.training.distributed import Share
 from trpose_ros.training.metrabs import labelled_2d
 from trpose_ros.training.metrabs.batches import Batch
 from trpose_ros.training.metrabs.labelled_2d import Labelled2d
-from trpose_ros.training.metrabs.losses import Heads
-from trpose_ros.training.metrabs.losses import bone_loss
-from trpose_ros.training.metrabs.losses import photograph_loss
-from trpose_ros.training.metrabs.losses import state_loss
-from trpose_ros.training.metrabs.trainer import MetrabsBatches
-from trpose_ros.training.metrabs.trainer import MetrabsTask
-from trpose_ros.training.metrabs.trainer import MetrabsTraining
+from trpose_ros.training.metrabs.losses import Heads, bone_loss, photograph_loss, state_loss
+from trpose_ros.training.metrabs.trainer import MetrabsBatches, MetrabsTask, MetrabsTraining
 
 
 def dotted(camera=None, frames: int = 2, drop: int | None = None) -> Sample:

@@ -13,23 +13,21 @@ from made_people import moving_person
 from test_data_human36m import write_archives
 
 from trpose_ros import weights
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.lifters.base import LifterConfig
+from trpose_ros.data.samples import MissingDataError
 from trpose_ros.lifters.networks.pstmo import PSTMO
 from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO
 from trpose_ros.lifters.registry import create_lifter
+from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.training import TRAINERS
-from trpose_ros.training.lifters import mhformer
-from trpose_ros.training.lifters import mixste
-from trpose_ros.training.lifters import pstmo
-from trpose_ros.training.lifters import videopose3d
-from trpose_ros.training.lifters.trainer import WindowTask
-from trpose_ros.training.lifters.trainer import measure
-from trpose_ros.training.lifters.trainer import open_windows
-from trpose_ros.training.lifters.trainer import scale_dropouts
-from trpose_ros.training.lifters.trainer import train
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.lifters import mhformer, mixste, pstmo, videopose3d
+from trpose_ros.training.lifters.trainer import (
+    WindowTask,
+    measure,
+    open_windows,
+    scale_dropouts,
+    train,
+)
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
 
 REFERENCE = np.load(Path(__file__).parents[1] / 'reference' / 'geometry_and_eval.npz')
 SMALL = {

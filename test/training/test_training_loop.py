@@ -5,27 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from tiny_body import PlainBackgrounds
-from tiny_body import TinyStore
+from tiny_body import PlainBackgrounds, TinyStore
 from torch import nn
 
 from trpose_ros import weights
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import CropConfig
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.data.rendering.crops import Composer, CropConfig
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.training import load_trainers
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
-from trpose_ros.training.metrabs.batches import Batch
-from trpose_ros.training.metrabs.batches import collect
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
+from trpose_ros.training.metrabs.batches import Batch, collect
 from trpose_ros.training.metrabs.losses import cell_loss
 from trpose_ros.training.metrabs.measure import on_rendered
-from trpose_ros.training.metrabs.trainer import MetrabsBatches
-from trpose_ros.training.metrabs.trainer import MetrabsTask
-from trpose_ros.training.metrabs.trainer import MetrabsTraining
-from trpose_ros.training.options import OptionError
-from trpose_ros.training.options import read_options
+from trpose_ros.training.metrabs.trainer import MetrabsBatches, MetrabsTask, MetrabsTraining
+from trpose_ros.training.options import OptionError, read_options
 
 
 class LineTask:

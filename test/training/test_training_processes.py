@@ -9,8 +9,7 @@ import pytest
 import torch
 import training_lines
 
-from trpose_ros.training.distributed import Share
-from trpose_ros.training.distributed import part_of
+from trpose_ros.training.distributed import Share, part_of
 
 SCRIPT = Path(__file__).parents[1] / 'training_lines.py'
 ROOT = SCRIPT.parent.parent

@@ -11,20 +11,14 @@ from made_people import moving_person
 from test_data_human36m import write_archives
 
 from trpose_ros import weights
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.lifters.base import LifterConfig
+from trpose_ros.data.samples import DataError
 from trpose_ros.lifters.registry import create_lifter
+from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.training.lifters.trainer import open_windows
-from trpose_ros.training.lifters.videopose3d import VideoPose3DTraining
-from trpose_ros.training.lifters.videopose3d import build
-from trpose_ros.training.lifters.videopose3d import main
-from trpose_ros.training.lifters.videopose3d import make_task
-from trpose_ros.training.lifters.videopose3d_rooted import bone_error
-from trpose_ros.training.lifters.videopose3d_rooted import image_error
-from trpose_ros.training.lifters.videopose3d_rooted import root_error
+from trpose_ros.training.lifters.videopose3d import VideoPose3DTraining, build, main, make_task
+from trpose_ros.training.lifters.videopose3d_rooted import bone_error, image_error, root_error
 from trpose_ros.training.lifters.windows import DatasetWindows
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
 
 SMALL = {'frames': 9, 'channels': 32, 'batch': 16, 'trajectory': True}
 

@@ -7,18 +7,13 @@ import pytest
 
 pytest.importorskip('numba', reason="training needs its extra: pip install '.[train]'")
 
-from metrabs_stand_in import save_network
-from metrabs_stand_in import stand_in_network
-from tiny_body import PlainBackgrounds
-from tiny_body import TinyStore
+from metrabs_stand_in import save_network, stand_in_network
+from tiny_body import PlainBackgrounds, TinyStore
 
-from trpose_ros import cameras
-from trpose_ros import weights
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import CropConfig
+from trpose_ros import cameras, weights
+from trpose_ros.data.rendering.crops import Composer, CropConfig
 from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.estimators import create_estimator
+from trpose_ros.estimators import EstimatorConfig, create_estimator
 from trpose_ros.metrabs.uncertainty import FEATURES
 from trpose_ros.people import Frame
 from trpose_ros.training.metrabs import uncertainty

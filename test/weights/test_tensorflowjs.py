@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trpose_ros.weights import WeightsError
-from trpose_ros.weights import tensorflowjs
+from trpose_ros.weights import WeightsError, tensorflowjs
 from trpose_ros.weights.tensorflowjs import read_graph_model
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3) - 2.5

@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trpose_ros import weights
-from trpose_ros.weights.packing import INT8
-from trpose_ros.weights.packing import pack
-from trpose_ros.weights.packing import unpack
+from trpose_ros.weights.packing import INT8, pack, unpack
 
 META = {
     'architecture': 'metrabs',

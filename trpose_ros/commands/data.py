@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from trpose_ros.commands import datasets as datasets_cli
-from trpose_ros.data.datasets.registry import data_folder
+from trpose_ros.data.registry import data_folder
 
 app = typer.Typer(help='Rendered people, the sample recording, published data sets.')
 app.registered_commands += datasets_cli.app.registered_commands
@@ -47,9 +47,7 @@ def sample(
 ) -> None:
     """Render the sample recording of the package."""
     from trpose_ros.data.rendering.clips import Clip
-    from trpose_ros.data.rendering.sample_recording import SHIPPED
-    from trpose_ros.data.rendering.sample_recording import WALK
-    from trpose_ros.data.rendering.sample_recording import write_recording
+    from trpose_ros.data.rendering.sample_recording import SHIPPED, WALK, write_recording
 
     path = out or SHIPPED
     frames = write_recording(Clip(WALK), path)
@@ -72,8 +70,7 @@ def clip(
     things: Annotated[int, typer.Option(help='panels before people')] = 0,
 ) -> None:
     """Render a clip with ground truth as a recording."""
-    from trpose_ros.data.rendering.clips import Clip
-    from trpose_ros.data.rendering.clips import ClipConfig
+    from trpose_ros.data.rendering.clips import Clip, ClipConfig
     from trpose_ros.data.rendering.sample_recording import write_recording
 
     config = ClipConfig(
@@ -99,7 +96,7 @@ def label(
 ) -> None:
     """Label photographs by two networks that have to agree; what they say trains MeTRAbs."""
     from trpose_ros.data.datasets.photographs import label as label_photographs
-    from trpose_ros.data.datasets.samples import DataError
+    from trpose_ros.data.samples import DataError
 
     target = out or data_folder() / 'photographs' / 'labels.npz'
     try:
@@ -151,8 +148,7 @@ def _scenes(split: str, count: int, seed: int) -> list[np.ndarray]:
 
 def _clips(split: str, count: int, seed: int) -> list[np.ndarray]:
     from trpose_ros.data.rendering.bodies import BodyLibrary
-    from trpose_ros.data.rendering.clips import Clip
-    from trpose_ros.data.rendering.clips import ClipConfig
+    from trpose_ros.data.rendering.clips import Clip, ClipConfig
     from trpose_ros.drawing.overlay import draw_people
 
     library, tiles = BodyLibrary(), []

@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 
-from trpose_ros.data.datasets.registry import data_folder
-from trpose_ros.data.datasets.registry import datasets
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.registry import packs_folder
-from trpose_ros.data.datasets.registry import recognise
+from trpose_ros.data.registry import (
+    data_folder,
+    datasets,
+    get_dataset,
+    load_dataset,
+    packs_folder,
+    recognise,
+)
 
 app = typer.Typer(help='Published data sets: list, check, prepare.')
 _PACKS = {'motion': 'mocap/mocap_cmu_30hz.npz', 'bodies': 'body'}

@@ -9,23 +9,23 @@ import time
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn
-from rich.progress import MofNCompleteColumn
-from rich.progress import Progress
-from rich.progress import TextColumn
-from rich.progress import TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from trpose_ros.evaluation.results import Row
-    from trpose_ros.evaluation.results import Table
+    from trpose_ros.evaluation.results import Row, Table
     from trpose_ros.evaluation.runner import EvaluationRun
     from trpose_ros.evaluation.sequences import EvaluationClip
 
@@ -153,8 +153,7 @@ def _what_to_compare(
 ) -> _Comparison:
     """Return what is given, or the study; loads every lifter once, to fail early."""
     from trpose_ros.evaluation import study
-    from trpose_ros.evaluation.cases import EvaluationConfig
-    from trpose_ros.evaluation.cases import LifterSpec
+    from trpose_ros.evaluation.cases import EvaluationConfig, LifterSpec
 
     if estimators or lifters:
         chosen = _Comparison(
@@ -178,9 +177,11 @@ def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[E
     opened: list[EvaluationClip] = []
     for name in names:
         if quick and name == 'rendered':
-            from trpose_ros.evaluation.rendered_sequences import QUICK_MOTIONS
-            from trpose_ros.evaluation.rendered_sequences import QUICK_SECONDS
-            from trpose_ros.evaluation.rendered_sequences import rendered_clips
+            from trpose_ros.evaluation.rendered_sequences import (
+                QUICK_MOTIONS,
+                QUICK_SECONDS,
+                rendered_clips,
+            )
 
             opened += rendered_clips(limit, QUICK_SECONDS, QUICK_MOTIONS)
         else:

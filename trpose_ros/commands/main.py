@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Annotated
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -113,8 +111,7 @@ def replay(
 ) -> None:
     """Process every frame of a recording or video; write bag, video and metrics."""
     with _Friendly():
-        from trpose_ros.commands.output import FrameBar
-        from trpose_ros.commands.output import report_replay
+        from trpose_ros.commands.output import FrameBar, report_replay
         from trpose_ros.offline.replay import ReplayOptions
         from trpose_ros.offline.replay import replay as run_replay
         from trpose_ros.recordings.sources import open_source
@@ -323,8 +320,7 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
     from trpose_ros.estimators import EstimatorConfig
     from trpose_ros.lifters import LifterConfig
     from trpose_ros.occlusion.occluder import OcclusionConfig
-    from trpose_ros.pipeline.pipeline import PipelineConfig
-    from trpose_ros.pipeline.pipeline import PoseStageConfig
+    from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStageConfig
 
     lifter: dict[str, Any] = {'device': given['device'], 'smoothing': given['smoothing']}
     if given['lifter']:
@@ -354,8 +350,7 @@ def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any
     from rich.console import Console
 
     from trpose_ros.commands.output import FrameBar
-    from trpose_ros.offline.pictures import report
-    from trpose_ros.offline.pictures import run_pictures
+    from trpose_ros.offline.pictures import report, run_pictures
     from trpose_ros.recordings.picture_source import open_pictures
 
     out = given['out'] or Path('out/pictures')

@@ -10,14 +10,12 @@ metrabs_tensorflow takes their folder.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from trpose_ros import weights
-from trpose_ros.weights import WeightsError
-from trpose_ros.weights import WeightsFile
+from trpose_ros.weights import WeightsError, WeightsFile
 from trpose_ros.weights.packing import INT8
 
 app = typer.Typer(

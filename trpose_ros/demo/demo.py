@@ -23,23 +23,15 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn
-from rich.progress import MofNCompleteColumn
-from rich.progress import Progress
-from rich.progress import TextColumn
-from rich.progress import TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from trpose_ros.demo.processes import NodeProcesses
-from trpose_ros.demo.processes import ProcessError
-from trpose_ros.demo.processes import free_domain
+from trpose_ros.demo.processes import NodeProcesses, ProcessError, free_domain
 from trpose_ros.occlusion.occluder import FIVE
-from trpose_ros.recordings.sources import BagSource
-from trpose_ros.recordings.sources import SourceOptions
+from trpose_ros.recordings.sources import BagSource, SourceOptions
 from trpose_ros.resources import resource
 
 if TYPE_CHECKING:

@@ -9,31 +9,26 @@ the image before, and are looked for where they were. There is no ground truth: 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from trpose_ros.drawing.figures import PAPER_RGB
-from trpose_ros.drawing.figures import grid
-from trpose_ros.drawing.figures import save_picture
-from trpose_ros.drawing.overlay import View
-from trpose_ros.drawing.overlay import draw_people
-from trpose_ros.drawing.overlay import draw_text
-from trpose_ros.drawing.overlay import draw_view
+from trpose_ros.drawing.figures import PAPER_RGB, grid, save_picture
+from trpose_ros.drawing.overlay import View, draw_people, draw_text, draw_view
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.occlusion.occluder import OcclusionConfig
 from trpose_ros.people import People
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStageConfig
-from trpose_ros.pipeline.stills import Still
-from trpose_ros.pipeline.stills import StillPipeline
-from trpose_ros.pipeline.stills import in_whole_picture
-from trpose_ros.pipeline.stills import largest
-from trpose_ros.pipeline.stills import reference_box
+from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStageConfig
+from trpose_ros.pipeline.stills import (
+    Still,
+    StillPipeline,
+    in_whole_picture,
+    largest,
+    reference_box,
+)
 from trpose_ros.recordings.picture_source import open_pictures
 
 SAMPLES = tuple(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -17,22 +15,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as RichTable
 
-from trpose_ros.drawing.figures import Figure
-from trpose_ros.drawing.figures import Shot
-from trpose_ros.drawing.figures import grid
-from trpose_ros.drawing.figures import save_picture
+from trpose_ros.drawing.figures import Figure, Shot, grid, save_picture
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
 from trpose_ros.occlusion.occluder import FIVE
 from trpose_ros.offline.replay import write_text
-from trpose_ros.people import Camera
-from trpose_ros.people import People
-from trpose_ros.people import Provenance
+from trpose_ros.people import Camera, People, Provenance
 from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.messages import read_image
-from trpose_ros.recordings.messages import read_people
-from trpose_ros.recordings.messages import stamp_ns
-from trpose_ros.recordings.sources import BagSource
-from trpose_ros.recordings.sources import SourceOptions
+from trpose_ros.recordings.messages import read_image, read_people, stamp_ns
+from trpose_ros.recordings.sources import BagSource, SourceOptions
 from trpose_ros.recordings.video import VideoWriter
 
 if TYPE_CHECKING:

@@ -13,19 +13,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trpose_ros.drawing.overlay import CENTRE_RGB
-from trpose_ros.drawing.overlay import LEFT_RGB
-from trpose_ros.drawing.overlay import OCCLUDED_RGB
-from trpose_ros.drawing.overlay import RIGHT_RGB
-from trpose_ros.drawing.overlay import TRUNCATED_RGB
-from trpose_ros.drawing.overlay import TRUTH_RGB
-from trpose_ros.drawing.overlay import View
-from trpose_ros.drawing.overlay import draw_people
-from trpose_ros.drawing.overlay import draw_text
-from trpose_ros.drawing.overlay import draw_view
-from trpose_ros.people import Camera
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.drawing.overlay import (
+    CENTRE_RGB,
+    LEFT_RGB,
+    OCCLUDED_RGB,
+    RIGHT_RGB,
+    TRUNCATED_RGB,
+    TRUTH_RGB,
+    View,
+    draw_people,
+    draw_text,
+    draw_view,
+)
+from trpose_ros.people import Camera, People, TrackState
 from trpose_ros.skeletons import get_skeleton
 
 PAPER_RGB = (24, 25, 29)

@@ -9,14 +9,12 @@ of the body, or the state of a joint that is hidden or cut off. The alpha value 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
+from trpose_ros.configuration import check_fields, setting
 from trpose_ros.drawing.overlay import joint_colours
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.people import People, TrackState
 from trpose_ros.skeletons import get_skeleton
 
 _MIN_ALPHA = 0.25
@@ -28,15 +26,9 @@ _JOINTS_PER_TRACK = 1000  # identities of the sigma spheres: track * this + join
 class MarkersConfig:
     """What the markers look like."""
 
-    bone_width_m: float = field(
-        default=0.025, metadata={'help': 'width of the bones, m', 'range': (0.001, 1.0)}
-    )
-    joint_diameter_m: float = field(
-        default=0.05, metadata={'help': 'diameter of the joints, m', 'range': (0.001, 1.0)}
-    )
-    sigma_spheres: bool = field(
-        default=False, metadata={'help': 'also draw the one-sigma ellipsoid of each joint'}
-    )
+    bone_width_m: float = setting(0.025, 'width of the bones, m', range=(0.001, 1.0))
+    joint_diameter_m: float = setting(0.05, 'diameter of the joints, m', range=(0.001, 1.0))
+    sigma_spheres: bool = setting(False, 'also draw the one-sigma ellipsoid of each joint')
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

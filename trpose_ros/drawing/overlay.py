@@ -13,10 +13,7 @@ import cv2
 import numpy as np
 
 from trpose_ros.cameras import project
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.people import Camera, JointState, People, TrackState
 from trpose_ros.skeletons import get_skeleton
 
 LEFT_RGB = (60, 150, 255)

@@ -5,8 +5,12 @@ Imports the vocabulary, weights, runtimes, metrabs and movenet. Importing this r
 torch nor TensorFlow.
 """
 
-from trpose_ros.estimators.base import ESTIMATORS as ESTIMATORS
-from trpose_ros.estimators.base import Estimator as Estimator
-from trpose_ros.estimators.base import EstimatorConfig as EstimatorConfig
-from trpose_ros.estimators.base import create_estimator as create_estimator
-from trpose_ros.estimators.base import register_estimator as register_estimator
+from trpose_ros.estimators.base import (
+    ESTIMATORS,
+    Estimator,
+    EstimatorConfig,
+    create_estimator,
+    register_estimator,
+)
+
+__all__ = ['ESTIMATORS', 'Estimator', 'EstimatorConfig', 'create_estimator', 'register_estimator']

@@ -9,17 +9,14 @@ bad boxes or hopeless images never raise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Protocol
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.people import Frame
-from trpose_ros.people import People
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.people import Frame, People
 
 
 class Estimator(Protocol):
@@ -49,67 +46,39 @@ class Estimator(Protocol):
 class EstimatorConfig:
     """Settings of an estimator; fields that a kind does not have are ignored by it."""
 
-    model: str = field(
-        default='auto',
-        metadata={
-            'help': "weights: 'auto' (metrabs-m on a GPU or a processor with bfloat16, else "
-            'metrabs-s), a name shown by `trpose weights list`, a .safetensors file, or the '
-            'folder of a published MeTRAbs package (PyTorch) or SavedModel (TensorFlow)'
-        },
+    model: str = setting(
+        'auto',
+        "weights: 'auto' (metrabs-m on a GPU or a processor with bfloat16, else "
+        'metrabs-s), a name shown by `trpose weights list`, a .safetensors file, or the '
+        'folder of a published MeTRAbs package (PyTorch) or SavedModel (TensorFlow)',
     )
-    skeleton: str = field(
-        default='',
-        metadata={'help': "skeleton to return where the model knows several; '' = its default"},
+    skeleton: str = setting(
+        '', "skeleton to return where the model knows several; '' = its default"
     )
-    device: str = field(
-        default='auto',
-        metadata={'help': "'auto' (CUDA when there is one), 'cpu', 'cuda' or 'cuda:N'"},
+    device: str = setting('auto', "'auto' (CUDA when there is one), 'cpu', 'cuda' or 'cuda:N'")
+    num_aug: int = setting(1, 'variants of each crop (test-time augmentation)', range=(1, 32))
+    precision: str = setting(
+        'auto',
+        "number format of the backbone; 'auto' = the fastest that keeps accuracy",
+        choices=('auto', 'float32', 'bfloat16', 'float16'),
     )
-    num_aug: int = field(
-        default=1,
-        metadata={'help': 'variants of each crop (test-time augmentation)', 'range': (1, 32)},
+    runtime: str = setting(
+        'auto',
+        "what runs the network on a processor; 'auto' = OpenVINO where it is "
+        'installed, else PyTorch, which also runs it on a GPU',
+        choices=('auto', 'torch', 'openvino'),
     )
-    precision: str = field(
-        default='auto',
-        metadata={
-            'help': "number format of the backbone; 'auto' = the fastest that keeps accuracy",
-            'choices': ('auto', 'float32', 'bfloat16', 'float16'),
-        },
+    threads: int = setting(0, 'CPU threads of the network; 0 = leave as it is', range=(0, 256))
+    batch_size: int = setting(64, 'crops per call of the network', range=(1, 1024))
+    antialias: int = setting(
+        1, 'render crops this many times larger and average (published models)', range=(1, 8)
     )
-    runtime: str = field(
-        default='auto',
-        metadata={
-            'help': "what runs the network on a processor; 'auto' = OpenVINO where it is "
-            'installed, else PyTorch, which also runs it on a GPU',
-            'choices': ('auto', 'torch', 'openvino'),
-        },
+    compatible: bool = setting(
+        False,
+        'repeat the original MeTRAbs exactly: normalisation over the whole batch, '
+        'its warps, its augmentation table',
     )
-    threads: int = field(
-        default=0,
-        metadata={'help': 'CPU threads of the network; 0 = leave as it is', 'range': (0, 256)},
-    )
-    batch_size: int = field(
-        default=64,
-        metadata={'help': 'crops per call of the network', 'range': (1, 1024)},
-    )
-    antialias: int = field(
-        default=1,
-        metadata={
-            'help': 'render crops this many times larger and average (published models)',
-            'range': (1, 8),
-        },
-    )
-    compatible: bool = field(
-        default=False,
-        metadata={
-            'help': 'repeat the original MeTRAbs exactly: normalisation over the whole batch, '
-            'its warps, its augmentation table'
-        },
-    )
-    suppress_implausible: bool = field(
-        default=True,
-        metadata={'help': 'drop poses with impossible bones, and duplicates'},
-    )
+    suppress_implausible: bool = setting(True, 'drop poses with impossible bones, and duplicates')
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

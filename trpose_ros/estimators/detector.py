@@ -24,9 +24,7 @@ from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.movenet.checkpoints import load_movenet
 from trpose_ros.movenet.decoding import decode_people
 from trpose_ros.movenet.faces import upper_body_box
-from trpose_ros.movenet.network import JOINTS
-from trpose_ros.movenet.network import MULTIPLE
-from trpose_ros.movenet.network import MoveNet
+from trpose_ros.movenet.network import JOINTS, MULTIPLE, MoveNet
 from trpose_ros.people import Frame
 from trpose_ros.runtimes.modules import fast_module
 

@@ -23,16 +23,10 @@ import numpy as np
 
 from trpose_ros import cameras
 from trpose_ros.estimators.base import EstimatorConfig
-from trpose_ros.estimators.outliers import box_problems
-from trpose_ros.estimators.outliers import keep_plausible
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import RootSource
-from trpose_ros.people import with_visibility
+from trpose_ros.estimators.outliers import box_problems, keep_plausible
+from trpose_ros.people import Camera, Frame, People, RootSource, with_visibility
 from trpose_ros.skeletons import SKELETONS
-from trpose_ros.weights import WeightsError
-from trpose_ros.weights import sha256_of
+from trpose_ros.weights import WeightsError, sha256_of
 
 _LOG = logging.getLogger(__name__)
 _METHODS = ('detect_poses', 'estimate_poses')

@@ -21,35 +21,15 @@ import numpy as np
 import torch
 
 from trpose_ros.estimators.base import EstimatorConfig
-from trpose_ros.estimators.outliers import box_problems
-from trpose_ros.estimators.outliers import keep_plausible
-from trpose_ros.metrabs import assembly
-from trpose_ros.metrabs import warps
-from trpose_ros.metrabs import warps_cpu
-from trpose_ros.metrabs.augmentation import AugmentationTable
-from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.augmentation import mirrored_joints
-from trpose_ros.metrabs.checkpoints import LoadedNetwork
-from trpose_ros.metrabs.checkpoints import load_network
-from trpose_ros.metrabs.crops import CropViews
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.crops import sampling_positions
-from trpose_ros.metrabs.inference import CropPoses
-from trpose_ros.metrabs.inference import CropRunner
-from trpose_ros.metrabs.inference import pick_device
-from trpose_ros.metrabs.inference import pick_precision
-from trpose_ros.metrabs.uncertainty import covariances_mm2
-from trpose_ros.metrabs.uncertainty import features_of
-from trpose_ros.metrabs.uncertainty import mix_variants
-from trpose_ros.metrabs.uncertainty import near
+from trpose_ros.estimators.outliers import box_problems, keep_plausible
+from trpose_ros.metrabs import assembly, warps, warps_cpu
+from trpose_ros.metrabs.augmentation import AugmentationTable, augmentation_table, mirrored_joints
+from trpose_ros.metrabs.checkpoints import LoadedNetwork, load_network
+from trpose_ros.metrabs.crops import CropViews, box_views, crop_views, sampling_positions
+from trpose_ros.metrabs.inference import CropPoses, CropRunner, pick_device, pick_precision
+from trpose_ros.metrabs.uncertainty import covariances_mm2, features_of, mix_variants, near
 from trpose_ros.metrabs.visibility import VISIBLE
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import RootSource
-from trpose_ros.people import with_visibility
+from trpose_ros.people import Camera, Frame, JointState, People, RootSource, with_visibility
 from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 _LOG = logging.getLogger(__name__)

@@ -21,18 +21,12 @@ from trpose_ros.estimators.base import EstimatorConfig
 from trpose_ros.estimators.outliers import box_problems
 from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.crops import CropViews
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.crops import sampling_positions
+from trpose_ros.metrabs.crops import CropViews, box_views, crop_views, sampling_positions
 from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.movenet.checkpoints import network_from_file
 from trpose_ros.movenet.decoding import decode_single
 from trpose_ros.movenet.network import JOINTS
-from trpose_ros.people import Frame
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import with_visibility
+from trpose_ros.people import Frame, JointState, People, with_visibility
 from trpose_ros.runtimes.modules import fast_module
 from trpose_ros.skeletons import convert
 

@@ -11,47 +11,29 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable
-from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from trpose_ros.evaluation.conditions import AnyCondition
-from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.conditions import SkeletonCondition
-from trpose_ros.evaluation.estimation import TRACKS
-from trpose_ros.evaluation.estimation import EstimatorPass
-from trpose_ros.evaluation.estimation import cached_pass
+from trpose_ros.evaluation.conditions import AnyCondition, Condition, SkeletonCondition
+from trpose_ros.evaluation.estimation import TRACKS, EstimatorPass, cached_pass
 from trpose_ros.evaluation.excerpts import Scene
 from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.evaluation.lifting_together import PassesTogether
-from trpose_ros.evaluation.metrics.all_measures import joint_means
-from trpose_ros.evaluation.metrics.all_measures import measure
-from trpose_ros.evaluation.metrics.join import Joined
-from trpose_ros.evaluation.metrics.join import join
-from trpose_ros.evaluation.rows import as_reference
-from trpose_ros.evaluation.rows import facts
-from trpose_ros.evaluation.rows import hidden_of
-from trpose_ros.evaluation.rows import look_ahead_of
-from trpose_ros.evaluation.rows import times_of
+from trpose_ros.evaluation.metrics.all_measures import joint_means, measure
+from trpose_ros.evaluation.metrics.join import Joined, join
+from trpose_ros.evaluation.rows import as_reference, facts, hidden_of, look_ahead_of, times_of
 from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.evaluation.shared_lifting import SharedLifter
-from trpose_ros.evaluation.showcase import is_shown
-from trpose_ros.evaluation.showcase import scene_of
-from trpose_ros.evaluation.truth_source import TRUTH_2D
-from trpose_ros.evaluation.truth_source import presentation_of
-from trpose_ros.evaluation.truth_source import truth_pass
+from trpose_ros.evaluation.showcase import is_shown, scene_of
+from trpose_ros.evaluation.truth_source import TRUTH_2D, presentation_of, truth_pass
 from trpose_ros.people import People
 from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStageConfig
+from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStageConfig
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator
@@ -114,8 +96,7 @@ class EvaluationConfig:
 
     def pipeline(self, estimator: str) -> PipelineConfig:
         """Return the configuration of the stages before the lifter."""
-        from trpose_ros.estimators import ESTIMATORS
-        from trpose_ros.estimators import EstimatorConfig
+        from trpose_ros.estimators import ESTIMATORS, EstimatorConfig
 
         kind, colon, model = estimator.partition(':')
         if not colon or kind not in ESTIMATORS:

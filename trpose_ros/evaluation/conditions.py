@@ -10,11 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trpose_ros.occlusion.keypoints import SEVERITIES
-from trpose_ros.occlusion.occluder import FIVE
-from trpose_ros.occlusion.occluder import PROFILES
-from trpose_ros.occlusion.occluder import Occluder
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import make_occluder
+from trpose_ros.occlusion.occluder import FIVE, PROFILES, Occluder, OcclusionConfig, make_occluder
 
 SEEDS = (0, 1, 2)
 CLEAN = 'clean'

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,16 +26,10 @@ import numpy as np
 
 from trpose_ros.data.rendering.backgrounds import Backgrounds
 from trpose_ros.data.rendering.bodies import BodyLibrary
-from trpose_ros.data.rendering.clips import Clip
-from trpose_ros.data.rendering.clips import ClipConfig
-from trpose_ros.data.rendering.groups import SceneComposer
-from trpose_ros.data.rendering.groups import SceneConfig
-from trpose_ros.data.rendering.sprites import SpriteSource
-from trpose_ros.data.rendering.sprites import SpriteStore
-from trpose_ros.data.rendering.sprites import load_motion
-from trpose_ros.data.rendering.sprites import write_shard
-from trpose_ros.estimators.detector import PersonDetector
-from trpose_ros.estimators.detector import overlaps
+from trpose_ros.data.rendering.clips import Clip, ClipConfig
+from trpose_ros.data.rendering.groups import SceneComposer, SceneConfig
+from trpose_ros.data.rendering.sprites import SpriteSource, SpriteStore, load_motion, write_shard
+from trpose_ros.estimators.detector import PersonDetector, overlaps
 
 Find = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 -> boxes (N, 5)
 ALONE = SceneConfig(most_people=1, empty=0.0, objects=0.0, truncated=1.0, largest=0.9)

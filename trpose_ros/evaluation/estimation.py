@@ -18,8 +18,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import cache
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -29,17 +28,17 @@ import numpy as np
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.occlusion.occluder import union_box
-from trpose_ros.people import PER_PERSON
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import Provenance
-from trpose_ros.people import TrackState
-from trpose_ros.people import concatenate
-from trpose_ros.people import with_visibility
-from trpose_ros.pipeline.pipeline import PoseStage
-from trpose_ros.pipeline.pipeline import body_box
-from trpose_ros.pipeline.pipeline import box_settings
+from trpose_ros.people import (
+    PER_PERSON,
+    Camera,
+    Frame,
+    People,
+    Provenance,
+    TrackState,
+    concatenate,
+    with_visibility,
+)
+from trpose_ros.pipeline.pipeline import PoseStage, body_box, box_settings
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator

@@ -11,19 +11,15 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable
-from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
+from trpose_ros.people import Camera, JointState, People
 
 FOLDER = 'scenes'
 IMAGE_HZ = 15.0  # images kept per second, about

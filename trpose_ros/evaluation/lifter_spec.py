@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trpose_ros.evaluation.shared_lifting import SharedLifter
-from trpose_ros.pipeline.fusion import Fusion
-from trpose_ros.pipeline.fusion import FusionConfig
+from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage
 
 
@@ -58,8 +57,7 @@ class LifterSpec:
             return LiftStage(lifter=None, fusion=Fusion(fusion))
         if like is not None:
             return LiftStage(lifter=like.lifter, fusion=Fusion(fusion))
-        from trpose_ros.lifters import LifterConfig
-        from trpose_ros.lifters import create_lifter
+        from trpose_ros.lifters import LifterConfig, create_lifter
 
         config = LifterConfig(
             name=self.name, look_ahead=self.look_ahead, smoothing=self.smoothing, hop=self.hop

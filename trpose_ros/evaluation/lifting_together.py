@@ -11,26 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trpose_ros.evaluation.estimation import EstimatorPass
-from trpose_ros.evaluation.shared_lifting import Answer
-from trpose_ros.evaluation.shared_lifting import Call
-from trpose_ros.evaluation.shared_lifting import SharedLifter
-from trpose_ros.people import Camera
-from trpose_ros.people import People
+from trpose_ros.evaluation.shared_lifting import Answer, Call, SharedLifter
+from trpose_ros.people import Camera, People
 from trpose_ros.pipeline.fusion import Fusion
-from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.lift_stage import LiftStageConfig
+from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 
 if TYPE_CHECKING:
-    from trpose_ros.lifters import Lifted
-    from trpose_ros.lifters import LifterStream
+    from trpose_ros.lifters import Lifted, LifterStream
 
 _LOG = logging.getLogger(__name__)
 

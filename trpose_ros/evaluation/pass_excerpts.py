@@ -5,21 +5,14 @@ The recording is read once more for its images; what a pass hid is painted into 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.evaluation.excerpts import Scene
-from trpose_ros.evaluation.excerpts import encode_images
-from trpose_ros.evaluation.excerpts import save_scene
-from trpose_ros.evaluation.metrics.join import Joined
-from trpose_ros.evaluation.metrics.join import join
-from trpose_ros.evaluation.passes import Pass
-from trpose_ros.evaluation.passes import names_of
-from trpose_ros.evaluation.passes import truth_of
+from trpose_ros.evaluation.excerpts import Scene, encode_images, save_scene
+from trpose_ros.evaluation.metrics.join import Joined, join
+from trpose_ros.evaluation.passes import Pass, names_of, truth_of
 from trpose_ros.evaluation.rows import hidden_joints_of
 from trpose_ros.evaluation.sequences import SKELETON
 from trpose_ros.evaluation.showcase import SECONDS

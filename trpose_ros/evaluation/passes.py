@@ -7,10 +7,8 @@ unoccluded pass. Live and offline runs end here, in the same rows as ``trpose ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,12 @@ import numpy as np
 from trpose_ros import report
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.metrics.all_measures import joint_means
-from trpose_ros.evaluation.metrics.all_measures import measure
+from trpose_ros.evaluation.metrics.all_measures import joint_means, measure
 from trpose_ros.evaluation.metrics.join import join
-from trpose_ros.evaluation.metrics.positions import frame_errors
-from trpose_ros.evaluation.metrics.positions import joint_errors
-from trpose_ros.evaluation.metrics.positions import procrustes
+from trpose_ros.evaluation.metrics.positions import frame_errors, joint_errors, procrustes
 from trpose_ros.evaluation.results import Row
-from trpose_ros.evaluation.rows import as_reference
-from trpose_ros.evaluation.rows import facts
-from trpose_ros.evaluation.rows import hidden_joints_of
-from trpose_ros.evaluation.rows import times_of
-from trpose_ros.evaluation.sequences import SKELETON
-from trpose_ros.evaluation.sequences import truth_note
+from trpose_ros.evaluation.rows import as_reference, facts, hidden_joints_of, times_of
+from trpose_ros.evaluation.sequences import SKELETON, truth_note
 from trpose_ros.people import People
 from trpose_ros.pipeline.lift_stage import to_skeleton
 

@@ -11,19 +11,15 @@ import dataclasses
 import hashlib
 import zlib
 from collections.abc import Iterator
-from itertools import chain
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trpose_ros.cameras import project
-from trpose_ros.evaluation.sequences import SKELETON
-from trpose_ros.evaluation.sequences import EvaluationClip
+from trpose_ros.evaluation.sequences import SKELETON, EvaluationClip
 from trpose_ros.occlusion.occluder import reference_boxes
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import with_visibility
+from trpose_ros.people import Frame, People, with_visibility
 
 if TYPE_CHECKING:
     from trpose_ros.data.rendering.clips import Clip
@@ -44,8 +40,7 @@ def rendered_clips(
     bodies.PackError where the data packs for rendering are missing.
     """
     from trpose_ros.data.rendering.bodies import BodyLibrary
-    from trpose_ros.data.rendering.clips import Clip
-    from trpose_ros.data.rendering.clips import ClipConfig
+    from trpose_ros.data.rendering.clips import Clip, ClipConfig
     from trpose_ros.data.rendering.sprites import load_motion
 
     motion, library = load_motion('test'), BodyLibrary()

@@ -12,16 +12,14 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trpose_ros.evaluation.metrics.positions import finite_mean
-from trpose_ros.evaluation.metrics.positions import severity_area
+from trpose_ros.evaluation.metrics.positions import finite_mean, severity_area
 from trpose_ros.occlusion.occluder import FIVE
 
 Row = dict[str, Any]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +11,7 @@ from trpose_ros.evaluation.conditions import AnyCondition
 from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.metrics.join import Joined
 from trpose_ros.occlusion.occluder import joints_in
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.people import People, TrackState
 
 if TYPE_CHECKING:
     from trpose_ros.pipeline.lift_stage import LiftStage

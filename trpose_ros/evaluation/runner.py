@@ -9,18 +9,14 @@ and machines (spread.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trpose_ros import weights
 from trpose_ros.evaluation import results
-from trpose_ros.evaluation.cases import Case
-from trpose_ros.evaluation.cases import CaseRunner
-from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.cases import Outcome
+from trpose_ros.evaluation.cases import Case, CaseRunner, EvaluationConfig, Outcome
 from trpose_ros.evaluation.conditions import AnyCondition
 from trpose_ros.evaluation.excerpts import save_scene
 from trpose_ros.evaluation.lifter_spec import LifterSpec

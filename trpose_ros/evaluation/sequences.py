@@ -8,8 +8,7 @@ too; they are then measured against an unoccluded run (runner.py).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,19 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trpose_ros.data.datasets.samples import DataError
+from trpose_ros.data.samples import DataError
 from trpose_ros.occlusion.occluder import reference_boxes
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import with_visibility
+from trpose_ros.people import Camera, Frame, People, with_visibility
 from trpose_ros.pipeline.lift_stage import to_skeleton
-from trpose_ros.recordings.sources import BagSource
-from trpose_ros.recordings.sources import SourceOptions
-from trpose_ros.recordings.sources import read_frames
+from trpose_ros.recordings.sources import BagSource, SourceOptions, read_frames
 
 if TYPE_CHECKING:
-    from trpose_ros.data.datasets.samples import Sample
+    from trpose_ros.data.samples import Sample
 
 SKELETON = 'h36m_17'  # of the truth: the protocol's 17 joints
 
@@ -207,7 +201,7 @@ def open_data(name: str, limit: int = 0) -> list[EvaluationClip]:
         from trpose_ros.evaluation.rendered_sequences import rendered_clips
 
         return rendered_clips(limit)
-    from trpose_ros.data.datasets.registry import load_dataset
+    from trpose_ros.data.registry import load_dataset
 
     clips = []
     for sample in load_dataset(name, split='test'):

@@ -9,14 +9,12 @@ also come from elsewhere: those about several passes of a clip are found togethe
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from trpose_ros.lifters import Lifted
-    from trpose_ros.lifters import LifterStream
+    from trpose_ros.lifters import Lifted, LifterStream
 
 Call = tuple[Any, ...]  # name of a method, and what it was given
 Answer = tuple[Call, list['Lifted'], float]  # with what came back, and after how many seconds

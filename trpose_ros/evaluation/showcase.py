@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import numpy as np
 
-from trpose_ros.evaluation.conditions import AnyCondition
-from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.conditions import AnyCondition, Condition
 from trpose_ros.evaluation.estimation import EstimatorPass
-from trpose_ros.evaluation.excerpts import Scene
-from trpose_ros.evaluation.excerpts import encode_images
+from trpose_ros.evaluation.excerpts import Scene, encode_images
 from trpose_ros.evaluation.metrics.join import Joined
 from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.occlusion.occluder import union_box

@@ -15,11 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trpose_ros.evaluation.cases import TOGETHER
-from trpose_ros.evaluation.cases import Case
-from trpose_ros.evaluation.cases import CaseRunner
-from trpose_ros.evaluation.cases import EvaluationConfig
-from trpose_ros.evaluation.cases import Outcome
+from trpose_ros.evaluation.cases import TOGETHER, Case, CaseRunner, EvaluationConfig, Outcome
 
 _DEATHS = 2  # of workers, that one case may cause
 

@@ -14,10 +14,7 @@ from dataclasses import dataclass
 
 from trpose_ros import weights
 from trpose_ros.evaluation.published import PUBLISHED
-from trpose_ros.evaluation.results import Cell
-from trpose_ros.evaluation.results import Row
-from trpose_ros.evaluation.results import Table
-from trpose_ros.evaluation.results import study_table
+from trpose_ros.evaluation.results import Cell, Row, Table, study_table
 
 OURS = 'metrabs-s'
 BASELINE_KIND = 'movenet'

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.evaluation.conditions import AnyCondition
-from trpose_ros.evaluation.conditions import SkeletonCondition
+from trpose_ros.evaluation.conditions import AnyCondition, SkeletonCondition
 from trpose_ros.evaluation.estimation import EstimatorPass
 from trpose_ros.evaluation.sequences import EvaluationClip
-from trpose_ros.occlusion.keypoints import PRESENTATIONS
-from trpose_ros.occlusion.keypoints import SkeletonOcclusionConfig
-from trpose_ros.occlusion.keypoints import missing_joints
-from trpose_ros.occlusion.keypoints import present
-from trpose_ros.occlusion.occluder import joints_in
-from trpose_ros.occlusion.occluder import union_box
-from trpose_ros.people import Camera
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.occlusion.keypoints import (
+    PRESENTATIONS,
+    SkeletonOcclusionConfig,
+    missing_joints,
+    present,
+)
+from trpose_ros.occlusion.occluder import joints_in, union_box
+from trpose_ros.people import Camera, People, TrackState
 
 TRUTH_2D = 'truth2d'
 

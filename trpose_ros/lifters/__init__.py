@@ -6,14 +6,10 @@ Importing this package needs no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trpose_ros.lifters.base import LIFTER_NAMES
-from trpose_ros.lifters.base import Lifted
-from trpose_ros.lifters.base import LifterConfig
-from trpose_ros.lifters.registry import LIFTERS
-from trpose_ros.lifters.registry import create_lifter
+from trpose_ros.lifters.registry import LIFTERS, create_lifter
+from trpose_ros.lifters.streams.base import LIFTER_NAMES, Lifted, LifterConfig
 
 if TYPE_CHECKING:
     from trpose_ros.lifters.streams.stream import LifterStream

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from trpose_ros import weights
-from trpose_ros.weights import WeightsError
-from trpose_ros.weights import WeightsFile
+from trpose_ros.weights import WeightsError, WeightsFile
 from trpose_ros.weights.torch_files import read_torch_file
 
 SUFFIXES = ('.bin', '.pth', '.pt', '.tar')

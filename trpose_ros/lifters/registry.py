@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import replace
-from typing import TYPE_CHECKING
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from trpose_ros.lifters.base import Core
-from trpose_ros.lifters.base import LifterConfig
-from trpose_ros.weights import WeightsError
-from trpose_ros.weights import check_keys
+from trpose_ros.lifters.streams.base import Core, LifterConfig
+from trpose_ros.weights import WeightsError, check_keys
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +56,7 @@ def register_lifter(name: str) -> Callable[[Builder], Builder]:
 def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build ring buffers, with the trajectory model where the weights have one."""
     from trpose_ros.lifters.checkpoints import trajectory_config
-    from trpose_ros.lifters.streams.videopose3d import RootedCore
-    from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
+    from trpose_ros.lifters.streams.videopose3d import RootedCore, VideoPose3DCore
 
     if weights.config.get('joints_in', 17) != 17 or weights.config.get('joints_out', 17) != 17:
         raise WeightsError(

@@ -12,12 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.cameras import pixel_rays
-from trpose_ros.cameras import project
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import RootSource
+from trpose_ros.cameras import pixel_rays, project
+from trpose_ros.people import Camera, JointState, People, RootSource
 
 _ROUNDS = 4
 _LEAST_JOINTS = 3  # two would do in theory; with noise they give depths of no use

@@ -19,12 +19,10 @@ import torch
 
 from trpose_ros import weights
 from trpose_ros.metrabs.augmentation import CONVENTIONS
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.uncertainty import UncertaintyModel
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.weights import WeightsError
-from trpose_ros.weights import WeightsFile
+from trpose_ros.weights import WeightsError, WeightsFile
 
 TRANSFORM_KEY = 'joint_transform_matrix'
 

@@ -38,9 +38,7 @@ class CropPoses:
     solvable: np.ndarray  # (B,) bool
     spread_px: np.ndarray  # (B, J) standard deviation of the 2D heatmaps
     spread_mm: np.ndarray  # (B, J) standard deviation of the 3D heatmaps
-    chances: np.ndarray | None = (
-        None  # (B, J, 3) as in visibility.py; None: no such head
-    )
+    chances: np.ndarray | None = None  # (B, J, 3) as in visibility.py; None: no such head
 
 
 def pick_device(wanted: str) -> torch.device:

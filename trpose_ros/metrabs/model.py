@@ -10,13 +10,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from trpose_ros.metrabs.backbones import build_backbone
-from trpose_ros.metrabs.heatmaps import HeatmapGeometry
-from trpose_ros.metrabs.heatmaps import HeatmapHead
-from trpose_ros.metrabs.heatmaps import decode
+from trpose_ros.metrabs.heatmaps import HeatmapGeometry, HeatmapHead, decode
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.metrabs.visibility import StateHead
 

@@ -8,8 +8,7 @@ whether it is seen. Published MeTRAbs networks have no such head.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 VISIBLE, HIDDEN, OUTSIDE = 0, 1, 2
 COUNT = 3

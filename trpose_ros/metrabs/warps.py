@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trpose_ros.metrabs.crops import CropViews
-from trpose_ros.metrabs.crops import sampling_positions
+from trpose_ros.metrabs.crops import CropViews, sampling_positions
 from trpose_ros.people import Camera
 
 DISPLAY_GAMMA = 2.2

@@ -12,8 +12,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from trpose_ros.metrabs.crops import CropViews
-from trpose_ros.metrabs.crops import sampling_positions
+from trpose_ros.metrabs.crops import CropViews, sampling_positions
 from trpose_ros.people import Camera
 
 DISPLAY_GAMMA = 2.2

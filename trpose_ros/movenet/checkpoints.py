@@ -11,10 +11,8 @@ import torch
 from trpose_ros import weights
 from trpose_ros.metrabs.checkpoints import load_tensors
 from trpose_ros.movenet.importing import import_movenet
-from trpose_ros.movenet.network import MoveNet
-from trpose_ros.movenet.network import MoveNetConfig
-from trpose_ros.weights import WeightsError
-from trpose_ros.weights import WeightsFile
+from trpose_ros.movenet.network import MoveNet, MoveNetConfig
+from trpose_ros.weights import WeightsError, WeightsFile
 
 LICENCE = 'Apache-2.0'
 _CARD = """

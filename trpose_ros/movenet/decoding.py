@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trpose_ros.movenet.network import STRIDE
-from trpose_ros.movenet.network import MoveNetMaps
+from trpose_ros.movenet.network import STRIDE, MoveNetMaps
 
 _NEAR = 1.8  # cells
 _SPREAD = 0.3  # of the map's shorter side

@@ -13,12 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.movenet.network import MULTIPLE
-from trpose_ros.movenet.network import MoveNet
-from trpose_ros.movenet.network import MoveNetConfig
+from trpose_ros.movenet.network import MULTIPLE, MoveNet, MoveNetConfig
 from trpose_ros.weights import WeightsError
-from trpose_ros.weights.tensorflowjs import GraphModel
-from trpose_ros.weights.tensorflowjs import read_graph_model
+from trpose_ros.weights.tensorflowjs import GraphModel, read_graph_model
 
 _CALL = 'StatefulPartitionedCall/'
 _FEATURES = _CALL + 'center_net_mobile_net_v2fpn_feature_extractor/model_1/'

@@ -15,18 +15,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from dataclasses import field
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.metrabs.backbones.mobilenet_v2 import CHANNELS
-from trpose_ros.metrabs.backbones.mobilenet_v2 import WIDTHS
-from trpose_ros.metrabs.backbones.mobilenet_v2 import block_channels
-from trpose_ros.metrabs.backbones.mobilenet_v2 import mobilenet_v2
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.metrabs.backbones.mobilenet_v2 import CHANNELS, WIDTHS, block_channels, mobilenet_v2
 
 JOINTS = 17  # skeleton coco_17
 STRIDE = 4  # px per cell of all maps
@@ -40,14 +35,10 @@ _HEAD = 96
 class MoveNetConfig:
     """Architecture of one network; stored as JSON beside its weights."""
 
-    width: float = field(default=1.75, metadata={'help': 'of MobileNetV2', 'choices': WIDTHS})
-    kind: str = field(
-        default='single',
-        metadata={'help': 'one person on a crop, or several', 'choices': ('single', 'multi')},
-    )
-    input_side: int = field(
-        default=256,
-        metadata={'help': 'side of the crop, or longer side of the image, px', 'range': (32, 4096)},
+    width: float = setting(1.75, 'of MobileNetV2', choices=WIDTHS)
+    kind: str = setting('single', 'one person on a crop, or several', choices=('single', 'multi'))
+    input_side: int = setting(
+        256, 'side of the crop, or longer side of the image, px', range=(32, 4096)
     )
 
     def __post_init__(self) -> None:

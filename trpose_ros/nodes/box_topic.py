@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.estimators.boxes import BoxesByStamp
-from trpose_ros.estimators.boxes import StampedBoxes
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.estimators.boxes import BoxesByStamp, StampedBoxes
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes.base.stage_node import StageNode
-from trpose_ros.nodes.base.stage_node import Topic
-from trpose_ros.nodes.conversions import origin_of
+from trpose_ros.nodes.base.conversions import origin_of
+from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.people import TrackState
 
 BOXES = Topic(
@@ -38,30 +35,20 @@ BOXES = Topic(
 class BoxTopicConfig:
     """How boxes of people come in when ``boxes`` is 'topic'."""
 
-    boxes_type: str = field(
-        default='PersonArray',
-        metadata={
-            'help': "message of the topic `boxes` when boxes is 'topic'",
-            'choices': ('PersonArray', 'Detection2DArray'),
-        },
+    boxes_type: str = setting(
+        'PersonArray',
+        "message of the topic `boxes` when boxes is 'topic'",
+        choices=('PersonArray', 'Detection2DArray'),
     )
-    boxes_max_age_s: float = field(
-        default=0.5,
-        metadata={
-            'help': 'stamps of boxes and image may differ by this; older boxes are not used, s',
-            'range': (0.0, 60.0),
-        },
+    boxes_max_age_s: float = setting(
+        0.5,
+        'stamps of boxes and image may differ by this; older boxes are not used, s',
+        range=(0.0, 60.0),
     )
-    boxes_classes: str = field(
-        default='person',
-        metadata={
-            'help': 'class_id of people in a Detection2DArray, several with commas; empty: all'
-        },
+    boxes_classes: str = setting(
+        'person', 'class_id of people in a Detection2DArray, several with commas; empty: all'
     )
-    boxes_min_score: float = field(
-        default=0.3,
-        metadata={'help': 'boxes with a lower score are left out', 'range': (0.0, 1.0)},
-    )
+    boxes_min_score: float = setting(0.3, 'boxes with a lower score are left out', range=(0.0, 1.0))
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

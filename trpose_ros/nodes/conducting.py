@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.nodes.conductor import Conductor

@@ -7,8 +7,7 @@ caller all the time, which may show progress or raise.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import rclpy
@@ -20,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 
 _STEP_S = 0.05
 

@@ -11,40 +11,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
-from trpose_ros.configuration import check_fields
+from trpose_ros.configuration import check_fields, setting
 from trpose_ros.evaluation import passes
-from trpose_ros.evaluation.conditions import CLEAN
-from trpose_ros.evaluation.conditions import GROUPS
-from trpose_ros.evaluation.conditions import Condition
+from trpose_ros.evaluation.conditions import CLEAN, GROUPS, Condition
 from trpose_ros.evaluation.pass_excerpts import save_pass_scenes
-from trpose_ros.evaluation.passes import Pass
-from trpose_ros.evaluation.passes import RunningErrors
+from trpose_ros.evaluation.passes import Pass, RunningErrors
 from trpose_ros.evaluation.rows import as_reference
-from trpose_ros.msg import OcclusionReport
-from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.msg import OcclusionReport, PersonArray
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.image_node import system_ns
 from trpose_ros.nodes.base.parameters import Group
 from trpose_ros.nodes.base.running import run
-from trpose_ros.nodes.base.stage_node import StageNode
-from trpose_ros.nodes.base.stage_node import Topic
+from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.conducting import Conducting
 from trpose_ros.occlusion.occluder import seed_of
 from trpose_ros.people import People
-from trpose_ros.recordings.sources import SourceOptions
-from trpose_ros.recordings.sources import read_frames
+from trpose_ros.recordings.sources import SourceOptions, read_frames
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'results of the lifter node', depth=1000)
 ESTIMATED = Topic('estimated', PersonArray, 'in', 'results of the pose node', depth=1000)
@@ -64,57 +55,33 @@ _PERIOD_S = 1.0
 class EvaluationNodeConfig:
     """What is the evaluation node's own."""
 
-    results: str = field(
-        default='', metadata={'help': 'folder for results.parquet, tables and report.html'}
+    results: str = setting('', 'folder for results.parquet, tables and report.html')
+    recording: str = setting('', "what is played; its images go into the report's videos")
+    recording_topic: str = setting('', 'its image topic, where it has several')
+    conditions: str = setting(
+        '',
+        "conditions to play after the unoccluded pass, with commas; 'none' is that "
+        "pass alone, 'five' all of the protocol; '' listens only",
     )
-    recording: str = field(
-        default='',
-        metadata={'help': "what is played; its images go into the report's videos"},
+    identity: str = setting(
+        'live|none|none|none', 'dataset|subject|action|camera: names of the rows, and the seed'
     )
-    recording_topic: str = field(
-        default='', metadata={'help': 'its image topic, where it has several'}
+    severity: int = setting(-1, 'index of the severity; -1 is the main one', range=(-1, 3))
+    realisation: str = setting(
+        'main', 'paint the hidden part or cut it off', choices=('main', 'fill', 'crop')
     )
-    conditions: str = field(
-        default='',
-        metadata={
-            'help': "conditions to play after the unoccluded pass, with commas; 'none' is that "
-            "pass alone, 'five' all of the protocol; '' listens only"
-        },
+    draw: int = setting(0, 'k of the seed', range=(0, 99))
+    start_s: float = setting(120.0, 'wait so long for the other nodes, s', range=(1.0, 3600.0))
+    settle_s: float = setting(
+        10.0,
+        'a pass has ended when nothing came for so long, s; at once when every image '
+        'has been answered',
+        range=(0.5, 600.0),
     )
-    identity: str = field(
-        default='live|none|none|none',
-        metadata={'help': 'dataset|subject|action|camera: names of the rows, and the seed'},
-    )
-    severity: int = field(
-        default=-1,
-        metadata={'help': 'index of the severity; -1 is the main one', 'range': (-1, 3)},
-    )
-    realisation: str = field(
-        default='main',
-        metadata={
-            'help': 'paint the hidden part or cut it off',
-            'choices': ('main', 'fill', 'crop'),
-        },
-    )
-    draw: int = field(default=0, metadata={'help': 'k of the seed', 'range': (0, 99)})
-    start_s: float = field(
-        default=120.0,
-        metadata={'help': 'wait so long for the other nodes, s', 'range': (1.0, 3600.0)},
-    )
-    settle_s: float = field(
-        default=10.0,
-        metadata={
-            'help': 'a pass has ended when nothing came for so long, s; at once when every image '
-            'has been answered',
-            'range': (0.5, 600.0),
-        },
-    )
-    pose_listeners: int = field(
-        default=2,
-        metadata={
-            'help': 'how many subscribe to the people of the pose node: playing starts with them',
-            'range': (1, 100),
-        },
+    pose_listeners: int = setting(
+        2,
+        'how many subscribe to the people of the pose node: playing starts with them',
+        range=(1, 100),
     )
 
     def __post_init__(self) -> None:

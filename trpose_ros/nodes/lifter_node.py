@@ -11,33 +11,24 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 from visualization_msgs.msg import MarkerArray
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.drawing.markers import MarkersConfig
-from trpose_ros.drawing.markers import MarkerStream
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.drawing.markers import MarkersConfig, MarkerStream
 from trpose_ros.lifters import LifterConfig
-from trpose_ros.msg import PersonArray
-from trpose_ros.msg import SkeletonInfo
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes.base.image_node import CAMERA_INFO
-from trpose_ros.nodes.base.image_node import CameraListener
-from trpose_ros.nodes.base.image_node import StampListener
-from trpose_ros.nodes.base.image_node import system_ns
+from trpose_ros.msg import PersonArray, SkeletonInfo
+from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.base.image_node import CAMERA_INFO, CameraListener, StampListener, system_ns
 from trpose_ros.nodes.base.parameters import Group
 from trpose_ros.nodes.base.running import run
-from trpose_ros.nodes.base.stage_node import StageNode
-from trpose_ros.nodes.base.stage_node import Topic
+from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.people import People
 from trpose_ros.pipeline.fusion import FusionConfig
-from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.lift_stage import LiftStageConfig
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import build_lift_stage
+from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
+from trpose_ros.pipeline.pipeline import PipelineConfig, build_lift_stage
 from trpose_ros.skeletons import get_skeleton
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'tracked people of the pose node', depth=10)
@@ -51,23 +42,16 @@ _LEAST_IDLE_S = 1.0
 class LifterNodeConfig:
     """What is the lifter node's own."""
 
-    queue: int = field(
-        default=30,
-        metadata={
-            'help': 'frames that may wait for the lifter; the oldest is dropped beyond',
-            'range': (1, 1000),
-        },
+    queue: int = setting(
+        30, 'frames that may wait for the lifter; the oldest is dropped beyond', range=(1, 1000)
     )
-    fov_deg: float = field(
-        default=55.0,
-        metadata={
-            'help': 'field of view along the larger side that is assumed without camera_info, deg',
-            'range': (5.0, 170.0),
-        },
+    fov_deg: float = setting(
+        55.0,
+        'field of view along the larger side that is assumed without camera_info, deg',
+        range=(5.0, 170.0),
     )
-    camera_info_wait_s: float = field(
-        default=0.5,
-        metadata={'help': 'wait so long for the first camera_info, s', 'range': (0.0, 10.0)},
+    camera_info_wait_s: float = setting(
+        0.5, 'wait so long for the first camera_info, s', range=(0.0, 10.0)
     )
 
     def __post_init__(self) -> None:

@@ -10,33 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.msg import OcclusionReport
-from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes.base.image_node import CAMERA_INFO
-from trpose_ros.nodes.base.image_node import COMPRESSED
-from trpose_ros.nodes.base.image_node import IMAGE
-from trpose_ros.nodes.base.image_node import ImageConfig
-from trpose_ros.nodes.base.image_node import ImageNode
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.msg import OcclusionReport, PersonArray
+from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.base.image_node import CAMERA_INFO, COMPRESSED, IMAGE, ImageConfig, ImageNode
 from trpose_ros.nodes.base.parameters import Group
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import Topic
 from trpose_ros.nodes.base.stamp_book import StampBook
-from trpose_ros.occlusion.occluder import Occluder
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import make_occluder
-from trpose_ros.occlusion.occluder import seed_of
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.occlusion.occluder import Occluder, OcclusionConfig, make_occluder, seed_of
+from trpose_ros.people import Frame, People, TrackState
 from trpose_ros.pipeline.pipeline import body_box
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'whose box the condition is measured by', depth=10)
@@ -52,18 +40,15 @@ _BOX_WAIT_S = 1.0  # the box of a recording may arrive a little after its image
 class OcclusionNodeConfig:
     """What is the occlusion node's own."""
 
-    identity: str = field(
-        default='live|none|none|none',
-        metadata={'help': 'dataset|subject|action|camera: part of the seed'},
+    identity: str = setting(
+        'live|none|none|none', 'dataset|subject|action|camera: part of the seed'
     )
-    reference: str = field(
-        default='tracked',
-        metadata={
-            'help': 'tracked: `people` were found in the altered images, the box of the last ones '
-            'counts; given: `people` carry the box for the image of the same stamp in bbox; '
-            'image: the whole image',
-            'choices': ('tracked', 'given', 'image'),
-        },
+    reference: str = setting(
+        'tracked',
+        'tracked: `people` were found in the altered images, the box of the last ones '
+        'counts; given: `people` carry the box for the image of the same stamp in bbox; '
+        'image: the whole image',
+        choices=('tracked', 'given', 'image'),
     )
 
     def __post_init__(self) -> None:

@@ -17,28 +17,22 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 from trpose_ros.people import People
 from trpose_ros.recordings.bags import BagError
-from trpose_ros.recordings.sources import SourceError
-from trpose_ros.recordings.sources import SourceFrame
-from trpose_ros.recordings.sources import SourceOptions
-from trpose_ros.recordings.sources import open_source
+from trpose_ros.recordings.sources import SourceError, SourceFrame, SourceOptions, open_source
 from trpose_ros.recordings.video import VideoError
 
 _LONGEST_GAP_S = 5.0  # between two frames; longer ones are not waited for

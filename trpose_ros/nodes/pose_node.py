@@ -6,36 +6,35 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 from sensor_msgs.msg import Image
 
+from trpose_ros.configuration import setting
 from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.estimators import EstimatorConfig
-from trpose_ros.msg import OcclusionReport
-from trpose_ros.msg import PersonArray
-from trpose_ros.msg import SkeletonInfo
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes.base.image_node import CAMERA_INFO
-from trpose_ros.nodes.base.image_node import COMPRESSED
-from trpose_ros.nodes.base.image_node import IMAGE
-from trpose_ros.nodes.base.image_node import ImageConfig
-from trpose_ros.nodes.base.image_node import ImageNode
-from trpose_ros.nodes.base.image_node import system_ns
+from trpose_ros.msg import OcclusionReport, PersonArray, SkeletonInfo
+from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.base.image_node import (
+    CAMERA_INFO,
+    COMPRESSED,
+    IMAGE,
+    ImageConfig,
+    ImageNode,
+    system_ns,
+)
 from trpose_ros.nodes.base.parameters import Group
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import Topic
 from trpose_ros.nodes.base.stamp_book import StampBook
-from trpose_ros.nodes.box_topic import BOXES
-from trpose_ros.nodes.box_topic import BoxListener
-from trpose_ros.nodes.box_topic import BoxTopicConfig
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStage
-from trpose_ros.pipeline.pipeline import PoseStageConfig
-from trpose_ros.pipeline.pipeline import build_pose_stage
+from trpose_ros.nodes.box_topic import BOXES, BoxListener, BoxTopicConfig
+from trpose_ros.people import Frame, People
+from trpose_ros.pipeline.pipeline import (
+    PipelineConfig,
+    PoseStage,
+    PoseStageConfig,
+    build_pose_stage,
+)
 from trpose_ros.pipeline.tracking import TrackerConfig
 from trpose_ros.skeletons import get_skeleton
 
@@ -57,12 +56,10 @@ REPORT = Topic(
 class PoseNodeConfig:
     """What is the pose node's own."""
 
-    estimator: str = field(
-        default='metrabs_torch',
-        metadata={
-            'help': "'metrabs_torch', 'metrabs_tensorflow' for a SavedModel, or 'movenet' "
-            '(plain 2D; 3D by the lifter)'
-        },
+    estimator: str = setting(
+        'metrabs_torch',
+        "'metrabs_torch', 'metrabs_tensorflow' for a SavedModel, or 'movenet' "
+        '(plain 2D; 3D by the lifter)',
     )
 
 

@@ -13,22 +13,18 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy
-from rclpy.qos import QoSProfile
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from trpose_ros.nodes import conversions
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.worker import Worker
-from trpose_ros.recordings.bags import BagError
-from trpose_ros.recordings.bags import BagWriter
+from trpose_ros.recordings.bags import BagError, BagWriter
 from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.recordings.messages import MessageMaker
 

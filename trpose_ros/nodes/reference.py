@@ -11,21 +11,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trpose_ros.nodes.base.parameters import Group
-from trpose_ros.nodes.base.parameters import Specification
-from trpose_ros.nodes.base.parameters import specifications
-from trpose_ros.nodes.base.stage_node import DIAGNOSTICS
-from trpose_ros.nodes.base.stage_node import StageNode
-from trpose_ros.nodes.base.stage_node import StartConfig
+from trpose_ros.nodes.base.parameters import Group, Specification, specifications
+from trpose_ros.nodes.base.stage_node import DIAGNOSTICS, StageNode, StartConfig
 from trpose_ros.nodes.evaluation import EvaluationNode
-from trpose_ros.nodes.launch_arguments import ARGUMENTS
-from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
-from trpose_ros.nodes.launch_arguments import LaunchArgument
+from trpose_ros.nodes.launch_arguments import ARGUMENTS, REPLAY_ARGUMENTS, LaunchArgument
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.nodes.pose_node import PoseNode

@@ -15,17 +15,18 @@ the label below as severity.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.signal import lfilter
 
-from trpose_ros.occlusion.occluder import FIVE
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import joints_in
-from trpose_ros.occlusion.occluder import make_occluder
-from trpose_ros.occlusion.occluder import reference_boxes
+from trpose_ros.occlusion.occluder import (
+    FIVE,
+    OcclusionConfig,
+    joints_in,
+    make_occluder,
+    reference_boxes,
+)
 from trpose_ros.skeletons import get_skeleton
 
 SEVERITIES: dict[str, tuple[str, ...]] = {

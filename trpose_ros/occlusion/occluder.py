@@ -20,21 +20,22 @@ import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass
-from dataclasses import field
 
 import numpy as np
 
 from trpose_ros.cameras import crop_camera
-from trpose_ros.occlusion.boxes import reference_boxes
-from trpose_ros.occlusion.boxes import union_box
-from trpose_ros.occlusion.profiles import FIVE
-from trpose_ros.occlusion.profiles import PROFILES
-from trpose_ros.occlusion.profiles import Rectangle
-from trpose_ros.occlusion.profiles import Scene
-from trpose_ros.occlusion.profiles import complement
-from trpose_ros.occlusion.profiles import register_profile
-from trpose_ros.occlusion.profiles import snap
-from trpose_ros.occlusion.profiles import view
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.occlusion.boxes import reference_boxes, union_box
+from trpose_ros.occlusion.profiles import (
+    FIVE,
+    PROFILES,
+    Rectangle,
+    Scene,
+    complement,
+    register_profile,
+    snap,
+    view,
+)
 from trpose_ros.people import Frame
 
 __all__ = [
@@ -64,51 +65,25 @@ _TEXTURE_PX = 8  # side of a texture's cells
 class OcclusionConfig:
     """Which truncation condition, how severe and how realised."""
 
-    profile: str = field(
-        default='none',
-        metadata={'help': 'truncation condition of protocol v1', 'choices': tuple(PROFILES)},
+    profile: str = setting('none', 'truncation condition of protocol v1', choices=tuple(PROFILES))
+    severity: int = setting(-1, 'index of the severity; -1 is the main one', range=(-1, 3))
+    realisation: str = setting(
+        'main',
+        'paint the hidden part or cut it off; main: what the protocol says',
+        choices=('main', 'fill', 'crop'),
     )
-    severity: int = field(
-        default=-1,
-        metadata={'help': 'index of the severity; -1 is the main one', 'range': (-1, 3)},
+    fill: str = setting('black', 'what hidden pixels show', choices=FILLS)
+    anchor: str = setting(
+        'person', 'move with the person, or stand still in the image', choices=('person', 'image')
     )
-    realisation: str = field(
-        default='main',
-        metadata={
-            'help': 'paint the hidden part or cut it off; main: what the protocol says',
-            'choices': ('main', 'fill', 'crop'),
-        },
+    hold: str = setting(
+        'frame', 'how long a draw of random_box lasts', choices=('frame', 'half_second', 'sequence')
     )
-    fill: str = field(
-        default='black', metadata={'help': 'what hidden pixels show', 'choices': FILLS}
-    )
-    anchor: str = field(
-        default='person',
-        metadata={
-            'help': 'move with the person, or stand still in the image',
-            'choices': ('person', 'image'),
-        },
-    )
-    hold: str = field(
-        default='frame',
-        metadata={
-            'help': 'how long a draw of random_box lasts',
-            'choices': ('frame', 'half_second', 'sequence'),
-        },
-    )
-    draw: int = field(
-        default=0,
-        metadata={'help': 'k of the seed: repetition of the experiment', 'range': (0, 99)},
-    )
+    draw: int = setting(0, 'k of the seed: repetition of the experiment', range=(0, 99))
 
     def __post_init__(self) -> None:
         """Validate every choice."""
-        for item in dataclasses.fields(self):
-            value, choices = getattr(self, item.name), item.metadata.get('choices')
-            if choices and value not in choices:
-                raise ValueError(
-                    f'occlusion {item.name} must be one of {", ".join(choices)}, got {value!r}'
-                )
+        check_fields(self)
         profile = PROFILES[self.profile]
         if not -1 <= self.severity < len(profile.labels):
             raise ValueError(
@@ -118,8 +93,6 @@ class OcclusionConfig:
         if self.realisation == 'crop' and profile.keep is None:
             able = [name for name, other in PROFILES.items() if other.keep is not None]
             raise ValueError(f'{self.profile} cannot be cropped; only {", ".join(able)} can')
-        if self.draw < 0:
-            raise ValueError(f'occlusion draw must not be negative, got {self.draw}')
 
     @property
     def severity_index(self) -> int:

@@ -11,8 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,16 @@ from trpose_ros.drawing.figures import save_picture
 from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.people import People
 from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.stills import Still
-from trpose_ros.pipeline.stills import StillPipeline
-from trpose_ros.pipeline.stills import in_whole_picture
-from trpose_ros.recordings.people_json import PeopleFile
-from trpose_ros.recordings.people_json import camera_record
-from trpose_ros.recordings.people_json import person_records
-from trpose_ros.recordings.people_json import plain
-from trpose_ros.recordings.people_json import skeleton_record
+from trpose_ros.pipeline.stills import Still, StillPipeline, in_whole_picture
+from trpose_ros.recordings.people_json import (
+    PeopleFile,
+    camera_record,
+    person_records,
+    plain,
+    skeleton_record,
+)
 from trpose_ros.recordings.picture_files import PictureFile
-from trpose_ros.recordings.picture_source import PictureFrame
-from trpose_ros.recordings.picture_source import PictureSource
+from trpose_ros.recordings.picture_source import PictureFrame, PictureSource
 from trpose_ros.recordings.sources import SourceError
 
 PEOPLE_FILE = 'people.json'

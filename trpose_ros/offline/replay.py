@@ -15,27 +15,20 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from trpose_ros.drawing.figures import Figure
-from trpose_ros.drawing.figures import Shot
+from trpose_ros.drawing.figures import Figure, Shot
 from trpose_ros.drawing.markers import MarkerStream
-from trpose_ros.people import People
-from trpose_ros.people import Provenance
-from trpose_ros.pipeline.pipeline import Outcome
-from trpose_ros.pipeline.pipeline import Pipeline
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import build_pipeline
+from trpose_ros.people import People, Provenance
+from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig, build_pipeline
 from trpose_ros.recordings.bags import BagWriter
 from trpose_ros.recordings.messages import MessageMaker
-from trpose_ros.recordings.sources import Source
-from trpose_ros.recordings.sources import SourceFrame
+from trpose_ros.recordings.sources import Source, SourceFrame
 from trpose_ros.recordings.video import VideoWriter
 
 IMAGE_TOPIC = '/camera/image_raw/compressed'

@@ -11,18 +11,11 @@ from pathlib import Path
 
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.pass_excerpts import save_pass_scenes
-from trpose_ros.evaluation.passes import Pass
-from trpose_ros.evaluation.passes import check_libraries
-from trpose_ros.evaluation.passes import write_results
+from trpose_ros.evaluation.passes import Pass, check_libraries, write_results
 from trpose_ros.evaluation.results import Row
-from trpose_ros.offline.replay import Progress
-from trpose_ros.offline.replay import ReplayOptions
-from trpose_ros.offline.replay import ReplayResult
-from trpose_ros.offline.replay import replay
+from trpose_ros.offline.replay import Progress, ReplayOptions, ReplayResult, replay
 from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.recordings.sources import SourceOptions
-from trpose_ros.recordings.sources import open_source
-from trpose_ros.recordings.sources import read_frames
+from trpose_ros.recordings.sources import SourceOptions, open_source, read_frames
 
 
 def replay_and_report(

@@ -16,10 +16,8 @@ import numpy as np
 from rich.console import Console
 
 from trpose_ros.drawing.overlay import draw_people
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import build_pipeline
+from trpose_ros.people import People, TrackState
+from trpose_ros.pipeline.pipeline import PipelineConfig, build_pipeline
 from trpose_ros.recordings.sources import Source
 from trpose_ros.recordings.video import VideoWriter
 from trpose_ros.skeletons import get_skeleton

@@ -23,16 +23,11 @@ All memory is kept per track and by stamps; there is no frame count. Metres, cam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import RootSource
-from trpose_ros.people import TrackState
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.people import Camera, JointState, People, RootSource, TrackState
 
 _RESIDUAL_TIME_S = 1.0  # memory of the running mean squares
 _HIDDEN = (JointState.OCCLUDED, JointState.TRUNCATED, JointState.UNOBSERVED)
@@ -42,52 +37,33 @@ _HIDDEN = (JointState.OCCLUDED, JointState.TRUNCATED, JointState.UNOBSERVED)
 class FusionConfig:
     """Weights and time constants of the fusion."""
 
-    estimator_share: float = field(
-        default=0.5,
-        metadata={
-            'help': "share of the estimator's 3D in a joint that can be seen; the rest is lifted",
-            'range': (0.0, 1.0),
-        },
+    estimator_share: float = setting(
+        0.5,
+        "share of the estimator's 3D in a joint that can be seen; the rest is lifted",
+        range=(0.0, 1.0),
     )
-    hidden_share: float = field(
-        default=0.25,
-        metadata={
-            'help': "share of the estimator's 3D in a joint that is hidden or cut off",
-            'range': (0.0, 1.0),
-        },
+    hidden_share: float = setting(
+        0.25, "share of the estimator's 3D in a joint that is hidden or cut off", range=(0.0, 1.0)
     )
-    fade_s: float = field(
-        default=0.1,
-        metadata={
-            'help': 'time over which a share fades when a joint appears or disappears, s',
-            'range': (0.0, 5.0),
-        },
+    fade_s: float = setting(
+        0.1, 'time over which a share fades when a joint appears or disappears, s', range=(0.0, 5.0)
     )
-    smoothing_s: float = field(
-        default=0.5,
-        metadata={
-            'help': "time over which the estimator's difference from the lifted skeleton is "
-            'averaged, s; 0 switches it off',
-            'range': (0.0, 60.0),
-        },
+    smoothing_s: float = setting(
+        0.5,
+        "time over which the estimator's difference from the lifted skeleton is "
+        'averaged, s; 0 switches it off',
+        range=(0.0, 60.0),
     )
-    root_smoothing_s: float = field(
-        default=0.2,
-        metadata={
-            'help': 'time constant of the smoothing of the root depth, s; 0 switches it off',
-            'range': (0.0, 5.0),
-        },
+    root_smoothing_s: float = setting(
+        0.2,
+        'time constant of the smoothing of the root depth, s; 0 switches it off',
+        range=(0.0, 5.0),
     )
-    sigma_visible_m: float = field(
-        default=0.03,
-        metadata={
-            'help': 'prior standard deviation of a visible joint, m',
-            'range': (0.0, 1.0),
-        },
+    sigma_visible_m: float = setting(
+        0.03, 'prior standard deviation of a visible joint, m', range=(0.0, 1.0)
     )
-    sigma_hidden_m: float = field(
-        default=0.08,
-        metadata={'help': 'prior standard deviation of a hidden joint, m', 'range': (0.0, 1.0)},
+    sigma_hidden_m: float = setting(
+        0.08, 'prior standard deviation of a hidden joint, m', range=(0.0, 1.0)
     )
 
     def __post_init__(self) -> None:

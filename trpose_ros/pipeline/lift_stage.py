@@ -11,40 +11,29 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from dataclasses import dataclass
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import normalise_screen
-from trpose_ros.cameras import undistort_points
-from trpose_ros.configuration import check_fields
+from trpose_ros.cameras import camera_from_fov, normalise_screen, undistort_points
+from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
+from trpose_ros.people import Camera, JointState, People, TrackState
 from trpose_ros.pipeline.fusion import Fusion
-from trpose_ros.skeletons import convert
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.skeletons import convert, get_skeleton
 
 if TYPE_CHECKING:
-    from trpose_ros.lifters import Lifted
-    from trpose_ros.lifters import LifterStream
+    from trpose_ros.lifters import Lifted, LifterStream
 
 
 @dataclass(frozen=True)
 class LiftStageConfig:
     """How long people wait for their lifted skeleton."""
 
-    max_wait_s: float = field(
-        default=0.1,
-        metadata={
-            'help': "people whose skeleton is later than the lifter's delay plus this go on "
-            'without it, s',
-            'range': (0.0, 60.0),
-        },
+    max_wait_s: float = setting(
+        0.1,
+        "people whose skeleton is later than the lifter's delay plus this go on without it, s",
+        range=(0.0, 60.0),
     )
 
     def __post_init__(self) -> None:

@@ -13,29 +13,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.pipeline.fusion import Fusion
-from trpose_ros.pipeline.fusion import FusionConfig
-from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.lift_stage import LiftStageConfig
-from trpose_ros.pipeline.pose_stage import PoseStage
-from trpose_ros.pipeline.pose_stage import PoseStageConfig
-from trpose_ros.pipeline.pose_stage import body_box
+from trpose_ros.people import Frame, People, TrackState
+from trpose_ros.pipeline.fusion import Fusion, FusionConfig
+from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
+from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig, body_box
 
 if TYPE_CHECKING:
     from trpose_ros.estimators.boxes import BoxSource
-    from trpose_ros.occlusion.occluder import Occluder
-    from trpose_ros.occlusion.occluder import Occlusion
+    from trpose_ros.occlusion.occluder import Occluder, Occlusion
 
 __all__ = [
     'FusionConfig',

@@ -17,17 +17,13 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from dataclasses import field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.people import with_visibility
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.people import Frame, People, TrackState, with_visibility
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator
@@ -44,41 +40,30 @@ _FRAMES_KEPT = 128  # whose tracked boxes are remembered, for boxes that come la
 class PoseStageConfig:
     """Where the boxes of people come from."""
 
-    boxes: str = field(
-        default='detector',
-        metadata={
-            'help': "source of boxes for people not tracked yet: 'detector', 'topic': another "
-            "node's, 'model': a SavedModel's own detector, or 'image': all of it, as a last resort"
-        },
+    boxes: str = setting(
+        'detector',
+        "source of boxes for people not tracked yet: 'detector', 'topic': another "
+        "node's, 'model': a SavedModel's own detector, or 'image': all of it, as a last resort",
     )
-    detect_every_s: float = field(
-        default=0.5,
-        metadata={
-            'help': 'look for new people this often while others are tracked, s; '
-            "while nobody is tracked every frame is searched; boxes 'topic' are taken as they come",
-            'range': (0.0, 3600.0),
-        },
+    detect_every_s: float = setting(
+        0.5,
+        'look for new people this often while others are tracked, s; '
+        "while nobody is tracked every frame is searched; boxes 'topic' are taken as they come",
+        range=(0.0, 3600.0),
     )
-    max_people: int = field(
-        default=4,
-        metadata={'help': 'at most this many people are estimated per frame', 'range': (1, 64)},
-    )
-    overlap: float = field(
-        default=0.5,
-        metadata={
-            'help': 'a found box is a tracked person when their intersection covers this share of '
-            'the smaller box',
-            'range': (0.0, 1.0),
-        },
+    max_people: int = setting(4, 'at most this many people are estimated per frame', range=(1, 64))
+    overlap: float = setting(
+        0.5,
+        'a found box is a tracked person when their intersection covers this share of '
+        'the smaller box',
+        range=(0.0, 1.0),
     )
 
-    tiles: int = field(
-        default=1,
-        metadata={
-            'help': "'detector' looks at the image and, above 1, at tiles x tiles parts of it: "
-            'for crowds and far people; each look costs as much as the first',
-            'range': (1, 8),
-        },
+    tiles: int = setting(
+        1,
+        "'detector' looks at the image and, above 1, at tiles x tiles parts of it: "
+        'for crowds and far people; each look costs as much as the first',
+        range=(1, 8),
     )
 
     def __post_init__(self) -> None:

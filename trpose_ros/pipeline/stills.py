@@ -13,15 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trpose_ros.occlusion.occluder import Occlusion
-from trpose_ros.occlusion.occluder import OcclusionConfig
-from trpose_ros.occlusion.occluder import make_occluder
-from trpose_ros.people import Frame
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.pipeline.pipeline import PipelineConfig
-from trpose_ros.pipeline.pipeline import PoseStage
-from trpose_ros.pipeline.pipeline import build_pose_stage
+from trpose_ros.occlusion.occluder import Occlusion, OcclusionConfig, make_occluder
+from trpose_ros.people import Frame, People, TrackState
+from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStage, build_pose_stage
 
 _MOST_PEOPLE = 64  # a picture has time for all that the box source finds
 

@@ -16,65 +16,58 @@ jump back, another optical frame or another skeleton end all tracks; ids are nev
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from trpose_ros.cameras import distort_points
-from trpose_ros.cameras import project
-from trpose_ros.cameras import undistort_points
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.people import concatenate
-from trpose_ros.people import with_visibility
-from trpose_ros.pipeline.association import assign
-from trpose_ros.pipeline.association import duplicates
-from trpose_ros.pipeline.association import pose_distance_2d
-from trpose_ros.pipeline.association import pose_distance_m
+from trpose_ros.cameras import distort_points, project, undistort_points
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.people import Camera, JointState, People, TrackState, concatenate, with_visibility
+from trpose_ros.pipeline.association import assign, duplicates, pose_distance_2d, pose_distance_m
 
 _BODY_M = 1.7  # turns a speed in m/s into shares of a person's size in the image
 _FARTHEST_M, _FARTHEST_PX = 1e4, 1e6  # beyond these a coordinate is an error, not a person
 _LARGEST_BOX = 20.0  # in image sides: a body almost at the lens projects to nonsense
 
 
-def _setting(default: float, low: float, high: float, text: str) -> float:
-    return field(default=default, metadata={'help': text, 'range': (low, high)})  # type: ignore
-
-
 @dataclass(frozen=True)
 class TrackerConfig:
     """Times in seconds, distances in metres or in shares of the person's size in the image."""
 
-    confirm_s: float = _setting(0.1, 0.0, 10.0, 'a track is NEW until it is this old')
-    lost_s: float = _setting(1.5, 0.0, 60.0, 'a track not seen for longer is LOST')
-    lost_new_s: float = _setting(0.3, 0.0, 60.0, 'the same for a track that is still NEW')
-    search_s: float = _setting(1.0, 0.0, 60.0, 'how long the box of an unseen track is offered')
-    gate_m: float = _setting(0.6, 0.01, 100.0, 'largest mean joint distance to a track, m')
-    gate_2d: float = _setting(0.4, 0.01, 100.0, 'the same in the image, shares of body size')
-    depth_share: float = _setting(0.1, 0.0, 1.0, 'gate_m grows with the distance by this share')
-    speed_m_s: float = _setting(2.0, 0.0, 20.0, 'how fast the gates widen while unseen, m/s')
-    max_speed_m_s: float = _setting(4.0, 0.0, 20.0, 'speed limit of a predicted body, m/s')
-    velocity_s: float = _setting(0.2, 0.001, 10.0, 'time constant of the velocity estimate')
-    coast_s: float = _setting(0.4, 0.001, 10.0, 'time constant with which a prediction stops')
-    depth_weight: float = _setting(0.4, 0.0, 1.0, 'weight of distances along the viewing ray')
-    duplicate_2d: float = _setting(0.1, 0.0, 1.0, 'poses closer than this are one person')
-    duplicate_depth: float = _setting(0.25, 0.0, 1.0, 'unless their depths differ by this share')
-    padding: float = _setting(0.15, 0.0, 2.0, 'padding of predicted boxes, share of each side')
-    min_visible: float = _setting(0.05, 0.0, 1.0, 'share of a box that must lie in the image')
+    confirm_s: float = setting(0.1, 'a track is NEW until it is this old', range=(0.0, 10.0))
+    lost_s: float = setting(1.5, 'a track not seen for longer is LOST', range=(0.0, 60.0))
+    lost_new_s: float = setting(0.3, 'the same for a track that is still NEW', range=(0.0, 60.0))
+    search_s: float = setting(
+        1.0, 'how long the box of an unseen track is offered', range=(0.0, 60.0)
+    )
+    gate_m: float = setting(0.6, 'largest mean joint distance to a track, m', range=(0.01, 100.0))
+    gate_2d: float = setting(0.4, 'the same in the image, shares of body size', range=(0.01, 100.0))
+    depth_share: float = setting(
+        0.1, 'gate_m grows with the distance by this share', range=(0.0, 1.0)
+    )
+    speed_m_s: float = setting(2.0, 'how fast the gates widen while unseen, m/s', range=(0.0, 20.0))
+    max_speed_m_s: float = setting(4.0, 'speed limit of a predicted body, m/s', range=(0.0, 20.0))
+    velocity_s: float = setting(0.2, 'time constant of the velocity estimate', range=(0.001, 10.0))
+    coast_s: float = setting(
+        0.4, 'time constant with which a prediction stops', range=(0.001, 10.0)
+    )
+    depth_weight: float = setting(
+        0.4, 'weight of distances along the viewing ray', range=(0.0, 1.0)
+    )
+    duplicate_2d: float = setting(0.1, 'poses closer than this are one person', range=(0.0, 1.0))
+    duplicate_depth: float = setting(
+        0.25, 'unless their depths differ by this share', range=(0.0, 1.0)
+    )
+    padding: float = setting(
+        0.15, 'padding of predicted boxes, share of each side', range=(0.0, 2.0)
+    )
+    min_visible: float = setting(
+        0.05, 'share of a box that must lie in the image', range=(0.0, 1.0)
+    )
 
     def __post_init__(self) -> None:
         """Validate ranges."""
-        for item in dataclasses.fields(self):
-            low, high = item.metadata['range']
-            if not low <= getattr(self, item.name) <= high:
-                raise ValueError(
-                    f'tracker {item.name} must lie in [{low}, {high}], got '
-                    f'{getattr(self, item.name)}'
-                )
+        check_fields(self)
 
 
 @dataclass(eq=False)

@@ -15,28 +15,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Collection
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import MessageDefinitionFormat
-from rosbags.rosbag2 import CompressionFormat
-from rosbags.rosbag2 import CompressionMode
-from rosbags.rosbag2 import Reader
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
-from rosbags.typesys import Stores
-from rosbags.typesys import get_types_from_idl
-from rosbags.typesys import get_types_from_msg
-from rosbags.typesys import get_typestore
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from trpose_ros.recordings import salvage as bag_salvage
-from trpose_ros.recordings.salvage import RawMessage
-from trpose_ros.recordings.salvage import Topic
+from trpose_ros.recordings.salvage import RawMessage, Topic
 from trpose_ros.resources import resource
 
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'

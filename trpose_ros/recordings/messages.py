@@ -1,4 +1,4 @@
-"""Messages of recordings to values and back, without ROS: nodes/conversions.py for rosbags.
+"""Messages of recordings to values and back, without ROS: nodes/base/conversions.py for rosbags.
 
 Reading works on anything with the attributes of the messages, so also on rclpy's. Writing makes
 the message objects of a BagWriter's type store.
@@ -7,22 +7,14 @@ the message objects of a BagWriter's type store.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rosbags.typesys.store import Typestore
 
-from trpose_ros.cameras import camera_from_info_fields
-from trpose_ros.cameras import camera_to_info_fields
-from trpose_ros.cameras import crop_camera
-from trpose_ros.people import PER_PERSON
-from trpose_ros.people import Camera
-from trpose_ros.people import People
-from trpose_ros.people import Provenance
-from trpose_ros.recordings.image_codec import decode_compressed
-from trpose_ros.recordings.image_codec import decode_image
-from trpose_ros.recordings.image_codec import encode_compressed
+from trpose_ros.cameras import camera_from_info_fields, camera_to_info_fields, crop_camera
+from trpose_ros.people import PER_PERSON, Camera, People, Provenance
+from trpose_ros.recordings.image_codec import decode_compressed, decode_image, encode_compressed
 from trpose_ros.skeletons import get_skeleton
 
 if TYPE_CHECKING:

@@ -10,16 +10,11 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
-from trpose_ros.people import Camera
-from trpose_ros.people import Edge
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import RootSource
+from trpose_ros.people import Camera, Edge, JointState, People, RootSource
 from trpose_ros.skeletons import get_skeleton
 
 _PX_DIGITS, _M_DIGITS = 2, 5  # a hundredth of a pixel, a hundredth of a millimetre

@@ -11,10 +11,8 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trpose_ros.recordings.pictures import is_picture

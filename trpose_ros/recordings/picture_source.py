@@ -7,29 +7,20 @@ whole one goes with it, and results can be brought back to its pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import crop_camera
+from trpose_ros.cameras import camera_from_fov, crop_camera
 from trpose_ros.orientation import upright_camera
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
+from trpose_ros.people import Camera, Frame
 from trpose_ros.recordings.image_codec import ImageError
-from trpose_ros.recordings.picture_files import NoPictureError
-from trpose_ros.recordings.picture_files import PictureFile
-from trpose_ros.recordings.picture_files import find_pictures
-from trpose_ros.recordings.pictures import Picture
-from trpose_ros.recordings.pictures import read_picture
-from trpose_ros.recordings.sources import SourceError
-from trpose_ros.recordings.sources import SourceFrame
-from trpose_ros.recordings.sources import SourceOptions
-from trpose_ros.recordings.sources import misfit
+from trpose_ros.recordings.picture_files import NoPictureError, PictureFile, find_pictures
+from trpose_ros.recordings.pictures import Picture, read_picture
+from trpose_ros.recordings.sources import SourceError, SourceFrame, SourceOptions, misfit
 
 _WORK_PX = 4096  # longest side that the models look at: they shrink a whole image further
 

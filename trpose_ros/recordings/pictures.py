@@ -17,8 +17,7 @@ import numpy as np
 from trpose_ros.orientation import upright_image
 from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.recordings.opencv_quiet import quiet
-from trpose_ros.recordings.picture_headers import PictureHeader
-from trpose_ros.recordings.picture_headers import read_header
+from trpose_ros.recordings.picture_headers import PictureHeader, read_header
 
 MAX_MEGAPIXELS = 64.0
 _BYTES_PER_PIXEL = 16  # of the largest file that a picture of its size can need: 16-bit RGBA, twice

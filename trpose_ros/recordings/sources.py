@@ -18,16 +18,13 @@ from typing import Protocol
 import numpy as np
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.people import People
+from trpose_ros.people import Camera, Frame, People
 from trpose_ros.recordings import messages as bag_messages
 from trpose_ros.recordings.bags import BagReader
 from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.recordings.picture_files import PICTURE_SUFFIXES
 from trpose_ros.recordings.pictures import MAX_MEGAPIXELS
-from trpose_ros.recordings.video import VIDEO_SUFFIXES
-from trpose_ros.recordings.video import VideoReader
+from trpose_ros.recordings.video import VIDEO_SUFFIXES, VideoReader
 
 _IMAGES = (bag_messages.IMAGE, bag_messages.COMPRESSED_IMAGE)
 

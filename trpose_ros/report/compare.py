@@ -7,28 +7,19 @@ can be chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trpose_ros.drawing.figures import Shot
-from trpose_ros.evaluation.excerpts import FOLDER
-from trpose_ros.evaluation.excerpts import Scene
-from trpose_ros.evaluation.excerpts import load_scenes
+from trpose_ros.evaluation.excerpts import FOLDER, Scene, load_scenes
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
-from trpose_ros.offline.replay import LIFTED_TOPIC
-from trpose_ros.offline.replay import POSE_TOPIC
+from trpose_ros.offline.replay import LIFTED_TOPIC, POSE_TOPIC
 from trpose_ros.people import People
 from trpose_ros.recordings import messages as bag_messages
 from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.sources import BagSource
-from trpose_ros.recordings.sources import SourceError
-from trpose_ros.recordings.sources import SourceOptions
+from trpose_ros.recordings.sources import BagSource, SourceError, SourceOptions
 from trpose_ros.recordings.video import VideoError
-from trpose_ros.report.films import Entry
-from trpose_ros.report.films import Take
-from trpose_ros.report.films import film
-from trpose_ros.report.films import take_of_scene
+from trpose_ros.report.films import Entry, Take, film, take_of_scene
 from trpose_ros.report.names import labels_of
 
 _RESULT = 'result.mcap'  # of a replay, in its folder

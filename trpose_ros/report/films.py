@@ -8,22 +8,14 @@ poses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.drawing.figures import PAPER_RGB
-from trpose_ros.drawing.figures import Figure
-from trpose_ros.drawing.figures import Shot
-from trpose_ros.drawing.figures import at_the_true_pelvis
-from trpose_ros.drawing.figures import legend
-from trpose_ros.drawing.overlay import draw_text
-from trpose_ros.drawing.overlay import draw_view
+from trpose_ros.drawing.figures import PAPER_RGB, Figure, Shot, at_the_true_pelvis, legend
+from trpose_ros.drawing.overlay import draw_text, draw_view
 from trpose_ros.evaluation.excerpts import Scene
 from trpose_ros.evaluation.metrics.join import hold
 from trpose_ros.evaluation.metrics.positions import frame_errors

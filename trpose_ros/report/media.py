@@ -17,11 +17,8 @@ from trpose_ros.evaluation.excerpts import Scene
 from trpose_ros.evaluation.metrics.join import hold
 from trpose_ros.evaluation.metrics.positions import frame_errors
 from trpose_ros.evaluation.study import best_pairs
-from trpose_ros.report.films import Take
-from trpose_ros.report.films import film
-from trpose_ros.report.films import take_of_scene
-from trpose_ros.report.names import Method
-from trpose_ros.report.names import column_name
+from trpose_ros.report.films import Take, film, take_of_scene
+from trpose_ros.report.names import Method, column_name
 from trpose_ros.skeletons import get_skeleton
 
 # OpenCV cannot be told how good a VP8 is to be, and makes it very good: some 20 kB per picture of

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trpose_ros.evaluation.study import is_baseline
-from trpose_ros.evaluation.study import method_of
+from trpose_ros.evaluation.study import is_baseline, method_of
 from trpose_ros.evaluation.truth_source import TRUTH_2D
 
 Method = tuple[str, str]  # estimator and lifter, as in the results

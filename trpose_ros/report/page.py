@@ -9,26 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
-from jinja2 import PackageLoader
-from jinja2 import StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from trpose_ros import __version__
-from trpose_ros.evaluation import published
-from trpose_ros.evaluation import results
-from trpose_ros.evaluation.excerpts import Scene
-from trpose_ros.evaluation.excerpts import load_scenes
-from trpose_ros.evaluation.results import Cell
-from trpose_ros.evaluation.results import Row
-from trpose_ros.evaluation.results import Table
+from trpose_ros.evaluation import published, results
+from trpose_ros.evaluation.excerpts import Scene, load_scenes
+from trpose_ros.evaluation.results import Cell, Row, Table
 from trpose_ros.recordings.video import VideoError
-from trpose_ros.report import media
-from trpose_ros.report import plots
-from trpose_ros.report.names import Method
-from trpose_ros.report.names import column_name
-from trpose_ros.report.names import labels_of
+from trpose_ros.report import media, plots
+from trpose_ros.report.names import Method, column_name, labels_of
 
 _CARD = (
     ('clean', 'MPJPE clean', 'mm'),

@@ -18,12 +18,9 @@ from trpose_ros.evaluation import results
 from trpose_ros.evaluation.excerpts import Scene
 from trpose_ros.evaluation.metrics.join import hold
 from trpose_ros.evaluation.metrics.positions import joint_errors
-from trpose_ros.evaluation.results import Row
-from trpose_ros.evaluation.results import Table
-from trpose_ros.evaluation.study import is_baseline
-from trpose_ros.evaluation.study import lifter_name
-from trpose_ros.report.names import Method
-from trpose_ros.report.names import column_name
+from trpose_ros.evaluation.results import Row, Table
+from trpose_ros.evaluation.study import is_baseline, lifter_name
+from trpose_ros.report.names import Method, column_name
 from trpose_ros.skeletons import get_skeleton
 
 _COLOURS = {

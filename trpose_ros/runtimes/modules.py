@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from typing import Any
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from trpose_ros.runtimes.folding import fold_batch_norm
-from trpose_ros.runtimes.packed_convolutions import can_pack
-from trpose_ros.runtimes.packed_convolutions import pack_convolutions
+from trpose_ros.runtimes.packed_convolutions import can_pack, pack_convolutions
 from trpose_ros.runtimes.processor import keep_freed_memory
 
 RUNTIMES = ('auto', 'torch', 'openvino')

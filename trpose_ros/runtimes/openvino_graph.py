@@ -12,18 +12,15 @@ can never become a constant in silence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from trpose_ros.runtimes.openvino_quiet import openvino
-from trpose_ros.runtimes.openvino_quiet import ops
+from trpose_ros.runtimes.openvino_quiet import openvino, ops
 
 
 class UnknownFunctionError(ValueError):

@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.runtimes.openvino_graph import model_of
-from trpose_ros.runtimes.openvino_graph import tensors_of
+from trpose_ros.runtimes.openvino_graph import model_of, tensors_of
 from trpose_ros.runtimes.openvino_quiet import openvino
 
 _KEPT = 4  # sizes of images whose compiled networks are kept

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch import distributed
+from torch import Tensor, distributed
 
 _PATIENCE = timedelta(hours=4)  # the others wait while the first process renders or measures
 

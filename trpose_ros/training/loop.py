@@ -15,28 +15,19 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
-from typing import Any
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.training import TrainingError
-from trpose_ros.training import distributed
-from trpose_ros.training import provenance
-from trpose_ros.training.devices import pick_device
-from trpose_ros.training.devices import uses_bfloat16
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.training import TrainingError, distributed, provenance
+from trpose_ros.training.devices import pick_device, uses_bfloat16
 from trpose_ros.training.initialisation import start_from
 from trpose_ros.training.logbook import Logbook
 from trpose_ros.training.optimizers import make_optimizer
@@ -48,67 +39,42 @@ _MOST_BAD_STEPS = 50
 class LoopConfig:
     """What is common to all trainings."""
 
-    steps: int = field(default=10_000, metadata={'range': (1, 100_000_000)})
-    minutes: float = field(
-        default=0.0,
-        metadata={
-            'help': 'end the schedule after this time when that comes before `steps`; 0 = never. '
-            'A run that ends by time cannot be repeated exactly',
-            'range': (0.0, 100_000.0),
-        },
+    steps: int = setting(10_000, range=(1, 100_000_000))
+    minutes: float = setting(
+        0.0,
+        'end the schedule after this time when that comes before `steps`; 0 = never. '
+        'A run that ends by time cannot be repeated exactly',
+        range=(0.0, 100_000.0),
     )
-    learning_rate: float = field(default=1e-3, metadata={'range': (0.0, 1.0)})
-    weight_decay: float = field(default=0.02, metadata={'range': (0.0, 1.0)})
-    warm_up: int = field(default=300, metadata={'help': 'steps', 'range': (0, 1_000_000)})
-    clip: float = field(default=10.0, metadata={'help': 'largest gradient norm'})
-    average: float = field(
-        default=0.999, metadata={'help': 'decay of the averaged weights', 'range': (0.0, 1.0)}
+    learning_rate: float = setting(1e-3, range=(0.0, 1.0))
+    weight_decay: float = setting(0.02, range=(0.0, 1.0))
+    warm_up: int = setting(300, 'steps', range=(0, 1_000_000))
+    clip: float = setting(10.0, 'largest gradient norm')
+    average: float = setting(0.999, 'decay of the averaged weights', range=(0.0, 1.0))
+    optimizer: str = setting(
+        'adamw', 'adam = with amsgrad, decay inside the gradient', choices=('adamw', 'adam')
     )
-    optimizer: str = field(
-        default='adamw',
-        metadata={
-            'help': 'adam = with amsgrad, decay inside the gradient',
-            'choices': ('adamw', 'adam'),
-        },
+    schedule: str = setting(
+        'cosine',
+        'of the learning rate: a cosine, or a factor after every epoch',
+        choices=('cosine', 'epochs'),
     )
-    schedule: str = field(
-        default='cosine',
-        metadata={
-            'help': 'of the learning rate: a cosine, or a factor after every epoch',
-            'choices': ('cosine', 'epochs'),
-        },
+    epoch_steps: int = setting(1000, 'steps that count as an epoch', range=(1, 10_000_000))
+    decay: float = setting(0.95, 'of the learning rate per epoch', range=(0.0, 1.0))
+    halve_every: int = setting(
+        0, 'epochs after which the rate is halved; 0 = never', range=(0, 100_000)
     )
-    epoch_steps: int = field(
-        default=1000, metadata={'help': 'steps that count as an epoch', 'range': (1, 10_000_000)}
-    )
-    decay: float = field(
-        default=0.95, metadata={'help': 'of the learning rate per epoch', 'range': (0.0, 1.0)}
-    )
-    halve_every: int = field(
-        default=0,
-        metadata={
-            'help': 'epochs after which the rate is halved; 0 = never',
-            'range': (0, 100_000),
-        },
-    )
-    checkpoint_minutes: float = field(default=5.0, metadata={'range': (0.0, 1000.0)})
-    log_every: int = field(default=50, metadata={'range': (1, 1_000_000)})
+    checkpoint_minutes: float = setting(5.0, range=(0.0, 1000.0))
+    log_every: int = setting(50, range=(1, 1_000_000))
     seed: int = 0
-    device: str = field(
-        default='auto',
-        metadata={'help': "'auto' (CUDA when there is one), 'cpu', 'cuda', 'cuda:N'"},
+    device: str = setting('auto', "'auto' (CUDA when there is one), 'cpu', 'cuda', 'cuda:N'")
+    precision: str = setting(
+        'auto',
+        'of image networks; auto = bfloat16 where the device multiplies it itself',
+        choices=('auto', 'float32', 'bfloat16'),
     )
-    precision: str = field(
-        default='auto',
-        metadata={
-            'help': 'of image networks; auto = bfloat16 where the device multiplies it itself',
-            'choices': ('auto', 'float32', 'bfloat16'),
-        },
-    )
-    tensorboard: bool = field(default=True, metadata={'help': 'log for it, where it is installed'})
-    start: str = field(
-        default='', metadata={'help': 'weights to begin with, of an earlier run: a name or a file'}
-    )
+    tensorboard: bool = setting(True, 'log for it, where it is installed')
+    start: str = setting('', 'weights to begin with, of an earlier run: a name or a file')
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from trpose_ros.training import TrainingError
-from trpose_ros.training import load_trainers
+from trpose_ros.training import TrainingError, load_trainers
 from trpose_ros.training.distributed import processes
 
 

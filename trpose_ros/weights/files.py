@@ -28,9 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.weights.packing import INT8
-from trpose_ros.weights.packing import pack
-from trpose_ros.weights.packing import unpack
+from trpose_ros.weights.packing import INT8, pack, unpack
 
 REQUIRED_META = (
     'architecture',
@@ -114,8 +112,7 @@ def load(name_or_path: str | Path, architecture: str | None = None) -> WeightsFi
     WeightsError when the file is missing, cut off or otherwise corrupt, lacks required
     metadata, or is for another architecture.
     """
-    from safetensors import SafetensorError
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = resolve(name_or_path)
     try:
@@ -138,8 +135,7 @@ def load(name_or_path: str | Path, architecture: str | None = None) -> WeightsFi
 
 def read_meta(name_or_path: str | Path) -> dict[str, str]:
     """Return the header of a weights file without reading its tensors."""
-    from safetensors import SafetensorError
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = resolve(name_or_path)
     try:

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from trpose_ros.weights import WeightsError
-from trpose_ros.weights.pickles import BROKEN
-from trpose_ros.weights.pickles import NumbersOnly
+from trpose_ros.weights.pickles import BROKEN, NumbersOnly
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the older container
 _BFLOAT16 = 'bfloat16'

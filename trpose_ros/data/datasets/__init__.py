@@ -1,5 +1,4 @@
 """Data sets that people have on disk, each read into the same frozen ``Sample``.
 
-``registry`` knows them by name, with what must be obtained and where; loaders import one another
-never. Imports the vocabulary, weights (pickles), recordings and movenet (labels of photographs).
+One file a data set, registered in data/registry.py; loaders never import one another. Imports the vocabulary, weights (pickles), recordings and movenet (labels of photographs).
 """

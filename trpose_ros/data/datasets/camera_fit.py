@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from trpose_ros.data.datasets.samples import DataError
+from trpose_ros.data.samples import DataError
 from trpose_ros.people import Camera
 
 

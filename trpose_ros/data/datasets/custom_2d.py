@@ -12,14 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.data.datasets.keypoint_archives import KeypointArchive
-from trpose_ros.data.datasets.keypoint_archives import read_archive
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import register_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.datasets.samples import finite_rows
-from trpose_ros.data.datasets.samples import interpolate_missing
+from trpose_ros.data.datasets.keypoint_archives import KeypointArchive, read_archive
+from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.samples import DataError, Sample, finite_rows, interpolate_missing
 
 
 @register_dataset(

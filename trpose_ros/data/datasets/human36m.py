@@ -13,8 +13,7 @@ space, all its takes, subjects and cameras), then over the 15 actions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +21,17 @@ import numpy as np
 from trpose_ros.cameras import denormalise_screen
 from trpose_ros.data.datasets import human36m_cameras as cameras
 from trpose_ros.data.datasets.image_sources import VideoFrames
-from trpose_ros.data.datasets.keypoint_archives import KeypointArchive
-from trpose_ros.data.datasets.keypoint_archives import read_archive
+from trpose_ros.data.datasets.keypoint_archives import KeypointArchive, read_archive
 from trpose_ros.data.datasets.pickled_numbers import load_npz
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import register_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Images
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.datasets.samples import check_metres
-from trpose_ros.data.datasets.samples import finite_rows
+from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.samples import (
+    DataError,
+    Images,
+    MissingDataError,
+    Sample,
+    check_metres,
+    finite_rows,
+)
 
 KEPT_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 TRAIN_SUBJECTS = ('S1', 'S5', 'S6', 'S7', 'S8')

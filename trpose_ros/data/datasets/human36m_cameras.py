@@ -27,8 +27,7 @@ import cv2
 import numpy as np
 from scipy.optimize import least_squares
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
+from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.people import Camera
 
 CAMERAS = ('54138969', '55011271', '58860488', '60457274')

@@ -15,15 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from trpose_ros.data.datasets.camera_fit import fit_camera
-from trpose_ros.data.datasets.keypoint_archives import KeypointArchive
-from trpose_ros.data.datasets.keypoint_archives import read_archive
+from trpose_ros.data.datasets.keypoint_archives import KeypointArchive, read_archive
 from trpose_ros.data.datasets.pickled_numbers import load_npz
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import register_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.datasets.samples import check_metres
-from trpose_ros.data.datasets.samples import finite_rows
+from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera
 
 CAMERAS = ('C1', 'C2', 'C3')

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trpose_ros.data.datasets.samples import DataError
+from trpose_ros.data.samples import DataError
 
 
 class ImageFiles:

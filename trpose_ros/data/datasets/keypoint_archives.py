@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from trpose_ros.data.datasets.pickled_numbers import load_npz
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.skeletons import SKELETONS
-from trpose_ros.skeletons import Skeleton
+from trpose_ros.data.samples import DataError
+from trpose_ros.skeletons import SKELETONS, Skeleton
 
 # Order of preference where the symmetry alone decides between conventions of equal size.
 _PREFERRED = ('h36m_17', 'coco_17', 'humaneva_15', 'mpi_inf_3dhp_17')

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
+from trpose_ros.data.samples import DataError, MissingDataError
 
 _HDF5 = b'\x89HDF\r\n\x1a\n'
 

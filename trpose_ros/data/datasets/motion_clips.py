@@ -14,16 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from trpose_ros.cameras import denormalise_screen
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import register_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.datasets.samples import check_metres
-from trpose_ros.data.datasets.samples import finite_rows
-from trpose_ros.data.motion.packs import MotionPack
-from trpose_ros.data.motion.packs import load_pack
-from trpose_ros.data.motion.virtual_cameras import CameraConfig
-from trpose_ros.data.motion.virtual_cameras import view
+from trpose_ros.data.motion.packs import MotionPack, load_pack
+from trpose_ros.data.motion.virtual_cameras import CameraConfig, view
+from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 
 WIDTH = 1000  # of the virtual images, px; the height follows the camera's aspect
 

@@ -20,12 +20,9 @@ import cv2
 import numpy as np
 
 from trpose_ros.data.datasets.image_sources import ImageFiles
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import register_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.rendering.bodies import PackError
-from trpose_ros.data.rendering.bodies import shared_data_dir
+from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
+from trpose_ros.data.samples import DataError, Sample
 from trpose_ros.skeletons import get_skeleton
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png')
@@ -98,8 +95,7 @@ def _agreed(image, several, single) -> Iterator[tuple]:
     """Yield joints (17, 2) px (NaN where unsure), scores, unseen (17,) and box of each person."""
     import torch
 
-    from trpose_ros.movenet.decoding import decode_people
-    from trpose_ros.movenet.decoding import decode_single
+    from trpose_ros.movenet.decoding import decode_people, decode_single
 
     height, width = image.shape[:2]
     scale = _LONGER_SIDE / max(height, width)

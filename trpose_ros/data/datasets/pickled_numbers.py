@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
+from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.weights.pickles import read_numbers
 
 

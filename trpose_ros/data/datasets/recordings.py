@@ -13,18 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import register_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.datasets.samples import check_metres
-from trpose_ros.data.datasets.samples import finite_rows
-from trpose_ros.people import Camera
-from trpose_ros.people import JointState
-from trpose_ros.people import People
+from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
+from trpose_ros.people import Camera, JointState, People
 from trpose_ros.recordings import messages as bag_messages
-from trpose_ros.recordings.bags import BagError
-from trpose_ros.recordings.bags import BagReader
+from trpose_ros.recordings.bags import BagError, BagReader
 from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.skeletons import get_skeleton
 

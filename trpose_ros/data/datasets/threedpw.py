@@ -19,13 +19,8 @@ import numpy as np
 from trpose_ros.cameras import project
 from trpose_ros.data.datasets.image_sources import ImageFiles
 from trpose_ros.data.datasets.pickled_numbers import load_pickle
-from trpose_ros.data.datasets.registry import get_dataset
-from trpose_ros.data.datasets.registry import register_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Images
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.datasets.samples import check_metres
-from trpose_ros.data.datasets.samples import finite_rows
+from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.samples import DataError, Images, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera
 
 FPS = 30.0

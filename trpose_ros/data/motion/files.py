@@ -11,15 +11,13 @@ Positions are those of the file: y up, unscaled for BVH, metres for Acclaim.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
+from trpose_ros.data.samples import DataError, MissingDataError
 
 _INCH_M = 0.0254
 _CMU_RATE_HZ = 120.0

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.data.datasets.registry import packs_folder
-from trpose_ros.data.datasets.samples import check_metres
+from trpose_ros.data.registry import packs_folder
+from trpose_ros.data.samples import check_metres
 from trpose_ros.skeletons import get_skeleton
 
 PACKS = ('mocap_cmu_30hz.npz', 'mocap_accad_30hz.npz', 'mocap_cmu_extra_30hz.npz')

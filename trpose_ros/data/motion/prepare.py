@@ -18,25 +18,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.datasets.samples import check_metres
-from trpose_ros.data.motion.files import AcclaimSkeleton
-from trpose_ros.data.motion.files import Motion
-from trpose_ros.data.motion.files import read_amc
-from trpose_ros.data.motion.files import read_asf
-from trpose_ros.data.motion.files import read_bvh
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.data.motion.files import AcclaimSkeleton, Motion, read_amc, read_asf, read_bvh
 from trpose_ros.data.motion.packs import resample
+from trpose_ros.data.samples import DataError, MissingDataError, check_metres
 
 JOINT_NAMES = (
     *('Hip', 'RHip', 'RKnee', 'RFoot', 'LHip', 'LKnee', 'LFoot', 'Spine', 'Thorax', 'Neck/Nose'),
@@ -81,12 +73,9 @@ _STATURE_PER_LEG = 2.13  # 1.75 m over the leg of the figure that the head's off
 class MotionConfig:
     """How a pack is built."""
 
-    rate_hz: float = field(default=30.0, metadata={'range': (1.0, 240.0)})
-    amc_rate_hz: float = field(
-        default=120.0,
-        metadata={'help': 'of AMC files, which do not say it', 'range': (1.0, 1000.0)},
-    )
-    shortest_s: float = field(default=1.0, metadata={'range': (0.0, 1000.0)})
+    rate_hz: float = setting(30.0, range=(1.0, 240.0))
+    amc_rate_hz: float = setting(120.0, 'of AMC files, which do not say it', range=(1.0, 1000.0))
+    shortest_s: float = setting(1.0, range=(0.0, 1000.0))
     test_subjects: tuple[str, ...] = TEST_SUBJECTS
     val_subjects: tuple[str, ...] = VAL_SUBJECTS
 

@@ -15,17 +15,18 @@ and right swapped for some frames, joints missing for some frames.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
 from typing import NamedTuple
 
 import numpy as np
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.data.motion.keypoint_errors import DetectorErrors
-from trpose_ros.data.motion.keypoint_errors import extremes
-from trpose_ros.data.motion.keypoint_errors import load_fitted
-from trpose_ros.data.motion.keypoint_errors import states_of
-from trpose_ros.data.motion.keypoint_errors import with_errors
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.data.motion.keypoint_errors import (
+    DetectorErrors,
+    extremes,
+    load_fitted,
+    states_of,
+    with_errors,
+)
 from trpose_ros.skeletons import get_skeleton
 
 SKELETON = get_skeleton('h36m_17')
@@ -51,10 +52,10 @@ class CameraConfig:
     distance_m: tuple[float, float] = (0.8, 7.0)
     fov_deg: tuple[float, float] = (40.0, 90.0)
     roll_deg: float = 3.0
-    moving_share: float = field(default=0.3, metadata={'range': (0.0, 1.0)})
+    moving_share: float = setting(0.3, range=(0.0, 1.0))
     # Share of cameras with a lens that bends lines, as images are before rectification: lifters
     # take pixels as they are. Barrels mostly; cushions rarely.
-    distorted_share: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
+    distorted_share: float = setting(0.0, range=(0.0, 1.0))
     rate_hz: float = 30.0
 
     def __post_init__(self) -> None:

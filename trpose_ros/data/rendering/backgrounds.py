@@ -12,8 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trpose_ros.data.rendering.bodies import PackError
-from trpose_ros.data.rendering.bodies import shared_data_dir
+from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
 
 
 def scene_of(name: str) -> str:

@@ -19,20 +19,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trpose_ros.data.datasets.registry import packs_folder
+from trpose_ros.data.registry import packs_folder
 from trpose_ros.data.rendering.landmarks import rest_landmarks
-from trpose_ros.data.rendering.paint import HAIR_TONES
-from trpose_ros.data.rendering.paint import TEXTURE_SIDE
-from trpose_ros.data.rendering.paint import between
-from trpose_ros.data.rendering.paint import cloth_tone
-from trpose_ros.data.rendering.paint import gained
-from trpose_ros.data.rendering.paint import inflated
-from trpose_ros.data.rendering.paint import paint_clothes
-from trpose_ros.data.rendering.paint import paint_face
-from trpose_ros.data.rendering.paint import plain_texture
-from trpose_ros.data.rendering.paint import procedural_pattern
-from trpose_ros.data.rendering.paint import skin_colour
-from trpose_ros.data.rendering.paint import tinted
+from trpose_ros.data.rendering.paint import (
+    HAIR_TONES,
+    TEXTURE_SIDE,
+    between,
+    cloth_tone,
+    gained,
+    inflated,
+    paint_clothes,
+    paint_face,
+    plain_texture,
+    procedural_pattern,
+    skin_colour,
+    tinted,
+)
 
 SKIN_VERTICES = 13380  # base vertices below this index are skin, above are eyes and helpers
 ADULT_STATURE_M = (1.52, 1.95)  # bodies of the pack outside are scaled uniformly into this range

@@ -14,42 +14,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from dataclasses import field
 
 import cv2
 import numpy as np
 
 from trpose_ros.cameras import project
-from trpose_ros.configuration import check_fields
+from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.motion.packs import MotionPack
 from trpose_ros.data.rendering.backgrounds import Backgrounds
-from trpose_ros.data.rendering.bodies import SHAPE_SPLITS
-from trpose_ros.data.rendering.bodies import BodyLibrary
-from trpose_ros.data.rendering.bodies import Figure
-from trpose_ros.data.rendering.furniture import THING
-from trpose_ros.data.rendering.furniture import draw_panels
-from trpose_ros.data.rendering.furniture import place_panels
-from trpose_ros.data.rendering.posing import Posed
-from trpose_ros.data.rendering.posing import pose_rig
-from trpose_ros.data.rendering.rasterizer import Light
-from trpose_ros.data.rendering.rasterizer import Raster
-from trpose_ros.data.rendering.rasterizer import image_bounds
-from trpose_ros.data.rendering.rasterizer import posed_vertices
-from trpose_ros.data.rendering.rasterizer import random_light
-from trpose_ros.data.rendering.rasterizer import render
-from trpose_ros.data.rendering.rasterizer import to_camera
+from trpose_ros.data.rendering.bodies import SHAPE_SPLITS, BodyLibrary, Figure
+from trpose_ros.data.rendering.furniture import THING, draw_panels, place_panels
+from trpose_ros.data.rendering.posing import Posed, pose_rig
+from trpose_ros.data.rendering.rasterizer import (
+    Light,
+    Raster,
+    image_bounds,
+    posed_vertices,
+    random_light,
+    render,
+    to_camera,
+)
 from trpose_ros.data.rendering.rooms import Room
-from trpose_ros.data.rendering.sprites import joint_visibility
-from trpose_ros.data.rendering.sprites import load_motion
-from trpose_ros.data.rendering.sprites import look_at
-from trpose_ros.data.rendering.sprites import to_srgb
-from trpose_ros.people import Camera
-from trpose_ros.people import Frame
-from trpose_ros.people import JointState
-from trpose_ros.people import People
-from trpose_ros.people import RootSource
-from trpose_ros.people import TrackState
-from trpose_ros.people import with_visibility
+from trpose_ros.data.rendering.sprites import joint_visibility, load_motion, look_at, to_srgb
+from trpose_ros.people import (
+    Camera,
+    Frame,
+    JointState,
+    People,
+    RootSource,
+    TrackState,
+    with_visibility,
+)
 
 _FINE = 2  # frames are drawn this many times larger
 _BLEND_S = 0.4  # motions that follow each other are cross-faded
@@ -63,38 +58,24 @@ class ClipConfig:
     """One clip. ``motions`` has one entry per person; names joined by '+' follow each other."""
 
     motions: tuple[str, ...] = ()
-    split: str = field(default='test', metadata={'choices': ('train', 'val', 'test')})
-    seconds: float = field(default=8.0, metadata={'range': (0.03, 600.0)})
-    width: int = field(default=640, metadata={'range': (32, 4096)})
-    height: int = field(default=480, metadata={'range': (32, 4096)})
-    fov_deg: float = field(
-        default=65.0, metadata={'help': 'horizontal field of view', 'range': (20.0, 120.0)}
+    split: str = setting('test', choices=('train', 'val', 'test'))
+    seconds: float = setting(8.0, range=(0.03, 600.0))
+    width: int = setting(640, range=(32, 4096))
+    height: int = setting(480, range=(32, 4096))
+    fov_deg: float = setting(65.0, 'horizontal field of view', range=(20.0, 120.0))
+    framing: str = setting(
+        'whole',
+        "'whole' keeps everybody inside the image, 'near' lets a close camera cut people off",
+        choices=('whole', 'near'),
     )
-    framing: str = field(
-        default='whole',
-        metadata={
-            'help': "'whole' keeps everybody inside the image, 'near' lets a close camera cut "
-            'people off',
-            'choices': ('whole', 'near'),
-        },
+    camera_height_m: float = setting(1.2, range=(0.1, 4.0))
+    background: str = setting('', 'picture on the wall; empty: drawn')
+    noise: float = setting(2.0, 'std, grey levels', range=(0.0, 50.0))
+    exposure: float = setting(
+        0.0, 'time the shutter is open, of the time between frames: motion blur', range=(0.0, 1.0)
     )
-    camera_height_m: float = field(default=1.2, metadata={'range': (0.1, 4.0)})
-    background: str = field(default='', metadata={'help': 'picture on the wall; empty: drawn'})
-    noise: float = field(default=2.0, metadata={'help': 'std, grey levels', 'range': (0.0, 50.0)})
-    exposure: float = field(
-        default=0.0,
-        metadata={
-            'help': 'time the shutter is open, of the time between frames: motion blur',
-            'range': (0.0, 1.0),
-        },
-    )
-    lens_blur_px: float = field(
-        default=0.0, metadata={'help': 'std of the blur of the whole image', 'range': (0.0, 20.0)}
-    )
-    things: int = field(
-        default=0,
-        metadata={'help': 'panels between the people and the camera', 'range': (0, 20)},
-    )
+    lens_blur_px: float = setting(0.0, 'std of the blur of the whole image', range=(0.0, 20.0))
+    things: int = setting(0, 'panels between the people and the camera', range=(0, 20))
     start_ns: int = 1_700_000_000_000_000_000
     seed: int = 0
 

@@ -13,25 +13,24 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from dataclasses import field
 
 import cv2
 import numba
 import numpy as np
 
-from trpose_ros.data.rendering.backgrounds import Backgrounds
-from trpose_ros.data.rendering.backgrounds import random_cut
-from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.data.rendering.hiding import cut_border
-from trpose_ros.data.rendering.hiding import draw_fragment
-from trpose_ros.data.rendering.hiding import hide
-from trpose_ros.data.rendering.hiding import hide_beyond
-from trpose_ros.data.rendering.hiding import part_of
+from trpose_ros.configuration import setting
+from trpose_ros.data.rendering.backgrounds import Backgrounds, random_cut
+from trpose_ros.data.rendering.hiding import (
+    CONDITIONS,
+    cut_border,
+    draw_fragment,
+    hide,
+    hide_beyond,
+    part_of,
+)
 from trpose_ros.data.rendering.posing import cross
 from trpose_ros.data.rendering.sprites import SpriteStore
-from trpose_ros.metrabs.visibility import HIDDEN
-from trpose_ros.metrabs.visibility import OUTSIDE
-from trpose_ros.metrabs.visibility import VISIBLE
+from trpose_ros.metrabs.visibility import HIDDEN, OUTSIDE, VISIBLE
 from trpose_ros.skeletons import get_skeleton
 
 _MIRROR = get_skeleton('body_39').mirror
@@ -53,24 +52,19 @@ _PROBABILITIES = (
 class CropConfig:
     """How training crops vary; probabilities in 0..1, angles in degrees."""
 
-    side: int = field(default=256, metadata={'help': 'crop side in px', 'range': (32, 512)})
-    loose: float = field(default=0.28, metadata={'help': 'share of crops with a small person'})
-    near: float = field(default=0.17, metadata={'help': 'share of crops smaller than the body'})
-    fragments: float = field(
-        default=0.0,
-        metadata={'help': 'share of crops around a part, as a detector boxes who is cut off'},
+    side: int = setting(256, 'crop side in px', range=(32, 512))
+    loose: float = setting(0.28, 'share of crops with a small person')
+    near: float = setting(0.17, 'share of crops smaller than the body')
+    fragments: float = setting(
+        0.0, 'share of crops around a part, as a detector boxes who is cut off'
     )
-    rotation_deg: float = field(default=12.0, metadata={'help': 'std of in-plane rotation'})
-    border: float = field(default=0.3, metadata={'help': 'probability of image borders'})
-    hidden: float = field(default=0.45, metadata={'help': 'probability of hidden rectangles'})
-    people: float = field(default=0.2, metadata={'help': 'probability of another person'})
-    objects: float = field(default=0.2, metadata={'help': 'probability of an object in front'})
-    furniture: float = field(
-        default=0.0, metadata={'help': 'probability of a table or a back of a chair in front'}
-    )
-    coarse: float = field(
-        default=0.0, metadata={'help': 'probability of a crop enlarged from fewer pixels'}
-    )
+    rotation_deg: float = setting(12.0, 'std of in-plane rotation')
+    border: float = setting(0.3, 'probability of image borders')
+    hidden: float = setting(0.45, 'probability of hidden rectangles')
+    people: float = setting(0.2, 'probability of another person')
+    objects: float = setting(0.2, 'probability of an object in front')
+    furniture: float = setting(0.0, 'probability of a table or a back of a chair in front')
+    coarse: float = setting(0.0, 'probability of a crop enlarged from fewer pixels')
 
     def __post_init__(self) -> None:
         """Validate ranges."""

@@ -9,21 +9,16 @@ behind a rectangle. Everything is drawn from the generator that is passed in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
 
 import cv2
 import numba
 import numpy as np
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.data.rendering.backgrounds import Backgrounds
-from trpose_ros.data.rendering.backgrounds import random_cut
-from trpose_ros.data.rendering.crops import adjust_colours
-from trpose_ros.data.rendering.crops import motion_blur
-from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.data.rendering.hiding import hide
-from trpose_ros.data.rendering.sprites import SIDE
-from trpose_ros.data.rendering.sprites import SpriteStore
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.data.rendering.backgrounds import Backgrounds, random_cut
+from trpose_ros.data.rendering.crops import adjust_colours, motion_blur
+from trpose_ros.data.rendering.hiding import CONDITIONS, hide
+from trpose_ros.data.rendering.sprites import SIDE, SpriteStore
 
 _SOLID = 127  # alpha from which a pixel belongs to a person
 
@@ -32,27 +27,18 @@ _SOLID = 127  # alpha from which a pixel belongs to a person
 class SceneConfig:
     """How scenes vary."""
 
-    width: int = field(default=256, metadata={'range': (32, 4096)})
-    height: int = field(default=192, metadata={'range': (32, 4096)})
-    most_people: int = field(default=4, metadata={'range': (0, 50)})
-    empty: float = field(default=0.08, metadata={'help': 'share without people', 'range': (0, 1)})
-    smallest: float = field(
-        default=0.18, metadata={'help': 'body height / image height', 'range': (0.01, 10.0)}
+    width: int = setting(256, range=(32, 4096))
+    height: int = setting(192, range=(32, 4096))
+    most_people: int = setting(4, range=(0, 50))
+    empty: float = setting(0.08, 'share without people', range=(0, 1))
+    smallest: float = setting(0.18, 'body height / image height', range=(0.01, 10.0))
+    largest: float = setting(3.2, range=(0.01, 10.0))
+    objects: float = setting(0.22, 'probability of each', range=(0, 1))
+    truncated: float = setting(
+        0.0, 'share in which somebody is hidden by a region of the protocol', range=(0, 1)
     )
-    largest: float = field(default=3.2, metadata={'range': (0.01, 10.0)})
-    objects: float = field(default=0.22, metadata={'help': 'probability of each', 'range': (0, 1)})
-    truncated: float = field(
-        default=0.0,
-        metadata={
-            'help': 'share in which somebody is hidden by a region of the protocol',
-            'range': (0, 1),
-        },
-    )
-    min_seen: float = field(
-        default=0.12,
-        metadata={'help': 'share of a body that must be seen to count', 'range': (0, 1)},
-    )
-    min_side_px: int = field(default=8, metadata={'help': 'of a box', 'range': (1, 1000)})
+    min_seen: float = setting(0.12, 'share of a body that must be seen to count', range=(0, 1))
+    min_side_px: int = setting(8, 'of a box', range=(1, 1000))
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
+from trpose_ros.data.samples import DataError, MissingDataError
 
 _DECIMETRE_M = 0.1
 

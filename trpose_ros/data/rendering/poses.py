@@ -12,19 +12,21 @@ from __future__ import annotations
 import numpy as np
 
 from trpose_ros.data.motion.packs import MotionPack
-from trpose_ros.data.rendering.posing import HIP
-from trpose_ros.data.rendering.posing import LFOOT
-from trpose_ros.data.rendering.posing import LHIP
-from trpose_ros.data.rendering.posing import LKNEE
-from trpose_ros.data.rendering.posing import LSHOULDER
-from trpose_ros.data.rendering.posing import LWRIST
-from trpose_ros.data.rendering.posing import RFOOT
-from trpose_ros.data.rendering.posing import RHIP
-from trpose_ros.data.rendering.posing import RKNEE
-from trpose_ros.data.rendering.posing import RSHOULDER
-from trpose_ros.data.rendering.posing import RWRIST
-from trpose_ros.data.rendering.posing import SPINE
-from trpose_ros.data.rendering.posing import THORAX
+from trpose_ros.data.rendering.posing import (
+    HIP,
+    LFOOT,
+    LHIP,
+    LKNEE,
+    LSHOULDER,
+    LWRIST,
+    RFOOT,
+    RHIP,
+    RKNEE,
+    RSHOULDER,
+    RWRIST,
+    SPINE,
+    THORAX,
+)
 
 _BY_CLIP, _BY_TIME = 0.35, 0.35  # shares of frames; the rest are rare ones
 _OTHER_ARMS, _OTHER_LEGS, _SEATED, _LYING = 0.25, 0.12, 0.17, 0.05

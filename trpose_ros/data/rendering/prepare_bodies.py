@@ -19,21 +19,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.rendering.bodies import HAIR
-from trpose_ros.data.rendering.bodies import HATS
-from trpose_ros.data.rendering.bodies import SHOES
-from trpose_ros.data.rendering.bodies import SUITS
-from trpose_ros.data.rendering.makehuman_files import Mesh
-from trpose_ros.data.rendering.makehuman_files import RigFile
-from trpose_ros.data.rendering.makehuman_files import fit
-from trpose_ros.data.rendering.makehuman_files import read_garment
-from trpose_ros.data.rendering.makehuman_files import read_obj
-from trpose_ros.data.rendering.makehuman_files import read_rig
-from trpose_ros.data.rendering.makehuman_files import read_target
-from trpose_ros.data.rendering.makehuman_files import read_weights
-from trpose_ros.data.rendering.makehuman_files import to_world
+from trpose_ros.data.rendering.bodies import HAIR, HATS, SHOES, SUITS
+from trpose_ros.data.rendering.makehuman_files import (
+    Mesh,
+    RigFile,
+    fit,
+    read_garment,
+    read_obj,
+    read_rig,
+    read_target,
+    read_weights,
+    to_world,
+)
+from trpose_ros.data.samples import DataError, MissingDataError
 
 PARAMETERS = (
     *('gender', 'age', 'muscle', 'weight', 'height', 'proportions'),

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trpose_ros.data.rendering.clips import Clip
-from trpose_ros.data.rendering.clips import ClipConfig
+from trpose_ros.data.rendering.clips import Clip, ClipConfig
 from trpose_ros.recordings.bags import BagWriter
 from trpose_ros.recordings.messages import MessageMaker
 

@@ -19,21 +19,18 @@ import cv2
 import numba
 import numpy as np
 
-from trpose_ros.data.motion.packs import MotionPack
-from trpose_ros.data.motion.packs import load_mocap
-from trpose_ros.data.rendering.bodies import SHAPE_SPLITS
-from trpose_ros.data.rendering.bodies import BodyLibrary
-from trpose_ros.data.rendering.bodies import Figure
-from trpose_ros.data.rendering.bodies import shared_data_dir
+from trpose_ros.data.motion.packs import MotionPack, load_mocap
+from trpose_ros.data.rendering.bodies import SHAPE_SPLITS, BodyLibrary, Figure, shared_data_dir
 from trpose_ros.data.rendering.poses import PoseSource
-from trpose_ros.data.rendering.posing import cross
-from trpose_ros.data.rendering.posing import pose_rig
-from trpose_ros.data.rendering.rasterizer import bounds
-from trpose_ros.data.rendering.rasterizer import image_bounds
-from trpose_ros.data.rendering.rasterizer import posed_vertices
-from trpose_ros.data.rendering.rasterizer import random_light
-from trpose_ros.data.rendering.rasterizer import render
-from trpose_ros.data.rendering.rasterizer import to_camera
+from trpose_ros.data.rendering.posing import cross, pose_rig
+from trpose_ros.data.rendering.rasterizer import (
+    bounds,
+    image_bounds,
+    posed_vertices,
+    random_light,
+    render,
+    to_camera,
+)
 
 SIDE = 288  # px of a stored sprite
 _RENDER_SIDE = 432  # rendered larger and averaged down: soft edges

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.evaluation.metrics import bodies
-from trpose_ros.evaluation.metrics import motion
+from trpose_ros.evaluation.metrics import bodies, motion, uncertainty
 from trpose_ros.evaluation.metrics import positions as metrics
-from trpose_ros.evaluation.metrics import uncertainty
 from trpose_ros.evaluation.metrics.join import Joined
 
 ABSOLUTE = ('abs_mpjpe_mm', 'mrpe_mm', 'abs_accel_mm_frame2', 'foot_sliding_mm_frame')

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.evaluation.metrics.positions import MM
-from trpose_ros.evaluation.metrics.positions import check_pair
-from trpose_ros.evaluation.metrics.positions import finite_mean
+from trpose_ros.evaluation.metrics.positions import MM, check_pair, finite_mean
 from trpose_ros.skeletons import get_skeleton
 
 BONE_RATIO = 1.5  # a bone longer or shorter by more than this is implausible

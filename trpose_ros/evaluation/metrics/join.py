@@ -12,19 +12,15 @@ are in a frame, a result far from all of them (a metre plus a fifth of the dista
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from trpose_ros.evaluation.metrics.identity import Identity
-from trpose_ros.evaluation.metrics.identity import identity_metrics
-from trpose_ros.people import People
-from trpose_ros.people import TrackState
-from trpose_ros.skeletons import convert
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.evaluation.metrics.identity import Identity, identity_metrics
+from trpose_ros.people import People, TrackState
+from trpose_ros.skeletons import convert, get_skeleton
 
 _GATE_M, _GATE_SHARE = 1.0, 0.2
 _FAR = 1e6

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import welch
 
-from trpose_ros.evaluation.metrics.positions import MM
-from trpose_ros.evaluation.metrics.positions import check_pair
-from trpose_ros.evaluation.metrics.positions import finite_mean
-from trpose_ros.evaluation.metrics.positions import joint_errors
-from trpose_ros.evaluation.metrics.positions import relative
+from trpose_ros.evaluation.metrics.positions import (
+    MM,
+    check_pair,
+    finite_mean,
+    joint_errors,
+    relative,
+)
 
 CUTOFF_HZ = 6.0  # human motion has little energy above
 STILL_M_S = 0.05

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trpose_ros.evaluation.metrics.join import join
-from trpose_ros.evaluation.metrics.positions import finite_mean
-from trpose_ros.evaluation.metrics.positions import frame_errors
-from trpose_ros.evaluation.metrics.positions import joint_errors
+from trpose_ros.evaluation.metrics.positions import finite_mean, frame_errors, joint_errors
 from trpose_ros.people import People
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import chi2
-from scipy.stats import spearmanr
+from scipy.stats import chi2, spearmanr
 
 LEVELS = (0.5, 0.9, 0.95)
 

@@ -9,12 +9,10 @@ one frame of a window does not compute the others in the last block.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trpose_ros.lifters.networks.precision import Linear
-from trpose_ros.lifters.networks.precision import linear
+from trpose_ros.lifters.networks.precision import Linear, linear
 
 Wanted = slice | None
 Map = tuple[Tensor, Tensor]  # weight (out, in) and bias (out,) of a linear map

@@ -6,14 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer import MHFormerConfig
-from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.mixste import MixSTEConfig
-from trpose_ros.lifters.networks.pstmo import PSTMO
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
+from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
+from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 
 _NETWORKS: dict[str, tuple[Any, Any]] = {
     'videopose3d': (VideoPose3D, VideoPose3DConfig),

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.lifters.networks.attention import DropPath
-from trpose_ros.lifters.networks.attention import Map
-from trpose_ros.lifters.networks.attention import Mlp
-from trpose_ros.lifters.networks.attention import PreNormBlock
-from trpose_ros.lifters.networks.attention import SelfAttention
-from trpose_ros.lifters.networks.attention import Wanted
-from trpose_ros.lifters.networks.attention import attend_wanted
-from trpose_ros.lifters.networks.attention import drop_path_rates
-from trpose_ros.lifters.networks.attention import pick
+from trpose_ros.lifters.networks.attention import (
+    DropPath,
+    Map,
+    Mlp,
+    PreNormBlock,
+    SelfAttention,
+    Wanted,
+    attend_wanted,
+    drop_path_rates,
+    pick,
+)
 from trpose_ros.lifters.networks.inputs import from_root
 from trpose_ros.lifters.networks.precision import Linear
 

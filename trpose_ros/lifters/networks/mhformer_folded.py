@@ -11,14 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from trpose_ros.lifters.networks.attention import Wanted
-from trpose_ros.lifters.networks.mhformer import BRANCHES
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.normed_sum import NormedSumMap
-from trpose_ros.lifters.networks.normed_sum import norm_scale
+from trpose_ros.lifters.networks.mhformer import BRANCHES, MHFormer
+from trpose_ros.lifters.networks.normed_sum import NormedSumMap, norm_scale
 
 
 def can_fold(model: MHFormer) -> bool:

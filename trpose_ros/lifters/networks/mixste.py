@@ -11,12 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.lifters.networks.attention import PreNormBlock
-from trpose_ros.lifters.networks.attention import Wanted
-from trpose_ros.lifters.networks.attention import drop_path_rates
+from trpose_ros.lifters.networks.attention import PreNormBlock, Wanted, drop_path_rates
 from trpose_ros.lifters.networks.inputs import from_root
 
 _JOINTS = 17

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from trpose_ros.lifters.networks.attention import Wanted
 from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.normed_sum import NormedSumMap
-from trpose_ros.lifters.networks.normed_sum import norm_scale
+from trpose_ros.lifters.networks.normed_sum import NormedSumMap, norm_scale
 
 
 class FoldedMixSTE:

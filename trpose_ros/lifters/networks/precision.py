@@ -8,8 +8,7 @@ float32, and the maps that take joints in and give joints out stay float32 altog
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 HALF = torch.bfloat16

@@ -12,8 +12,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trpose_ros.lifters.networks.attention import attend

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trpose_ros.lifters.networks.attention import Map
-from trpose_ros.lifters.networks.attention import attend
+from trpose_ros.lifters.networks.attention import Map, attend
 from trpose_ros.lifters.networks.inputs import from_root
 from trpose_ros.lifters.networks.normed_sum import NormedSumMap
-from trpose_ros.lifters.networks.precision import HALF
-from trpose_ros.lifters.networks.precision import linear
+from trpose_ros.lifters.networks.precision import HALF, linear
 from trpose_ros.lifters.networks.pstmo import PSTMO
 
 _HEADS = 8

@@ -12,16 +12,17 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from trpose_ros.lifters.networks.inputs import from_root
-from trpose_ros.lifters.networks.pstmo import FrameEncoder
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.pstmo import Transformer
-from trpose_ros.lifters.networks.pstmo import UnbiasedNorm
-from trpose_ros.lifters.networks.pstmo import apply_head
-from trpose_ros.lifters.networks.pstmo import make_head
+from trpose_ros.lifters.networks.pstmo import (
+    FrameEncoder,
+    PSTMOConfig,
+    Transformer,
+    UnbiasedNorm,
+    apply_head,
+    make_head,
+)
 
 _JOINTS = 17
 _MASKABLE = 16  # the published masks never hide the last joint

@@ -21,13 +21,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trpose_ros.configuration import setting
 from trpose_ros.lifters.networks.inputs import from_root
 
 
@@ -40,8 +39,8 @@ class VideoPose3DConfig:
     causal: bool = False
     dropout: float = 0.25
     joints_in: int = 17
-    joints_out: int = field(default=17, metadata={'help': '1 makes it the trajectory model'})
-    dense: bool = field(default=False, metadata={'help': 'undilated ablation of the paper'})
+    joints_out: int = setting(17, '1 makes it the trajectory model')
+    dense: bool = setting(False, 'undilated ablation of the paper')
     values_in: int = 2  # numbers per joint, see base.Core
     relative: float = 0.0  # see inputs.py
 

@@ -19,17 +19,13 @@ same stream serves live and replay: the same frames give the same numbers.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from trpose_ros.lifters.base import Core
-from trpose_ros.lifters.base import Lifted
-from trpose_ros.lifters.base import LifterConfig
-from trpose_ros.lifters.streams.clock import FrameClock
-from trpose_ros.lifters.streams.clock import Placement
+from trpose_ros.lifters.streams.base import Core, Lifted, LifterConfig
+from trpose_ros.lifters.streams.clock import FrameClock, Placement
 from trpose_ros.lifters.streams.missing import JointFiller
 from trpose_ros.lifters.streams.smoothing import Smoother
 from trpose_ros.people import JointState

@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trpose_ros.lifters.networks.inputs import from_root
-from trpose_ros.lifters.networks.precision import HALF
-from trpose_ros.lifters.networks.precision import linear
+from trpose_ros.lifters.networks.precision import HALF, linear
 from trpose_ros.lifters.networks.videopose3d import VideoPose3D
 
 

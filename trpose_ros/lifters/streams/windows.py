@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 
 from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer_folded import FoldedMHFormer
-from trpose_ros.lifters.networks.mhformer_folded import can_fold
+from trpose_ros.lifters.networks.mhformer_folded import FoldedMHFormer, can_fold
 from trpose_ros.lifters.networks.mixste import MixSTE
 from trpose_ros.lifters.networks.mixste_folded import FoldedMixSTE
 from trpose_ros.lifters.networks.pstmo import PSTMO

@@ -11,39 +11,22 @@ convolution of the last strided stage samples one feature pixel further down and
 is centred at 32 i + 16. The shift is a matter of padding: it has no parameters.
 """
 
-from __future__ import annotations
+from trpose_ros.metrabs.backbones import (  # each registers its names
+    efficientnet_v2,
+    mobilenet_v2,
+    mobilenet_v3,
+    plain_resnet,
+    resnet,
+)
+from trpose_ros.metrabs.backbones.registry import BACKBONES, build_backbone, register_backbone
 
-from collections.abc import Callable
-
-from torch import nn
-
-Builder = Callable[[int, bool], tuple[nn.Module, int]]
-BACKBONES: dict[str, Builder] = {}
-
-
-def register_backbone(name: str) -> Callable[[Builder], Builder]:
-    """Return a decorator that files a builder under ``name``."""
-
-    def register(builder: Builder) -> Builder:
-        BACKBONES[name] = builder
-        return builder
-
-    return register
-
-
-def build_backbone(name: str, stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
-    """Return the backbone called ``name`` and its number of output channels.
-
-    Raises ValueError for an unknown name or a stride that the family does not have.
-    """
-    if name not in BACKBONES:
-        raise ValueError(f'unknown backbone {name!r}; known are {sorted(BACKBONES)}')
-    return BACKBONES[name](stride, centered_stride)
-
-
-# Each module registers its names.
-from trpose_ros.metrabs.backbones import efficientnet_v2  # noqa: E402, F401
-from trpose_ros.metrabs.backbones import mobilenet_v2  # noqa: E402, F401
-from trpose_ros.metrabs.backbones import mobilenet_v3  # noqa: E402, F401
-from trpose_ros.metrabs.backbones import plain_resnet  # noqa: E402, F401
-from trpose_ros.metrabs.backbones import resnet  # noqa: E402, F401
+__all__ = [
+    'BACKBONES',
+    'build_backbone',
+    'efficientnet_v2',
+    'mobilenet_v2',
+    'mobilenet_v3',
+    'plain_resnet',
+    'register_backbone',
+    'resnet',
+]

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.metrabs.backbones import register_backbone
-from trpose_ros.metrabs.backbones.layers import DropPath
-from trpose_ros.metrabs.backbones.layers import ScaleImage
-from trpose_ros.metrabs.backbones.layers import SqueezeExcite
-from trpose_ros.metrabs.backbones.layers import conv2d
-from trpose_ros.metrabs.backbones.layers import require_stride_32
+from trpose_ros.metrabs.backbones.layers import (
+    DropPath,
+    ScaleImage,
+    SqueezeExcite,
+    conv2d,
+    require_stride_32,
+)
+from trpose_ros.metrabs.backbones.registry import register_backbone
 
 Stage = tuple[bool, int, int, int, int, int]
 FUSED, PLAIN = True, False

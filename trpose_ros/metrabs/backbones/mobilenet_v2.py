@@ -16,14 +16,11 @@ A network moved from one to the other sees the same picture, shifted: pretrained
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.metrabs.backbones import register_backbone
-from trpose_ros.metrabs.backbones.layers import ScaleImage
-from trpose_ros.metrabs.backbones.layers import conv2d
-from trpose_ros.metrabs.backbones.layers import require_stride_32
+from trpose_ros.metrabs.backbones.layers import ScaleImage, conv2d, require_stride_32
 from trpose_ros.metrabs.backbones.mobilenet_v3 import multiple_of_8
+from trpose_ros.metrabs.backbones.registry import register_backbone
 
 WIDTHS = (1.0, 1.5, 1.75)
 CHANNELS = 1280  # of the last map, whatever the width

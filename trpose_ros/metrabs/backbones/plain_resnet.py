@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.metrabs.backbones import register_backbone
-from trpose_ros.metrabs.backbones.layers import ScaleImage
-from trpose_ros.metrabs.backbones.layers import ShiftedSubsample
+from trpose_ros.metrabs.backbones.layers import ScaleImage, ShiftedSubsample
+from trpose_ros.metrabs.backbones.registry import register_backbone
 
 PRESETS = {  # widths, blocks of a stage, stride of the stem
     'resnet-plain-xs': ((48, 96, 256), 2, 4),

@@ -7,13 +7,10 @@ mean and deviation of ImageNet, so that ImageNet weights fit.
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.metrabs.backbones import register_backbone
-from trpose_ros.metrabs.backbones.layers import conv2d
-from trpose_ros.metrabs.backbones.layers import every_second
-from trpose_ros.metrabs.backbones.layers import require_stride_32
+from trpose_ros.metrabs.backbones.layers import conv2d, every_second, require_stride_32
+from trpose_ros.metrabs.backbones.registry import register_backbone
 
 DEPTHS = {
     18: ((2, 2, 2, 2), False),

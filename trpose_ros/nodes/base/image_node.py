@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.nodes import conversions
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.camera_book import CameraBook
-from trpose_ros.nodes.base.stage_node import StageNode
-from trpose_ros.nodes.base.stage_node import Topic
-from trpose_ros.nodes.base.stamp_book import REMEDIES
-from trpose_ros.nodes.base.stamp_book import StampWatch
+from trpose_ros.nodes.base.stage_node import StageNode, Topic
+from trpose_ros.nodes.base.stamp_book import REMEDIES, StampWatch
 from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.people import Frame
 from trpose_ros.recordings.image_codec import ImageError
@@ -45,27 +40,19 @@ CAMERA_INFO = Topic(
 class ImageConfig:
     """How images and intrinsics come in."""
 
-    image_transport: str = field(
-        default='raw',
-        metadata={
-            'help': 'kind of images to subscribe to',
-            'choices': ('raw', 'compressed'),
-        },
+    image_transport: str = setting(
+        'raw', 'kind of images to subscribe to', choices=('raw', 'compressed')
     )
-    rectified: bool = field(
-        default=False,
-        metadata={'help': 'the images are rectified: take the intrinsics of P, no distortion'},
+    rectified: bool = setting(
+        False, 'the images are rectified: take the intrinsics of P, no distortion'
     )
-    fov_deg: float = field(
-        default=55.0,
-        metadata={
-            'help': 'field of view along the larger side that is assumed without camera_info, deg',
-            'range': (5.0, 170.0),
-        },
+    fov_deg: float = setting(
+        55.0,
+        'field of view along the larger side that is assumed without camera_info, deg',
+        range=(5.0, 170.0),
     )
-    camera_info_wait_s: float = field(
-        default=0.5,
-        metadata={'help': 'wait so long for the first camera_info, s', 'range': (0.0, 10.0)},
+    camera_info_wait_s: float = setting(
+        0.5, 'wait so long for the first camera_info, s', range=(0.0, 10.0)
     )
 
     def __post_init__(self) -> None:

@@ -12,13 +12,9 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
-from typing import TYPE_CHECKING
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -181,9 +177,7 @@ class NodeParameters:
 
 
 def _descriptor(spec: Specification) -> Any:
-    from rcl_interfaces.msg import FloatingPointRange
-    from rcl_interfaces.msg import IntegerRange
-    from rcl_interfaces.msg import ParameterDescriptor
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
     descriptor = ParameterDescriptor(name=spec.name, description=spec.help)
     if spec.choices:

@@ -16,21 +16,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import rclpy
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
-from rclpy.exceptions import InvalidParameterTypeException
-from rclpy.exceptions import InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 
-from trpose_ros.nodes.base.stage_node import STOP_TIMEOUT_S
-from trpose_ros.nodes.base.stage_node import StageNode
+from trpose_ros.nodes.base.stage_node import STOP_TIMEOUT_S, StageNode
 
 N = TypeVar('N', bound=StageNode)
 

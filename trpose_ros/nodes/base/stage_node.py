@@ -16,32 +16,29 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.lifecycle import LifecycleNode
-from rclpy.lifecycle import LifecycleState
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy
-from rclpy.qos import HistoryPolicy
-from rclpy.qos import QoSPolicyKind
-from rclpy.qos import QoSProfile
-from rclpy.qos import ReliabilityPolicy
-from rclpy.qos import qos_policy_name_from_kind
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
-from trpose_ros.nodes import conversions
-from trpose_ros.nodes.base.parameters import Group
-from trpose_ros.nodes.base.parameters import NodeParameters
+from trpose_ros.configuration import setting
+from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.base.parameters import Group, NodeParameters
 from trpose_ros.nodes.base.statistics import Statistics
 
 _DIAGNOSTICS_PERIOD_S = 1.0
@@ -94,10 +91,7 @@ DIAGNOSTICS = Topic(
 class StartConfig:
     """How a node begins."""
 
-    autostart: bool = field(
-        default=False,
-        metadata={'help': 'configure and activate at once, without a life cycle manager'},
-    )
+    autostart: bool = setting(False, 'configure and activate at once, without a life cycle manager')
 
 
 class StageNode(LifecycleNode):

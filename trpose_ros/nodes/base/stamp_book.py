@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Generic
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Value = TypeVar('Value')
 _KEPT = 64

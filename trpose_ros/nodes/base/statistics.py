@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
-from collections import deque
-from dataclasses import dataclass
-from dataclasses import field
+from collections import Counter, deque
+from dataclasses import dataclass, field
 
 import numpy as np
 

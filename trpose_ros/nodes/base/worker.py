@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
 

@@ -12,9 +12,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from trpose_ros.data.motion.keypoint_errors import extremes
-from trpose_ros.occlusion.keypoints import SEVERITIES
-from trpose_ros.occlusion.keypoints import DetectorNoise
-from trpose_ros.occlusion.keypoints import in_part
+from trpose_ros.occlusion.keypoints import SEVERITIES, DetectorNoise, in_part
 from trpose_ros.skeletons import get_skeleton
 
 _SKELETON = get_skeleton('h36m_17')

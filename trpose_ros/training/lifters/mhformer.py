@@ -8,17 +8,13 @@ windows), mirrored windows. An epoch is ``epoch_steps`` steps here, whatever the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
 
 from torch import Tensor
 
-from trpose_ros.lifters.networks.mhformer import MHFormer
-from trpose_ros.lifters.networks.mhformer import MHFormerConfig
+from trpose_ros.configuration import setting
+from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
 from trpose_ros.training import register_trainer
-from trpose_ros.training.lifters.trainer import LiftingTraining
-from trpose_ros.training.lifters.trainer import WindowTask
-from trpose_ros.training.lifters.trainer import mpjpe
-from trpose_ros.training.lifters.trainer import run_trainer
+from trpose_ros.training.lifters.trainer import LiftingTraining, WindowTask, mpjpe, run_trainer
 from trpose_ros.training.loop import LoopConfig
 
 
@@ -28,26 +24,26 @@ class MHFormerTraining(LiftingTraining):
 
     folder: str = 'training-mhformer'
     out: str = 'mhformer.safetensors'
-    frames: int = field(default=351, metadata={'help': 'of a window', 'range': (9, 1000)})
-    batch: int = field(default=128, metadata={'help': 'windows', 'range': (2, 65536)})
-    channels: int = field(default=512, metadata={'range': (8, 4096)})
-    hidden: int = field(default=1024, metadata={'range': (1, 16384)})
-    layers: int = field(default=3, metadata={'range': (1, 32)})
+    frames: int = setting(351, 'of a window', range=(9, 1000))
+    batch: int = setting(128, 'windows', range=(2, 65536))
+    channels: int = setting(512, range=(8, 4096))
+    hidden: int = setting(1024, range=(1, 16384))
+    layers: int = setting(3, range=(1, 32))
 
 
 @dataclass(frozen=True)
 class MHFormerLoop(LoopConfig):
     """The published schedule."""
 
-    steps: int = field(default=20_000, metadata={'range': (1, 100_000_000)})
-    learning_rate: float = field(default=1e-3, metadata={'range': (0.0, 1.0)})
-    weight_decay: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
-    warm_up: int = field(default=0, metadata={'help': 'steps', 'range': (0, 1_000_000)})
-    average: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
-    optimizer: str = field(default='adam', metadata={'choices': ('adamw', 'adam')})
-    schedule: str = field(default='epochs', metadata={'choices': ('cosine', 'epochs')})
-    decay: float = field(default=0.95, metadata={'range': (0.0, 1.0)})
-    halve_every: int = field(default=5, metadata={'range': (0, 100_000)})
+    steps: int = setting(20_000, range=(1, 100_000_000))
+    learning_rate: float = setting(1e-3, range=(0.0, 1.0))
+    weight_decay: float = setting(0.0, range=(0.0, 1.0))
+    warm_up: int = setting(0, 'steps', range=(0, 1_000_000))
+    average: float = setting(0.0, range=(0.0, 1.0))
+    optimizer: str = setting('adam', choices=('adamw', 'adam'))
+    schedule: str = setting('epochs', choices=('cosine', 'epochs'))
+    decay: float = setting(0.95, range=(0.0, 1.0))
+    halve_every: int = setting(5, range=(0, 100_000))
 
 
 class MHFormerTask(WindowTask):

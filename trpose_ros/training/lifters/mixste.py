@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from dataclasses import field
 from functools import cached_property
 from typing import cast
 
 import numpy as np
 from torch import Tensor
 
-from trpose_ros.lifters.networks.mixste import MixSTE
-from trpose_ros.lifters.networks.mixste import MixSTEConfig
+from trpose_ros.configuration import setting
+from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
 from trpose_ros.training import register_trainer
-from trpose_ros.training.lifters.trainer import LiftingTraining
-from trpose_ros.training.lifters.trainer import WindowTask
-from trpose_ros.training.lifters.trainer import open_windows
-from trpose_ros.training.lifters.trainer import run_trainer
+from trpose_ros.training.lifters.trainer import (
+    LiftingTraining,
+    WindowTask,
+    open_windows,
+    run_trainer,
+)
 from trpose_ros.training.lifters.windows import Windows
 from trpose_ros.training.loop import LoopConfig
 
@@ -37,45 +38,35 @@ class MixSTETraining(LiftingTraining):
 
     folder: str = 'training-mixste'
     out: str = 'mixste.safetensors'
-    frames: int = field(default=243, metadata={'help': 'of a window', 'range': (2, 1000)})
-    batch: int = field(default=4, metadata={'help': 'windows', 'range': (2, 65536)})
-    channels: int = field(default=512, metadata={'range': (8, 4096)})
-    depth: int = field(default=8, metadata={'range': (1, 64)})
-    heads: int = field(default=8, metadata={'range': (1, 64)})
-    drop_path: float = field(default=0.1, metadata={'range': (0.0, 0.9)})
-    smoothness: float = field(
-        default=0.5, metadata={'help': 'of squared steps of the prediction', 'range': (0.0, 100.0)}
+    frames: int = setting(243, 'of a window', range=(2, 1000))
+    batch: int = setting(4, 'windows', range=(2, 65536))
+    channels: int = setting(512, range=(8, 4096))
+    depth: int = setting(8, range=(1, 64))
+    heads: int = setting(8, range=(1, 64))
+    drop_path: float = setting(0.1, range=(0.0, 0.9))
+    smoothness: float = setting(0.5, 'of squared steps of the prediction', range=(0.0, 100.0))
+    velocity: float = setting(2.0, 'of wrong velocities', range=(0.0, 100.0))
+    short_frames: int = setting(
+        0,
+        'begin with windows of so many frames, more of them a step: attention costs '
+        'less and batches differ more; 0 = never',
+        range=(0, 1000),
     )
-    velocity: float = field(
-        default=2.0, metadata={'help': 'of wrong velocities', 'range': (0.0, 100.0)}
-    )
-    short_frames: int = field(
-        default=0,
-        metadata={
-            'help': 'begin with windows of so many frames, more of them a step: attention costs '
-            'less and batches differ more; 0 = never',
-            'range': (0, 1000),
-        },
-    )
-    short_steps: int = field(
-        default=0, metadata={'help': 'steps with short windows', 'range': (0, 100_000_000)}
-    )
-    scale_by_loss: bool = field(
-        default=True, metadata={'help': 'scale the gradient by the loss, as published'}
-    )
+    short_steps: int = setting(0, 'steps with short windows', range=(0, 100_000_000))
+    scale_by_loss: bool = setting(True, 'scale the gradient by the loss, as published')
 
 
 @dataclass(frozen=True)
 class MixSTELoop(LoopConfig):
     """The published schedule."""
 
-    steps: int = field(default=120_000, metadata={'range': (1, 100_000_000)})
-    learning_rate: float = field(default=4e-5, metadata={'range': (0.0, 1.0)})
-    weight_decay: float = field(default=0.1, metadata={'range': (0.0, 1.0)})
-    warm_up: int = field(default=0, metadata={'help': 'steps', 'range': (0, 1_000_000)})
-    average: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
-    schedule: str = field(default='epochs', metadata={'choices': ('cosine', 'epochs')})
-    decay: float = field(default=0.99, metadata={'range': (0.0, 1.0)})
+    steps: int = setting(120_000, range=(1, 100_000_000))
+    learning_rate: float = setting(4e-5, range=(0.0, 1.0))
+    weight_decay: float = setting(0.1, range=(0.0, 1.0))
+    warm_up: int = setting(0, 'steps', range=(0, 1_000_000))
+    average: float = setting(0.0, range=(0.0, 1.0))
+    schedule: str = setting('epochs', choices=('cosine', 'epochs'))
+    decay: float = setting(0.99, range=(0.0, 1.0))
 
 
 def weighted_mpjpe(predicted_m: Tensor, target_m: Tensor) -> Tensor:

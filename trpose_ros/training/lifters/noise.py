@@ -12,26 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from trpose_ros.configuration import check_fields
-from trpose_ros.data.motion.keypoint_errors import STATES
-from trpose_ros.data.motion.keypoint_errors import DetectorErrors
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.data.motion.keypoint_errors import STATES, DetectorErrors
 from trpose_ros.training import register_trainer
-from trpose_ros.training.lifters.noise_fit import Measured
-from trpose_ros.training.lifters.noise_fit import distances
-from trpose_ros.training.lifters.noise_fit import fit
-from trpose_ros.training.lifters.noise_fit import measured
-from trpose_ros.training.lifters.noise_fit import simulate
-from trpose_ros.training.lifters.noise_fit import steps
-from trpose_ros.training.lifters.noise_runs import NoiseRun
-from trpose_ros.training.lifters.noise_runs import load_runs
-from trpose_ros.training.lifters.noise_runs import observe
-from trpose_ros.training.lifters.noise_runs import save_runs
+from trpose_ros.training.lifters.noise_fit import (
+    Measured,
+    distances,
+    fit,
+    measured,
+    simulate,
+    steps,
+)
+from trpose_ros.training.lifters.noise_runs import NoiseRun, load_runs, observe, save_runs
 from trpose_ros.training.options import read_options
 
 _HELD_OUT_EVERY = 4
@@ -43,14 +40,12 @@ _LAGS = (1, 5, 15)
 class NoiseTraining:
     """What is measured and where the numbers go."""
 
-    estimator: str = field(
-        default='metrabs-s', metadata={'help': "weights, or 'kind:weights', as for evaluate"}
-    )
-    clips: int = field(default=24, metadata={'help': 'rendered clips', 'range': (4, 1000)})
-    seconds: float = field(default=1.0, metadata={'help': 'of each', 'range': (0.5, 60.0)})
+    estimator: str = setting('metrabs-s', "weights, or 'kind:weights', as for evaluate")
+    clips: int = setting(24, 'rendered clips', range=(4, 1000))
+    seconds: float = setting(1.0, 'of each', range=(0.5, 60.0))
     seed: int = 0
-    runs: str = field(default='', metadata={'help': 'keep what was seen in this .npz, or reuse it'})
-    out: str = field(default='', metadata={'help': 'file; default: where the package keeps it'})
+    runs: str = setting('', 'keep what was seen in this .npz, or reuse it')
+    out: str = setting('', 'file; default: where the package keeps it')
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from trpose_ros.data.motion.keypoint_errors import GROUPS
-from trpose_ros.data.motion.keypoint_errors import LIMBS
-from trpose_ros.data.motion.keypoint_errors import STATES
-from trpose_ros.data.motion.keypoint_errors import DetectorErrors
-from trpose_ros.data.motion.keypoint_errors import JointErrors
-from trpose_ros.data.motion.keypoint_errors import Spells
-from trpose_ros.data.motion.keypoint_errors import apparent_size
-from trpose_ros.data.motion.keypoint_errors import states_of
-from trpose_ros.data.motion.keypoint_errors import visible_middle
-from trpose_ros.data.motion.keypoint_errors import with_errors
+from trpose_ros.data.motion.keypoint_errors import (
+    GROUPS,
+    LIMBS,
+    STATES,
+    DetectorErrors,
+    JointErrors,
+    Spells,
+    apparent_size,
+    states_of,
+    visible_middle,
+    with_errors,
+)
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.lifters.noise_runs import NoiseRun
 

@@ -18,18 +18,14 @@ import numpy as np
 
 from trpose_ros.cameras import normalise_screen
 from trpose_ros.data.rendering.bodies import BodyLibrary
-from trpose_ros.data.rendering.clips import Clip
-from trpose_ros.data.rendering.clips import ClipConfig
+from trpose_ros.data.rendering.clips import Clip, ClipConfig
 from trpose_ros.data.rendering.sprites import load_motion
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.conditions import Condition
-from trpose_ros.evaluation.estimation import EstimatorPass
-from trpose_ros.evaluation.estimation import run_pass
+from trpose_ros.evaluation.estimation import EstimatorPass, run_pass
 from trpose_ros.evaluation.rendered_sequences import evaluated
-from trpose_ros.occlusion.occluder import FIVE
-from trpose_ros.occlusion.occluder import joints_in
-from trpose_ros.people import JointState
-from trpose_ros.people import People
+from trpose_ros.occlusion.occluder import FIVE, joints_in
+from trpose_ros.people import JointState, People
 from trpose_ros.pipeline.lift_stage import to_skeleton
 
 SPLIT = 'train'

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 from typing import cast
 
@@ -20,19 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trpose_ros.lifters.networks.pstmo import PSTMO
-from trpose_ros.lifters.networks.pstmo import PSTMOConfig
-from trpose_ros.lifters.networks.pstmo import apply_head
-from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO
-from trpose_ros.lifters.networks.pstmo_pretraining import draw_masks
-from trpose_ros.lifters.networks.pstmo_pretraining import frame_order
+from trpose_ros.configuration import setting
+from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig, apply_head
+from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO, draw_masks, frame_order
 from trpose_ros.training import register_trainer
-from trpose_ros.training.lifters.trainer import LiftingTraining
-from trpose_ros.training.lifters.trainer import WindowTask
-from trpose_ros.training.lifters.trainer import mpjpe
-from trpose_ros.training.lifters.trainer import run_trainer
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.lifters.trainer import LiftingTraining, WindowTask, mpjpe, run_trainer
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
 
 
 @dataclass(frozen=True)
@@ -41,38 +33,30 @@ class PSTMOTraining(LiftingTraining):
 
     folder: str = 'training-pstmo'
     out: str = 'pstmo.safetensors'
-    frames: int = field(default=243, metadata={'help': 'of a window', 'range': (9, 351)})
-    batch: int = field(default=160, metadata={'help': 'windows', 'range': (2, 65536)})
-    channels: int = field(default=256, metadata={'range': (8, 4096)})
-    hidden: int = field(default=512, metadata={'range': (1, 16384)})
-    layers: int = field(default=3, metadata={'range': (1, 32)})
-    stage1_steps: int = field(
-        default=80_000, metadata={'help': '0 = no pre-training', 'range': (0, 100_000_000)}
-    )
-    stage1_rate: float = field(
-        default=1e-4, metadata={'help': 'learning rate', 'range': (0.0, 1.0)}
-    )
-    hidden_frames: float = field(
-        default=0.8, metadata={'help': 'share of frames hidden in stage 1', 'range': (0.0, 0.99)}
-    )
-    hidden_joints: int = field(
-        default=2, metadata={'help': 'joints hidden in the others', 'range': (0, 16)}
-    )
+    frames: int = setting(243, 'of a window', range=(9, 351))
+    batch: int = setting(160, 'windows', range=(2, 65536))
+    channels: int = setting(256, range=(8, 4096))
+    hidden: int = setting(512, range=(1, 16384))
+    layers: int = setting(3, range=(1, 32))
+    stage1_steps: int = setting(80_000, '0 = no pre-training', range=(0, 100_000_000))
+    stage1_rate: float = setting(1e-4, 'learning rate', range=(0.0, 1.0))
+    hidden_frames: float = setting(0.8, 'share of frames hidden in stage 1', range=(0.0, 0.99))
+    hidden_joints: int = setting(2, 'joints hidden in the others', range=(0, 16))
 
 
 @dataclass(frozen=True)
 class PSTMOLoop(LoopConfig):
     """The published schedule of stage 2."""
 
-    steps: int = field(default=80_000, metadata={'range': (1, 100_000_000)})
-    learning_rate: float = field(default=7e-4, metadata={'range': (0.0, 1.0)})
-    weight_decay: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
-    warm_up: int = field(default=0, metadata={'help': 'steps', 'range': (0, 1_000_000)})
-    average: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
-    optimizer: str = field(default='adam', metadata={'choices': ('adamw', 'adam')})
-    schedule: str = field(default='epochs', metadata={'choices': ('cosine', 'epochs')})
-    decay: float = field(default=0.97, metadata={'range': (0.0, 1.0)})
-    halve_every: int = field(default=80, metadata={'range': (0, 100_000)})
+    steps: int = setting(80_000, range=(1, 100_000_000))
+    learning_rate: float = setting(7e-4, range=(0.0, 1.0))
+    weight_decay: float = setting(0.0, range=(0.0, 1.0))
+    warm_up: int = setting(0, 'steps', range=(0, 1_000_000))
+    average: float = setting(0.0, range=(0.0, 1.0))
+    optimizer: str = setting('adam', choices=('adamw', 'adam'))
+    schedule: str = setting('epochs', choices=('cosine', 'epochs'))
+    decay: float = setting(0.97, range=(0.0, 1.0))
+    halve_every: int = setting(80, range=(0, 100_000))
 
 
 class MaskedTask(WindowTask):

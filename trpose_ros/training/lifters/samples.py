@@ -6,14 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trpose_ros.data.motion.virtual_cameras import CameraConfig
-from trpose_ros.data.motion.virtual_cameras import NoiseConfig
-from trpose_ros.data.motion.virtual_cameras import add_noise
-from trpose_ros.data.motion.virtual_cameras import view
+from trpose_ros.data.motion.virtual_cameras import CameraConfig, NoiseConfig, add_noise, view
 from trpose_ros.lifters.streams.missing import JointFiller
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.training.lifters.masks import draw_hidden
-from trpose_ros.training.lifters.masks import guess
+from trpose_ros.training.lifters.masks import draw_hidden, guess
 
 _DROPPED = 0.35  # share of windows whose hidden joints are missing, not guessed
 _UNMARKED = 0.15  # share of windows of an estimator that does not know what it cannot see

@@ -12,35 +12,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Callable
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from trpose_ros import weights
-from trpose_ros.configuration import check_fields
-from trpose_ros.data.motion.packs import find_shared
-from trpose_ros.data.motion.packs import load_mocap
+from trpose_ros.configuration import check_fields, setting
+from trpose_ros.data.motion.packs import find_shared, load_mocap
 from trpose_ros.evaluation.metrics.positions import procrustes
 from trpose_ros.lifters.checkpoints import split_trajectory
 from trpose_ros.lifters.networks.attention import DropPath
 from trpose_ros.lifters.networks.build import build_network
 from trpose_ros.lifters.registry import fill
 from trpose_ros.training import distributed
-from trpose_ros.training.lifters.windows import DatasetWindows
-from trpose_ros.training.lifters.windows import MotionWindows
-from trpose_ros.training.lifters.windows import Windows
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
+from trpose_ros.training.lifters.windows import DatasetWindows, MotionWindows, Windows
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
 from trpose_ros.training.options import read_options
 
 _CARD = """
@@ -62,77 +54,54 @@ size: who is much taller or smaller than average is scaled wrongly.
 class LiftingTraining:
     """What is trained on, and where it goes."""
 
-    folder: str = field(default='training', metadata={'help': 'for checkpoints and the log'})
-    out: str = field(default='lifter.safetensors', metadata={'help': 'weights file'})
-    mocap: str = field(default='', metadata={'help': 'folder of the motion packs'})
-    dataset: str = field(
-        default='', metadata={'help': 'a data set of `trpose data list` instead of the packs'}
+    folder: str = setting('training', 'for checkpoints and the log')
+    out: str = setting('lifter.safetensors', 'weights file')
+    mocap: str = setting('', 'folder of the motion packs')
+    dataset: str = setting('', 'a data set of `trpose data list` instead of the packs')
+    data: str = setting('', "the data set's folder; default: its own")
+    keypoints: str = setting('', 'the 2D of the data set, for example cpn_ft_h36m_dbb')
+    unlabelled_subjects: str = setting(
+        '', 'of the data set, whose 2D alone is used, for example S2,S3,S4'
     )
-    data: str = field(default='', metadata={'help': "the data set's folder; default: its own"})
-    keypoints: str = field(
-        default='', metadata={'help': 'the 2D of the data set, for example cpn_ft_h36m_dbb'}
+    recipe: str = setting('clean', 'what is seen of the motion', choices=('clean', 'robust'))
+    estimator: str = setting(
+        'metrabs-small', "its fitted errors are half of what 'robust' sees; '' = none"
     )
-    unlabelled_subjects: str = field(
-        default='',
-        metadata={'help': 'of the data set, whose 2D alone is used, for example S2,S3,S4'},
+    batch: int = setting(256, 'windows', range=(2, 65536))
+    bf16: bool = setting(False, 'bfloat16 matrix products')
+    compiled: bool = setting(
+        False,
+        'compile the network (torch.compile, needs a C++ compiler), which may make '
+        'small transformers faster on a CPU',
     )
-    recipe: str = field(
-        default='clean',
-        metadata={'help': 'what is seen of the motion', 'choices': ('clean', 'robust')},
+    frames: int = setting(27, 'of a window', range=(1, 1000))
+    relative: float = setting(
+        0.0,
+        'the network takes joints relative to the root, so many times as large; 0 = '
+        'as they are, as published. Short trainings come further with 4',
+        range=(0.0, 100.0),
     )
-    estimator: str = field(
-        default='metrabs-small',
-        metadata={'help': "its fitted errors are half of what 'robust' sees; '' = none"},
+    dropouts: float = setting(
+        1.0,
+        'factor of every dropout and drop path; short trainings come further with 0',
+        range=(0.0, 1.0),
     )
-    batch: int = field(default=256, metadata={'help': 'windows', 'range': (2, 65536)})
-    bf16: bool = field(default=False, metadata={'help': 'bfloat16 matrix products'})
-    compiled: bool = field(
-        default=False,
-        metadata={
-            'help': 'compile the network (torch.compile, needs a C++ compiler), which may make '
-            'small transformers faster on a CPU'
-        },
+    dial_share: float = setting(
+        0.6,
+        "with 'robust', for networks that lift the centre frame alone: share "
+        'of windows whose future is cut off at a random frame and repeated, as a stream with a '
+        'smaller look-ahead does',
+        range=(0.0, 1.0),
     )
-    frames: int = field(default=27, metadata={'help': 'of a window', 'range': (1, 1000)})
-    relative: float = field(
-        default=0.0,
-        metadata={
-            'help': 'the network takes joints relative to the root, so many times as large; 0 = '
-            'as they are, as published. Short trainings come further with 4',
-            'range': (0.0, 100.0),
-        },
+    measure: str = setting('', 'measure these weights, train nothing')
+    record: bool = setting(False, 'write what is measured into the file and its card')
+    look_ahead: int = setting(
+        -1,
+        'measure with so many frames of future, the newest repeated after them; '
+        '-1 = the whole window',
+        range=(-1, 1000),
     )
-    dropouts: float = field(
-        default=1.0,
-        metadata={
-            'help': 'factor of every dropout and drop path; short trainings come further with 0',
-            'range': (0.0, 1.0),
-        },
-    )
-    dial_share: float = field(
-        default=0.6,
-        metadata={
-            'help': "with 'robust', for networks that lift the centre frame alone: share "
-            'of windows whose future is cut off at a random frame and repeated, as a stream with a '
-            'smaller look-ahead does',
-            'range': (0.0, 1.0),
-        },
-    )
-    measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
-    record: bool = field(
-        default=False, metadata={'help': 'write what is measured into the file and its card'}
-    )
-    look_ahead: int = field(
-        default=-1,
-        metadata={
-            'help': 'measure with so many frames of future, the newest repeated after them; '
-            '-1 = the whole window',
-            'range': (-1, 1000),
-        },
-    )
-    test_windows: int = field(
-        default=600, metadata={'help': 'windows per test subject', 'range': (1, 1_000_000)}
-    )
+    test_windows: int = setting(600, 'windows per test subject', range=(1, 1_000_000))
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

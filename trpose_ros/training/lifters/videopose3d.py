@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from dataclasses import field
 from typing import cast
 
 from torch import Tensor
 
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.configuration import setting
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 from trpose_ros.training import register_trainer
-from trpose_ros.training.lifters.trainer import LiftingTraining
-from trpose_ros.training.lifters.trainer import WindowTask
-from trpose_ros.training.lifters.trainer import mpjpe
-from trpose_ros.training.lifters.trainer import run_trainer
-from trpose_ros.training.lifters.videopose3d_rooted import RootedTask
-from trpose_ros.training.lifters.videopose3d_rooted import RootedVideoPose3D
-from trpose_ros.training.lifters.videopose3d_rooted import decay_momentum
+from trpose_ros.training.lifters.trainer import LiftingTraining, WindowTask, mpjpe, run_trainer
+from trpose_ros.training.lifters.videopose3d_rooted import (
+    RootedTask,
+    RootedVideoPose3D,
+    decay_momentum,
+)
 from trpose_ros.training.lifters.windows import Windows
 from trpose_ros.training.loop import LoopConfig
 
@@ -35,26 +33,20 @@ class VideoPose3DTraining(LiftingTraining):
 
     folder: str = 'training-videopose3d'
     out: str = 'videopose3d.safetensors'
-    frames: int = field(default=27, metadata={'help': 'a power of three', 'range': (3, 729)})
-    batch: int = field(default=1024, metadata={'help': 'windows', 'range': (2, 65536)})
-    channels: int = field(default=384, metadata={'range': (8, 4096)})
-    causal: bool = field(default=False, metadata={'help': 'no look-ahead'})
-    dropout: float = field(default=0.1, metadata={'range': (0.0, 0.9)})
+    frames: int = setting(27, 'a power of three', range=(3, 729))
+    batch: int = setting(1024, 'windows', range=(2, 65536))
+    channels: int = setting(384, range=(8, 4096))
+    causal: bool = setting(False, 'no look-ahead')
+    dropout: float = setting(0.1, range=(0.0, 0.9))
 
-    trajectory: bool = field(
-        default=False, metadata={'help': "train a model of the root's position, too"}
+    trajectory: bool = setting(False, "train a model of the root's position, too")
+    unlabelled: float = setting(
+        0.0,
+        'weight of what people without 3D labels teach by their 2D joints (needs '
+        "--trajectory): those of --unlabelled-subjects, of the packs those of the split 'val'",
+        range=(0.0, 1000.0),
     )
-    unlabelled: float = field(
-        default=0.0,
-        metadata={
-            'help': 'weight of what people without 3D labels teach by their 2D joints (needs '
-            "--trajectory): those of --unlabelled-subjects, of the packs those of the split 'val'",
-            'range': (0.0, 1000.0),
-        },
-    )
-    unlabelled_after: int = field(
-        default=1000, metadata={'help': 'steps without them first', 'range': (0, 100_000_000)}
-    )
+    unlabelled_after: int = setting(1000, 'steps without them first', range=(0, 100_000_000))
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -77,10 +69,10 @@ class VideoPose3DTraining(LiftingTraining):
 class VideoPose3DLoop(LoopConfig):
     """The schedule."""
 
-    steps: int = field(default=6000, metadata={'range': (1, 100_000_000)})
-    learning_rate: float = field(default=1e-3, metadata={'range': (0.0, 1.0)})
-    weight_decay: float = field(default=0.0, metadata={'range': (0.0, 1.0)})
-    warm_up: int = field(default=100, metadata={'help': 'steps', 'range': (0, 1_000_000)})
+    steps: int = setting(6000, range=(1, 100_000_000))
+    learning_rate: float = setting(1e-3, range=(0.0, 1.0))
+    weight_decay: float = setting(0.0, range=(0.0, 1.0))
+    warm_up: int = setting(100, 'steps', range=(0, 1_000_000))
 
 
 class VideoPose3DTask(WindowTask):

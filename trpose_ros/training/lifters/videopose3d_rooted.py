@@ -11,20 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D
-from trpose_ros.lifters.networks.videopose3d import VideoPose3DConfig
+from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.training.lifters.trainer import WindowTask
-from trpose_ros.training.lifters.trainer import cut_future
-from trpose_ros.training.lifters.trainer import mpjpe
+from trpose_ros.training.lifters.trainer import WindowTask, cut_future, mpjpe
 
 if TYPE_CHECKING:
     from trpose_ros.training.lifters.videopose3d import VideoPose3DTraining

@@ -13,23 +13,15 @@ from typing import Protocol
 import numpy as np
 
 from trpose_ros.cameras import normalise_screen
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample as Clip
-from trpose_ros.data.motion.packs import MotionPack
-from trpose_ros.data.motion.packs import vary_bones
-from trpose_ros.data.motion.virtual_cameras import CameraConfig
-from trpose_ros.data.motion.virtual_cameras import NoiseConfig
-from trpose_ros.data.motion.virtual_cameras import add_noise
+from trpose_ros.data.motion.packs import MotionPack, vary_bones
+from trpose_ros.data.motion.virtual_cameras import CameraConfig, NoiseConfig, add_noise
+from trpose_ros.data.registry import load_dataset
+from trpose_ros.data.samples import DataError
+from trpose_ros.data.samples import Sample as Clip
 from trpose_ros.lifters.streams.missing import JointFiller
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.training.lifters.masks import PARTS
-from trpose_ros.training.lifters.masks import draw_hidden
-from trpose_ros.training.lifters.masks import guess
-from trpose_ros.training.lifters.samples import Sample
-from trpose_ros.training.lifters.samples import estimated
-from trpose_ros.training.lifters.samples import make_sample
-from trpose_ros.training.lifters.samples import marked
+from trpose_ros.training.lifters.masks import PARTS, draw_hidden, guess
+from trpose_ros.training.lifters.samples import Sample, estimated, make_sample, marked
 
 TEST_SUBJECTS = (('cmu', 'cmu014'), ('accad', 'accad_female1'))
 TESTS = ('exact', 'noisy', 'part', 'rand', 'gap')

@@ -7,29 +7,20 @@ number in the batch: a batch is the same however many processes share it.
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import Crop
-from trpose_ros.data.rendering.sprites import SHARD
-from trpose_ros.data.rendering.sprites import SpriteSource
-from trpose_ros.data.rendering.sprites import SpriteStore
-from trpose_ros.data.rendering.sprites import write_shard
+from trpose_ros.data.rendering.crops import Composer, Crop
+from trpose_ros.data.rendering.sprites import SHARD, SpriteSource, SpriteStore, write_shard
 from trpose_ros.training.devices import autocast
-from trpose_ros.training.distributed import Share
-from trpose_ros.training.distributed import first_alone
+from trpose_ros.training.distributed import Share, first_alone
 
 CREDIT = (
     'rendered people: CC0 bodies and clothes of the MakeHuman community, motion of the CMU Motion '

@@ -9,18 +9,15 @@ training reads those that are finished (``refresh``).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from trpose_ros.data.rendering.crops import Crop
-from trpose_ros.training.metrabs.batches import Batch
-from trpose_ros.training.metrabs.batches import collect
+from trpose_ros.training.metrabs.batches import Batch, collect
 
 _PART = 16  # crops that a stem sees at once
 _LABELS = ('intrinsics', 'joints_m', 'joints_px', 'states')

@@ -14,26 +14,22 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from trpose_ros.cameras import camera_from_fov
-from trpose_ros.cameras import undistort_points
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.datasets.samples import DataError
-from trpose_ros.data.datasets.samples import Sample
-from trpose_ros.data.rendering.crops import UNKNOWN
-from trpose_ros.data.rendering.crops import UNSEEN
-from trpose_ros.data.rendering.crops import Crop
-from trpose_ros.data.rendering.crops import adjust_colours
-from trpose_ros.data.rendering.crops import joint_box
-from trpose_ros.data.rendering.crops import reference_box
-from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.data.rendering.hiding import hide
+from trpose_ros.cameras import camera_from_fov, undistort_points
+from trpose_ros.data.registry import load_dataset
+from trpose_ros.data.rendering.crops import (
+    UNKNOWN,
+    UNSEEN,
+    Crop,
+    adjust_colours,
+    joint_box,
+    reference_box,
+)
+from trpose_ros.data.rendering.hiding import CONDITIONS, hide
+from trpose_ros.data.samples import DataError, Sample
 from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import AugmentationTable
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
-from trpose_ros.metrabs.visibility import HIDDEN
-from trpose_ros.metrabs.visibility import OUTSIDE
-from trpose_ros.metrabs.visibility import VISIBLE
+from trpose_ros.metrabs.crops import box_views, crop_views
+from trpose_ros.metrabs.visibility import HIDDEN, OUTSIDE, VISIBLE
 from trpose_ros.people import Camera
 from trpose_ros.skeletons import get_skeleton
 

@@ -14,19 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trpose_ros.data.rendering.crops import UNKNOWN
-from trpose_ros.data.rendering.crops import UNSEEN
+from trpose_ros.data.rendering.crops import UNKNOWN, UNSEEN
 from trpose_ros.metrabs.heatmaps import HeatmapGeometry
-from trpose_ros.metrabs.loss import LossConfig
-from trpose_ros.metrabs.loss import loss_2d
-from trpose_ros.metrabs.loss import loss_3d
+from trpose_ros.metrabs.loss import LossConfig, loss_2d, loss_3d
 from trpose_ros.metrabs.reconstruction import in_view_mask
 from trpose_ros.metrabs.visibility import VISIBLE
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.metrabs.batches import Batch
-from trpose_ros.training.metrabs.heatmap_targets import hats
-from trpose_ros.training.metrabs.heatmap_targets import plane_cross_entropy
-from trpose_ros.training.metrabs.heatmap_targets import plane_target
+from trpose_ros.training.metrabs.heatmap_targets import hats, plane_cross_entropy, plane_target
 
 _MORE_3D = 2.0  # further weight of the root-free pose: the 3D heads of a small network learn late
 _CELLS = 0.05  # weight of the cross-entropy of heatmaps

@@ -9,26 +9,19 @@ import torch
 from torch import Tensor
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.data.datasets.registry import load_dataset
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import Crop
-from trpose_ros.data.rendering.crops import joint_box
-from trpose_ros.data.rendering.crops import reference_box
-from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.data.rendering.hiding import hide
+from trpose_ros.data.registry import load_dataset
+from trpose_ros.data.rendering.crops import Composer, Crop, joint_box, reference_box
+from trpose_ros.data.rendering.hiding import CONDITIONS, hide
 from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
+from trpose_ros.metrabs.crops import box_views, crop_views
 from trpose_ros.metrabs.heatmaps import decode
 from trpose_ros.metrabs.loss import project_mm
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.metrabs.visibility import VISIBLE
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.training.metrabs.batches import Batch
-from trpose_ros.training.metrabs.batches import collect
-from trpose_ros.training.metrabs.batches import held_out_batches
+from trpose_ros.training.metrabs.batches import Batch, collect, held_out_batches
 from trpose_ros.training.metrabs.labelled_2d import joint_states
 
 _HUMAN36M = 17  # the first joints of body_39

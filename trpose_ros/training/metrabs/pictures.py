@@ -11,11 +11,9 @@ from torch import Tensor
 
 from trpose_ros.data.rendering.crops import Composer
 from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.drawing.overlay import TRUNCATED_RGB
-from trpose_ros.drawing.overlay import TRUTH_RGB
+from trpose_ros.drawing.overlay import TRUNCATED_RGB, TRUTH_RGB
 from trpose_ros.skeletons import get_skeleton
-from trpose_ros.training.metrabs.batches import Batch
-from trpose_ros.training.metrabs.batches import held_out_batches
+from trpose_ros.training.metrabs.batches import Batch, held_out_batches
 
 _SIDE = 192  # px of one crop in a sheet
 _SHIFT = 4  # OpenCV's fixed point: sixteenths of a pixel

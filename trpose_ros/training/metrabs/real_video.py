@@ -14,16 +14,12 @@ import numpy as np
 import torch
 
 from trpose_ros.cameras import project
-from trpose_ros.data.rendering.bodies import PackError
-from trpose_ros.data.rendering.bodies import shared_data_dir
-from trpose_ros.data.rendering.crops import joint_box
-from trpose_ros.data.rendering.crops import reference_box
-from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.data.rendering.hiding import hide
+from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
+from trpose_ros.data.rendering.crops import joint_box, reference_box
+from trpose_ros.data.rendering.hiding import CONDITIONS, hide
 from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import augmentation_table
-from trpose_ros.metrabs.crops import box_views
-from trpose_ros.metrabs.crops import crop_views
+from trpose_ros.metrabs.crops import box_views, crop_views
 from trpose_ros.metrabs.loss import project_mm
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.people import Camera

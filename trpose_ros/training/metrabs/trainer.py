@@ -22,48 +22,38 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from trpose_ros import weights
-from trpose_ros.configuration import check_fields
+from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.rendering.backgrounds import Backgrounds
-from trpose_ros.data.rendering.crops import Composer
-from trpose_ros.data.rendering.crops import Crop
-from trpose_ros.data.rendering.crops import CropConfig
+from trpose_ros.data.rendering.crops import Composer, Crop, CropConfig
 from trpose_ros.data.rendering.sprites import SHARD
 from trpose_ros.metrabs.checkpoints import load_network
 from trpose_ros.metrabs.heatmaps import decode
-from trpose_ros.metrabs.loss import LossConfig
-from trpose_ros.metrabs.loss import project_mm
-from trpose_ros.metrabs.model import Metrabs
-from trpose_ros.metrabs.model import MetrabsConfig
+from trpose_ros.metrabs.loss import LossConfig, project_mm
+from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.movenet.checkpoints import load_movenet
-from trpose_ros.skeletons import contained_skeletons
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.skeletons import contained_skeletons, get_skeleton
 from trpose_ros.training import register_trainer
 from trpose_ros.training.distributed import is_first
-from trpose_ros.training.loop import LoopConfig
-from trpose_ros.training.loop import TrainingLoop
-from trpose_ros.training.metrabs.batches import CREDIT
-from trpose_ros.training.metrabs.batches import Batch
-from trpose_ros.training.metrabs.batches import CropBatches
-from trpose_ros.training.metrabs.batches import ImageTask
-from trpose_ros.training.metrabs.batches import half_precision
-from trpose_ros.training.metrabs.batches import open_sprites
-from trpose_ros.training.metrabs.crop_cache import CropCache
-from trpose_ros.training.metrabs.crop_cache import write_shard
+from trpose_ros.training.loop import LoopConfig, TrainingLoop
+from trpose_ros.training.metrabs.batches import (
+    CREDIT,
+    Batch,
+    CropBatches,
+    ImageTask,
+    half_precision,
+    open_sprites,
+)
+from trpose_ros.training.metrabs.crop_cache import CropCache, write_shard
 from trpose_ros.training.metrabs.labelled_2d import Labelled2d
-from trpose_ros.training.metrabs.losses import Heads
-from trpose_ros.training.metrabs.losses import photograph_loss
-from trpose_ros.training.metrabs.losses import rendered_loss
-from trpose_ros.training.metrabs.losses import state_loss
+from trpose_ros.training.metrabs.losses import Heads, photograph_loss, rendered_loss, state_loss
 from trpose_ros.training.metrabs.measure import measured
 from trpose_ros.training.metrabs.pictures import pose_sheet
 from trpose_ros.training.metrabs.real_video import on_real_video
@@ -99,55 +89,30 @@ _SHARD_CROPS = 512
 class MetrabsTraining:
     """One training run."""
 
-    out: str = field(default='metrabs-m.safetensors', metadata={'help': 'weights file'})
-    folder: str = field(default='runs/metrabs-m', metadata={'help': 'checkpoint and log'})
-    sprites: str = field(default='runs/sprites', metadata={'help': 'rendered people'})
-    backbone: str = field(default='mobilenetv2-1.75', metadata={'help': 'see metrabs/backbones'})
-    pretrained: str = field(
-        default='movenet-thunder',
-        metadata={'help': "weights of MoveNet whose backbone to begin with; '' = none"},
+    out: str = setting('metrabs-m.safetensors', 'weights file')
+    folder: str = setting('runs/metrabs-m', 'checkpoint and log')
+    sprites: str = setting('runs/sprites', 'rendered people')
+    backbone: str = setting('mobilenetv2-1.75', 'see metrabs/backbones')
+    pretrained: str = setting(
+        'movenet-thunder', "weights of MoveNet whose backbone to begin with; '' = none"
     )
-    side: int = field(default=256, metadata={'help': 'of a crop, px', 'range': (64, 512)})
-    batch: int = field(
-        default=36, metadata={'help': 'rendered people in a step', 'range': (1, 4096)}
+    side: int = setting(256, 'of a crop, px', range=(64, 512))
+    batch: int = setting(36, 'rendered people in a step', range=(1, 4096))
+    data_2d: str = setting(
+        '', 'a data set whose pictures have 2D labels, trained on beside the others'
     )
-    data_2d: str = field(
-        default='',
-        metadata={'help': 'a data set whose pictures have 2D labels, trained on beside the others'},
-    )
-    batch_2d: int = field(
-        default=12, metadata={'help': 'of these in every step', 'range': (0, 4096)}
-    )
-    shards: int = field(
-        default=12, metadata={'help': f'rendered before, {SHARD} people each', 'range': (1, 1000)}
-    )
-    easy_share: float = field(
-        default=0.4, metadata={'help': 'share of crops with little truncation', 'range': (0.0, 1.0)}
-    )
-    freeze: int = field(
-        default=0,
-        metadata={'help': 'modules of the body (stem, blocks) that stay', 'range': (0, 18)},
-    )
-    cache: bool = field(
-        default=False, metadata={'help': 'train behind the frozen ones, from cached crops'}
-    )
-    cache_folder: str = field(default='runs/cache', metadata={'help': 'cached crops'})
-    make_cache: int = field(
-        default=0,
-        metadata={'help': 'only cache so many crops, then end', 'range': (0, 10_000_000)},
-    )
-    cache_part: str = field(
-        default='0/1', metadata={'help': 'of several processes that cache: number/count'}
-    )
-    also: str = field(
-        default='',
-        metadata={'help': 'cache for this backbone, too: backbone=weights of MoveNet'},
-    )
-    workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
-    measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
-    record: bool = field(
-        default=False, metadata={'help': 'write what is measured into the file and its card'}
-    )
+    batch_2d: int = setting(12, 'of these in every step', range=(0, 4096))
+    shards: int = setting(12, f'rendered before, {SHARD} people each', range=(1, 1000))
+    easy_share: float = setting(0.4, 'share of crops with little truncation', range=(0.0, 1.0))
+    freeze: int = setting(0, 'modules of the body (stem, blocks) that stay', range=(0, 18))
+    cache: bool = setting(False, 'train behind the frozen ones, from cached crops')
+    cache_folder: str = setting('runs/cache', 'cached crops')
+    make_cache: int = setting(0, 'only cache so many crops, then end', range=(0, 10_000_000))
+    cache_part: str = setting('0/1', 'of several processes that cache: number/count')
+    also: str = setting('', 'cache for this backbone, too: backbone=weights of MoveNet')
+    workers: int = setting(1, 'processes that compose', range=(0, 64))
+    measure: str = setting('', 'measure these weights, train nothing')
+    record: bool = setting(False, 'write what is measured into the file and its card')
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

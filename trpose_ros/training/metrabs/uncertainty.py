@@ -10,29 +10,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from dataclasses import field
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 
 from trpose_ros import weights
-from trpose_ros.configuration import check_fields
+from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.rendering.crops import Composer
 from trpose_ros.data.rendering.hiding import CONDITIONS
-from trpose_ros.evaluation.metrics.uncertainty import ellipsoid_coverage
-from trpose_ros.evaluation.metrics.uncertainty import spearman
+from trpose_ros.evaluation.metrics.uncertainty import ellipsoid_coverage, spearman
 from trpose_ros.metrabs.checkpoints import network_from_file
-from trpose_ros.metrabs.inference import CropPoses
-from trpose_ros.metrabs.inference import CropRunner
-from trpose_ros.metrabs.uncertainty import FEATURES
-from trpose_ros.metrabs.uncertainty import UncertaintyModel
-from trpose_ros.metrabs.uncertainty import covariances_mm2
-from trpose_ros.metrabs.uncertainty import features_of
+from trpose_ros.metrabs.inference import CropPoses, CropRunner
+from trpose_ros.metrabs.uncertainty import FEATURES, UncertaintyModel, covariances_mm2, features_of
 from trpose_ros.training import register_trainer
 from trpose_ros.training.metrabs.batches import collect
-from trpose_ros.training.metrabs.trainer import MetrabsTraining
-from trpose_ros.training.metrabs.trainer import prepare
+from trpose_ros.training.metrabs.trainer import MetrabsTraining, prepare
 from trpose_ros.training.options import read_options
 
 _CARD_BEGIN = '`uncertainty_measured`: '
@@ -50,15 +43,13 @@ _HUBER = 3.0  # residuals beyond this many sigmas count linearly: outliers must 
 class UncertaintyTraining:
     """One fit."""
 
-    model: str = field(default='metrabs-s', metadata={'help': 'weights file to read and write'})
-    sprites: str = field(default='runs/sprites', metadata={'help': 'rendered people'})
-    shards: int = field(default=24, metadata={'help': 'of sprites', 'range': (1, 1000)})
-    crops: int = field(default=3000, metadata={'help': 'to fit on', 'range': (50, 1_000_000)})
-    test_crops: int = field(
-        default=500, metadata={'help': 'to measure on, per condition', 'range': (10, 100_000)}
-    )
-    batch: int = field(default=64, metadata={'range': (1, 4096)})
-    seed: int = field(default=0, metadata={'help': 'of the crops'})
+    model: str = setting('metrabs-s', 'weights file to read and write')
+    sprites: str = setting('runs/sprites', 'rendered people')
+    shards: int = setting(24, 'of sprites', range=(1, 1000))
+    crops: int = setting(3000, 'to fit on', range=(50, 1_000_000))
+    test_crops: int = setting(500, 'to measure on, per condition', range=(10, 100_000))
+    batch: int = setting(64, range=(1, 4096))
+    seed: int = setting(0, 'of the crops')
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

@@ -21,8 +21,7 @@ import numpy as np
 
 from trpose_ros.cameras import normalise_screen
 from trpose_ros.people import Camera
-from trpose_ros.skeletons import convert
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.skeletons import convert, get_skeleton
 
 SPLITS = ('train', 'val', 'test')
 # The median bone (median over bones of the median over frames) of people from child to giant,

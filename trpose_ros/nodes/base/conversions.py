@@ -14,38 +14,26 @@ import array
 import functools
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from builtin_interfaces.msg import Duration
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
-from diagnostic_msgs.msg import DiagnosticStatus
-from diagnostic_msgs.msg import KeyValue
+from builtin_interfaces.msg import Duration, Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
-from sensor_msgs.msg import RegionOfInterest
-from std_msgs.msg import ColorRGBA
-from std_msgs.msg import Header
-from visualization_msgs.msg import Marker
-from visualization_msgs.msg import MarkerArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
 
 from trpose_ros import msg as wire
-from trpose_ros.cameras import camera_from_info_fields
-from trpose_ros.cameras import camera_to_info_fields
-from trpose_ros.cameras import crop_camera
-from trpose_ros.people import Camera
-from trpose_ros.people import People
-from trpose_ros.people import Provenance
-from trpose_ros.recordings.image_codec import ImageError
-from trpose_ros.recordings.image_codec import UnknownEncodingError
-from trpose_ros.recordings.image_codec import decode_compressed
-from trpose_ros.recordings.image_codec import decode_image
-from trpose_ros.skeletons import Skeleton
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.cameras import camera_from_info_fields, camera_to_info_fields, crop_camera
+from trpose_ros.people import Camera, People, Provenance
+from trpose_ros.recordings.image_codec import (
+    ImageError,
+    UnknownEncodingError,
+    decode_compressed,
+    decode_image,
+)
+from trpose_ros.skeletons import Skeleton, get_skeleton
 
 if TYPE_CHECKING:
     from trpose_ros.drawing.markers import Shape

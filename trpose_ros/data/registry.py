@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trpose_ros.data.datasets.samples import MissingDataError
-from trpose_ros.data.datasets.samples import Sample
+from trpose_ros.data.samples import MissingDataError, Sample
 
 Loader = Callable[..., Iterator[Sample]]
 
