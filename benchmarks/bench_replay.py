@@ -22,13 +22,13 @@ from trpose_ros.demo.demo import SAMPLE
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.occlusion.occluder import OcclusionConfig
 from trpose_ros.offline.replay import ReplayOptions, replay
-from trpose_ros.pipeline.pipeline import PipelineConfig, build_pipeline
+from trpose_ros.pipeline.pipeline import Pipeline, PipelineConfig
 from trpose_ros.recordings.sources import open_source
 
 
 def measure_stages(recording: Path, frames: int, config: PipelineConfig) -> dict[str, list[float]]:
     """Return the milliseconds of each stage, frame by frame."""
-    pipeline = build_pipeline(config)
+    pipeline = Pipeline(config)
     assert pipeline.occluder is not None
     times: dict[str, list[float]] = {
         name: [] for name in ('read', 'occlude', 'pose stage', 'its network', 'lift and fuse')

@@ -45,7 +45,7 @@ class Blinded(FakeEstimator):
 
 @pytest.fixture(autouse=True)
 def _estimator(monkeypatch):
-    monkeypatch.setitem(ESTIMATORS, 'blinded', lambda config: Blinded())
+    monkeypatch.setitem(ESTIMATORS._entries, 'blinded', lambda config: Blinded())
     monkeypatch.setattr(Blinded, 'made', 0)
     monkeypatch.setattr(Blinded, 'explode', '')
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trpose_ros import weights
-from trpose_ros.metrabs.backbones import BACKBONES, register_backbone
+from trpose_ros.metrabs.backbones import BACKBONES
 from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 
 # A standing person, mm, x right, y down, z away from the camera; joints of h36m_17.
@@ -46,7 +46,7 @@ class Coordinates(nn.Module):
 
 if 'test-coordinates' not in BACKBONES:
 
-    @register_backbone('test-coordinates')
+    @BACKBONES.register('test-coordinates')
     def _build(stride, centered_stride):
         return Coordinates(stride), 6
 

@@ -21,6 +21,8 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from trpose_ros.registry import Registry
+
 LEFT, RIGHT, CENTRE = 'left', 'right', 'centre'
 
 
@@ -77,7 +79,7 @@ class Skeleton:
         return self.joint_names.index(joint_name)
 
 
-SKELETONS: dict[str, Skeleton] = {}
+SKELETONS: Registry[Skeleton] = Registry('skeleton')
 
 
 def register_skeleton(define: Callable[[], tuple[str, str, str]]) -> Callable[[], object]:
@@ -90,7 +92,7 @@ def register_skeleton(define: Callable[[], tuple[str, str, str]]) -> Callable[[]
     pairs = [word.partition('<') for word in text.split()]
     names = tuple(pair[0] for pair in pairs)
     parents = tuple(names.index(pair[2]) if pair[2] else -1 for pair in pairs)
-    SKELETONS[name] = Skeleton(name, names, parents, names.index(root))
+    SKELETONS.register(name)(Skeleton(name, names, parents, names.index(root)))
     return define
 
 
@@ -199,8 +201,6 @@ def _body_39() -> tuple[str, str, str]:
 
 def get_skeleton(name: str) -> Skeleton:
     """Return the skeleton of that name; raises ValueError listing the known ones."""
-    if name not in SKELETONS:
-        raise ValueError(f'unknown skeleton {name!r}; known are {", ".join(sorted(SKELETONS))}')
     return SKELETONS[name]
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from trpose_ros.commands.datasets import app
 from trpose_ros.data.motion.packs import find_shared, load_pack
-from trpose_ros.data.registry import datasets, packs_folder
+from trpose_ros.data.registry import DATASETS, packs_folder
 
 # Wide, so that tables are not wrapped.
 RUN = CliRunner(env={'COLUMNS': '200'})
@@ -44,7 +44,7 @@ def test_list_names_all_and_marks_what_is_there(own_folder):
     assert result.exit_code == 0
     assert str(own_folder / 'data') in result.output.replace('\n', '')
     lines = {line.split()[1]: line for line in result.output.splitlines() if len(line.split()) > 3}
-    assert set(datasets()) <= set(lines)
+    assert set(DATASETS) <= set(lines)
     assert ' yes ' in lines['motion']
     assert ' yes ' not in lines['human36m']
 

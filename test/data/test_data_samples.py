@@ -18,9 +18,8 @@ from made_people import moving_person
 from trpose_ros.data.datasets.image_sources import ImageFiles, VideoFrames
 from trpose_ros.data.datasets.pickled_numbers import load_npz, load_pickle
 from trpose_ros.data.registry import (
+    DATASETS,
     data_folder,
-    datasets,
-    get_dataset,
     load_dataset,
     recognise,
 )
@@ -255,12 +254,12 @@ def test_a_cut_off_archive_is_a_data_error(tmp_path):
 
 # --- registry --------------------------------------------------------------------------------
 
-NAMES = sorted(datasets())
+NAMES = sorted(DATASETS)
 
 
 def test_unknown_data_set():
     with pytest.raises(ValueError, match='human36m'):
-        get_dataset('human3.6m')
+        DATASETS['human3.6m']
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -269,7 +268,7 @@ def test_a_missing_data_set_says_what_to_do(name, tmp_path):
         with pytest.raises(MissingDataError) as caught:
             list(load_dataset(name, folder))
         text = str(caught.value)
-        info = get_dataset(name)
+        info = DATASETS[name]
         assert info.title in text
         assert 'Obtain: ' + info.obtain in text
         assert info.licence in text
@@ -278,7 +277,7 @@ def test_a_missing_data_set_says_what_to_do(name, tmp_path):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_an_empty_folder_is_no_data_set(name, tmp_path):
-    assert not get_dataset(name).present(tmp_path)
+    assert not DATASETS[name].present(tmp_path)
     assert name not in recognise(tmp_path)
 
 

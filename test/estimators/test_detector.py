@@ -15,7 +15,7 @@ from movenet_stand_in import small_movenet
 import trpose_ros
 from trpose_ros import weights
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.estimators.boxes import create_box_source
+from trpose_ros.estimators.boxes import BOX_SOURCES
 from trpose_ros.estimators.detector import (
     FoundPeople,
     PersonDetector,
@@ -56,7 +56,7 @@ class OnePerson(torch.nn.Module):
 
 @pytest.fixture(scope='module')
 def detector():
-    return create_box_source('detector')
+    return BOX_SOURCES['detector']()
 
 
 @pytest.mark.parametrize(('width', 'height'), [(640, 480), (480, 640), (1920, 1080), (100, 50)])
@@ -235,7 +235,7 @@ def test_the_configuration_reaches_the_detector():
     config = PipelineConfig(pose=PoseStageConfig(tiles=2))
     assert box_settings(config) == {'tiles': 2, 'device': 'auto', 'runtime': 'auto'}
     assert box_settings(PipelineConfig(pose=PoseStageConfig(boxes='image', tiles=2))) == {}
-    assert create_box_source('detector', **box_settings(config))._tiles == 2
+    assert BOX_SOURCES['detector'](**box_settings(config))._tiles == 2
 
 
 def test_a_crop_holds_what_was_found_and_other_boxes_stay(detector):

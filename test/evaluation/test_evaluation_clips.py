@@ -19,7 +19,7 @@ from evaluation_stand_in import (
 from typer.testing import CliRunner
 
 from trpose_ros.commands.evaluate import app
-from trpose_ros.data.registry import datasets
+from trpose_ros.data.registry import DATASETS
 from trpose_ros.data.samples import DataError
 from trpose_ros.evaluation.excerpts import load_scenes
 from trpose_ros.evaluation.runner import EvaluationRun
@@ -83,7 +83,7 @@ def test_missing_extras_are_named(tmp_path, monkeypatch):
     assert "need pyarrow: pip install 'trpose_ros[evaluate]'" in result.output
 
 
-@pytest.mark.parametrize('name', sorted(datasets()))
+@pytest.mark.parametrize('name', sorted(DATASETS))
 @pytest.mark.parametrize('there', [False, True])
 def test_incomplete_data_are_named(tmp_path, monkeypatch, name, there):
     if there:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trpose_ros.metrabs.backbones import BACKBONES, build_backbone
+from trpose_ros.metrabs.backbones import BACKBONES
 from trpose_ros.metrabs.backbones.layers import DropPath, conv2d, every_second
 from trpose_ros.runtimes.folding import fold_batch_norm
 from trpose_ros.runtimes.modules import prepare_backbone
@@ -31,7 +31,7 @@ def test_shapes_centred_stride_and_folding(name):
     state = None
     features = {}
     for centred in (False, True):
-        module, channels = build_backbone(name, 32, centred)
+        module, channels = BACKBONES[name](32, centred)
         if state is None:
             state = randomise(module).state_dict()
         module.load_state_dict(state)  # padding has no parameters: the same names
@@ -61,9 +61,9 @@ def test_a_shifted_convolution_samples_one_pixel_further(kernel):
 @pytest.mark.parametrize('name', ['efficientnetv2-s', 'resnet-50', 'mobilenetv3-small'])
 def test_a_stride_that_a_family_does_not_have_is_refused(name):
     with pytest.raises(ValueError, match=f'{name} has stride 32, got 16'):
-        build_backbone(name, 16, True)
+        BACKBONES[name](16, True)
     with pytest.raises(ValueError, match="unknown backbone 'vgg'"):
-        build_backbone('vgg', 32, True)
+        BACKBONES['vgg'](32, True)
 
 
 def test_stochastic_depth_keeps_the_mean_and_does_nothing_in_inference():
@@ -80,7 +80,7 @@ def test_stochastic_depth_keeps_the_mean_and_does_nothing_in_inference():
 def test_a_packed_backbone_gives_the_numbers_of_the_plain_one(name):
     """Blocks that do not list their layers in the order they run them keep their activations."""
     torch.manual_seed(0)
-    module, _ = build_backbone(name, 32, True)
+    module, _ = BACKBONES[name](32, True)
     randomise(module)
     image = torch.rand(1, 3, 128, 128)
     with torch.inference_mode():

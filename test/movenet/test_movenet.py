@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from movenet_stand_in import small_movenet, write_graph
 
 from trpose_ros import weights
-from trpose_ros.metrabs.backbones import build_backbone
+from trpose_ros.metrabs.backbones import BACKBONES
 from trpose_ros.metrabs.backbones.mobilenet_v2 import PADDINGS, mobilenet_v2
 from trpose_ros.movenet.checkpoints import convert, load_movenet
 from trpose_ros.movenet.decoding import decode_people, decode_single
@@ -112,7 +112,7 @@ def test_the_backbone_of_metrabs_takes_the_weights_and_sees_the_same_picture(shi
     with torch.inference_mode():
         wanted = ours[1][:15](image)
         for centred, shift in ((True, 15), (False, 31)):
-            backbone, channels = build_backbone('mobilenetv2-1.75', 32, centred)
+            backbone, channels = BACKBONES['mobilenetv2-1.75'](32, centred)
             backbone.load_state_dict(ours.state_dict())
             body = backbone.eval()[1][:15]  # up to the last strided layer
             moved, unmoved = body(image.roll((-shift, -shift), (2, 3))), body(image)

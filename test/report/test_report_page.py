@@ -15,7 +15,7 @@ pytest.importorskip('pyarrow')
 pytest.importorskip('plotly')
 pytest.importorskip('jinja2')
 
-from trpose_ros.evaluation import results
+from trpose_ros.evaluation import results, tables
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.conditions import Condition, plan
 from trpose_ros.evaluation.excerpts import load_scenes
@@ -73,7 +73,7 @@ def folder(tmp_path_factory):
         folder,
     )
     assert not any(step.error for step in run.steps())
-    results.write_tables(folder, run.rows(), 'DET', {}, ['<b>is missing'])
+    tables.write_tables(folder, run.rows(), 'DET', {}, ['<b>is missing'])
     results.write_json(folder / 'failed.json', {'a case': '<broken>'})
     return folder
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.estimators.metrabs_torch import MetrabsTorch
-from trpose_ros.metrabs.backbones import build_backbone
+from trpose_ros.metrabs.backbones import BACKBONES
 from trpose_ros.metrabs.checkpoints import LoadedNetwork, SkeletonTable
 from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
@@ -58,7 +58,7 @@ def assert_close(found, wanted, share=1e-4):
 )
 def test_backbones_give_the_same_features(name):
     torch.manual_seed(0)
-    module = build_backbone(name, 32, True)[0].eval().requires_grad_(False)
+    module = BACKBONES[name](32, True)[0].eval().requires_grad_(False)
     images = images_of(2, 64, 64)
     with torch.inference_mode():
         wanted = module(images / 255)
@@ -71,7 +71,7 @@ def test_batches_sizes_and_number_formats_of_images(monkeypatch):
 
     monkeypatch.setattr(openvino_runtime, '_KEPT', 2)
     torch.manual_seed(0)
-    module = build_backbone('mobilenetv2-1.0', 32, True)[0].eval().requires_grad_(False)
+    module = BACKBONES['mobilenetv2-1.0'](32, True)[0].eval().requires_grad_(False)
     compiled = fast(module)
     assert compiled.runtime == 'openvino'
     for height, width in ((64, 64), (32, 96), (64, 64), (96, 64), (32, 32)):
@@ -157,7 +157,7 @@ def test_poses_differ_by_less_than_a_millimetre_from_those_of_pytorch():
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_a_number_format_that_the_processor_lacks_is_float32(dtype):
     torch.manual_seed(0)
-    module = build_backbone('mobilenetv2-1.0', 32, True)[0].eval().requires_grad_(False)
+    module = BACKBONES['mobilenetv2-1.0'](32, True)[0].eval().requires_grad_(False)
     images = images_of(1, 64, 64)
     with torch.inference_mode():
         assert_close(fast(module, dtype=dtype)(images), module(images / 255), share=0.1)

@@ -27,6 +27,7 @@ from trpose_ros.training.lifters.trainer import (
     scale_dropouts,
     train,
 )
+from trpose_ros.training.lifters.videopose3d_options import VideoPose3DTraining
 from trpose_ros.training.loop import LoopConfig, TrainingLoop
 
 REFERENCE = np.load(Path(__file__).parents[1] / 'reference' / 'geometry_and_eval.npz')
@@ -41,7 +42,7 @@ TASKS = {
     'mixste': (mixste.MixSTETraining, mixste.MixSTETask, mixste.build),
     'pstmo': (pstmo.PSTMOTraining, pstmo.PSTMOTask, pstmo.build),
     'videopose3d': (
-        videopose3d.VideoPose3DTraining,
+        VideoPose3DTraining,
         videopose3d.VideoPose3DTask,
         videopose3d.build,
     ),

@@ -11,7 +11,7 @@ from torch import nn
 from trpose_ros import weights
 from trpose_ros.data.rendering.crops import Composer, CropConfig
 from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
-from trpose_ros.training import load_trainers
+from trpose_ros.training import TRAINERS
 from trpose_ros.training.loop import LoopConfig, TrainingLoop
 from trpose_ros.training.metrabs.batches import Batch, collect
 from trpose_ros.training.metrabs.losses import cell_loss
@@ -233,4 +233,4 @@ def test_wrong_options_are_named(arguments, words):
 
 
 def test_trainers_are_registered():
-    assert {'metrabs', 'uncertainty', 'videopose3d'} <= set(load_trainers())
+    assert {'metrabs', 'uncertainty', 'videopose3d'} <= set(TRAINERS)

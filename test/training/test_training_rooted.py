@@ -15,7 +15,8 @@ from trpose_ros.data.samples import DataError
 from trpose_ros.lifters.registry import create_lifter
 from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.training.lifters.trainer import open_windows
-from trpose_ros.training.lifters.videopose3d import VideoPose3DTraining, build, main, make_task
+from trpose_ros.training.lifters.videopose3d import build, main, make_task
+from trpose_ros.training.lifters.videopose3d_options import VideoPose3DTraining
 from trpose_ros.training.lifters.videopose3d_rooted import bone_error, image_error, root_error
 from trpose_ros.training.lifters.windows import DatasetWindows
 from trpose_ros.training.loop import LoopConfig, TrainingLoop

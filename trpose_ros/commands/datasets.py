@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 
 from trpose_ros.data.registry import (
+    DATASETS,
     data_folder,
-    datasets,
-    get_dataset,
     load_dataset,
     packs_folder,
     recognise,
@@ -31,7 +30,7 @@ def list_datasets() -> None:
     from rich.table import Table
 
     table = Table('name', 'data set', 'there', 'licence', title=f'data folder: {data_folder()}')
-    for name, info in sorted(datasets().items()):
+    for name, info in sorted(DATASETS.items()):
         folder = data_folder() / name
         here = 'yes' if folder.is_dir() and info.present(folder) else '-'
         table.add_row(name, info.title, here, info.licence)
@@ -45,13 +44,13 @@ def check(
     name: Annotated[str, typer.Option(help='read the folder as this data set')] = '',
 ) -> None:
     """Read a whole data set and say what it holds; exit with 1 when something is wrong."""
-    if where in datasets() and not Path(where).is_dir():
+    if where in DATASETS and not Path(where).is_dir():
         names, folder = [where], data_folder() / where
     else:
         folder = Path(where).expanduser()
         names = [name] if name else recognise(folder)
     if not names:
-        typer.echo(f'{folder} holds files of no data set known: {", ".join(sorted(datasets()))}')
+        typer.echo(f'{folder} holds files of no data set known: {", ".join(sorted(DATASETS))}')
         raise typer.Exit(1)
     for each in names:
         _check(each, folder)
@@ -72,9 +71,9 @@ def _check(name: str, folder: Path) -> None:
             joints += sample.valid.size
             with_images += sample.images is not None
     except (OSError, ValueError, ImportError) as error:
-        typer.echo(f'{get_dataset(name).title}: {error}')
+        typer.echo(f'{DATASETS[name].title}: {error}')
         raise typer.Exit(1) from error
-    typer.echo(f'{get_dataset(name).title} in {folder}:')
+    typer.echo(f'{DATASETS[name].title} in {folder}:')
     for split in samples:
         known = sorted(subjects[split])
         shown = ' '.join(known[:12]) + (' ...' if len(known) > 12 else '')

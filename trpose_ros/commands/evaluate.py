@@ -172,7 +172,7 @@ def _what_to_compare(
 
 
 def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[EvaluationClip]:
-    from trpose_ros.evaluation.sequences import open_data
+    from trpose_ros.evaluation.open_data import open_data
 
     opened: list[EvaluationClip] = []
     for name in names:
@@ -221,14 +221,14 @@ def _tabulate(
     rows: list[Row], run: EvaluationRun, notes: tuple[str, ...], console: Console
 ) -> None:
     """Print the tables and write them as Markdown and JSON."""
-    from trpose_ros.evaluation import results
+    from trpose_ros.evaluation import tables
 
     if not rows:
         console.print('[red]no case could be evaluated[/red]; see failed.json')
         return
-    for table in results.all_tables(rows):
+    for table in tables.all_tables(rows):
         console.print(_rich(table))
-    console.print(results.write_tables(run.folder, rows, run.config.track, run.failed, notes))
+    console.print(tables.write_tables(run.folder, rows, run.config.track, run.failed, notes))
 
 
 def _write_report(folder: Path, console: Console) -> None:

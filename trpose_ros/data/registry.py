@@ -8,28 +8,16 @@ its own below the data folder, ``$TRPOSE_DATA`` or ``~/.local/share/trpose_ros/d
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trpose_ros.data.samples import MissingDataError, Sample
+from trpose_ros.registry import Registry
 
 Loader = Callable[..., Iterator[Sample]]
-
-# Modules with loaders; importing them fills DATASETS.
-_MODULES = (
-    'human36m',
-    'mpi_inf_3dhp',
-    'threedpw',
-    'mupots',
-    'humaneva',
-    'custom_2d',
-    'motion_clips',
-    'photographs',
-    'recordings',
-)
 
 
 @dataclass(frozen=True)
@@ -57,35 +45,30 @@ class DatasetInfo:
         )
 
 
-DATASETS: dict[str, DatasetInfo] = {}
+DATASETS: Registry[DatasetInfo] = Registry(
+    'data set',
+    {
+        'human36m': 'trpose_ros.data.datasets.human36m',
+        'mpi_inf_3dhp': 'trpose_ros.data.datasets.mpi_inf_3dhp',
+        'threedpw': 'trpose_ros.data.datasets.threedpw',
+        'mupots': 'trpose_ros.data.datasets.mupots',
+        'humaneva': 'trpose_ros.data.datasets.humaneva',
+        'custom_2d': 'trpose_ros.data.datasets.custom_2d',
+        'motion': 'trpose_ros.data.datasets.motion_clips',
+        'photographs': 'trpose_ros.data.datasets.photographs',
+        'recordings': 'trpose_ros.data.datasets.recordings',
+    },
+)
 
 
-def register_dataset(**facts: object) -> Callable[[Loader], Loader]:
-    """Register the decorated loader under the facts of :class:`DatasetInfo`."""
+def register_dataset(name: str, **facts: Any) -> Callable[[Loader], Loader]:
+    """Register the decorated loader with the facts of :class:`DatasetInfo`."""
 
     def register(load: Loader) -> Loader:
-        info = DatasetInfo(load=load, **facts)  # type: ignore[arg-type]
-        if info.name in DATASETS and DATASETS[info.name].load.__module__ != load.__module__:
-            raise ValueError(f'data set {info.name!r} is registered twice')
-        DATASETS[info.name] = info
+        DATASETS.register(name)(DatasetInfo(name=name, load=load, **facts))
         return load
 
     return register
-
-
-def datasets() -> dict[str, DatasetInfo]:
-    """Return name -> facts of all data sets, loading their modules when needed."""
-    for module in _MODULES:
-        importlib.import_module(f'trpose_ros.data.datasets.{module}')
-    return DATASETS
-
-
-def get_dataset(name: str) -> DatasetInfo:
-    """Return the facts of a data set; raises ValueError listing the known ones."""
-    known = datasets()
-    if name not in known:
-        raise ValueError(f'unknown data set {name!r}; known are {", ".join(sorted(known))}')
-    return known[name]
 
 
 def data_folder() -> Path:
@@ -115,7 +98,7 @@ def load_dataset(
     iterating. Raises ValueError for an unknown name, MissingDataError and DataError as the
     loader's documentation says.
     """
-    info = get_dataset(name)
+    info = DATASETS[name]
     folder = data_folder() / name if folder is None else Path(folder).expanduser()
     if not folder.is_dir() and not (name == 'recordings' and folder.is_file()):
         raise info.missing(folder, f'the folder {folder} does not exist')
@@ -124,4 +107,4 @@ def load_dataset(
 
 def recognise(folder: Path) -> list[str]:
     """Return the names of the data sets that ``folder`` holds files of."""
-    return [name for name, info in datasets().items() if info.present(folder)]
+    return [name for name, info in DATASETS.items() if info.present(folder)]

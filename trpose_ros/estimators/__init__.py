@@ -10,7 +10,6 @@ from trpose_ros.estimators.base import (
     Estimator,
     EstimatorConfig,
     create_estimator,
-    register_estimator,
 )
 
-__all__ = ['ESTIMATORS', 'Estimator', 'EstimatorConfig', 'create_estimator', 'register_estimator']
+__all__ = ['ESTIMATORS', 'Estimator', 'EstimatorConfig', 'create_estimator']

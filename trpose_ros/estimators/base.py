@@ -17,6 +17,7 @@ import numpy as np
 
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.people import Frame, People
+from trpose_ros.registry import Registry
 
 
 class Estimator(Protocol):
@@ -92,18 +93,15 @@ class EstimatorConfig:
             )
 
 
-Factory = Callable[[EstimatorConfig], Estimator]
-ESTIMATORS: dict[str, Factory] = {}
-
-
-def register_estimator(name: str) -> Callable[[Factory], Factory]:
-    """Return a decorator that files a factory under ``name``."""
-
-    def register(factory: Factory) -> Factory:
-        ESTIMATORS[name] = factory
-        return factory
-
-    return register
+# Each is imported when it is asked for: torch takes a second, TensorFlow several.
+ESTIMATORS: Registry[Callable[[EstimatorConfig], Estimator]] = Registry(
+    'estimator',
+    {
+        'metrabs_torch': 'trpose_ros.estimators.metrabs_torch',
+        'metrabs_tensorflow': 'trpose_ros.estimators.metrabs_tensorflow',
+        'movenet': 'trpose_ros.estimators.movenet',
+    },
+)
 
 
 def create_estimator(name: str, config: EstimatorConfig | None = None) -> Estimator:
@@ -112,27 +110,4 @@ def create_estimator(name: str, config: EstimatorConfig | None = None) -> Estima
     Raises ValueError for an unknown name and weights.WeightsError when the weights are missing,
     corrupt or for another architecture.
     """
-    if name not in ESTIMATORS:
-        raise ValueError(f'unknown estimator {name!r}; known are {sorted(ESTIMATORS)}')
     return ESTIMATORS[name](config or EstimatorConfig())
-
-
-@register_estimator('metrabs_torch')
-def _metrabs_torch(config: EstimatorConfig) -> Estimator:
-    from trpose_ros.estimators.metrabs_torch import MetrabsTorch  # imports torch
-
-    return MetrabsTorch(config)
-
-
-@register_estimator('metrabs_tensorflow')
-def _metrabs_tensorflow(config: EstimatorConfig) -> Estimator:
-    from trpose_ros.estimators.metrabs_tensorflow import MetrabsTensorflow  # TensorFlow: slow
-
-    return MetrabsTensorflow(config)
-
-
-@register_estimator('movenet')
-def _movenet(config: EstimatorConfig) -> Estimator:
-    from trpose_ros.estimators.movenet import MoveNetEstimator  # imports torch
-
-    return MoveNetEstimator(config)

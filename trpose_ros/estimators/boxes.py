@@ -2,13 +2,11 @@
 
 A box source is made by ``factory(**settings)`` and offers ``boxes(frame) -> (N, 5)``: x, y (upper
 left), width, height in pixels, score in 0..1 (NaN: none). A new one registers itself with
-``@register_box_source('name')``; one that needs heavy imports gets a line in ``_LATER`` instead,
-so that its module is imported when it is asked for.
+``@BOX_SOURCES.register('name')``.
 """
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from trpose_ros.people import Frame
+from trpose_ros.registry import Registry
 
 
 class BoxSource(Protocol):
@@ -28,38 +27,13 @@ class BoxSource(Protocol):
         ...
 
 
-BOX_SOURCES: dict[str, Callable[..., BoxSource]] = {}
 _KEPT = 32  # messages that wait for a frame
-_LATER = {'detector': 'trpose_ros.estimators.detector'}  # name -> module that registers it
+BOX_SOURCES: Registry[Callable[..., BoxSource]] = Registry(
+    'box source', {'detector': 'trpose_ros.estimators.detector'}
+)
 
 
-def register_box_source(
-    name: str,
-) -> Callable[[Callable[..., BoxSource]], Callable[..., BoxSource]]:
-    """Return a decorator that files a class or factory under ``name``."""
-
-    def register(factory: Callable[..., BoxSource]) -> Callable[..., BoxSource]:
-        BOX_SOURCES[name] = factory
-        return factory
-
-    return register
-
-
-def known_box_sources() -> list[str]:
-    """Return all names that create_box_source takes."""
-    return sorted(set(BOX_SOURCES) | set(_LATER))
-
-
-def create_box_source(name: str, **settings: object) -> BoxSource:
-    """Make a box source; raises ValueError for an unknown name."""
-    if name not in BOX_SOURCES and name in _LATER:
-        importlib.import_module(_LATER[name])
-    if name not in BOX_SOURCES:
-        raise ValueError(f'unknown box source {name!r}; known are {known_box_sources()}')
-    return BOX_SOURCES[name](**settings)
-
-
-@register_box_source('image')
+@BOX_SOURCES.register('image')
 class WholeImage:
     """The last resort: one box that is the whole image, without a score."""
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from trpose_ros.estimators.boxes import register_box_source
+from trpose_ros.estimators.boxes import BOX_SOURCES
 from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.movenet.checkpoints import load_movenet
 from trpose_ros.movenet.decoding import decode_people
@@ -48,6 +48,7 @@ class FoundPeople:
         return FoundPeople(self.boxes[index], self.joints_px[index], self.joint_scores[index])
 
 
+@BOX_SOURCES.register('detector')
 class PersonDetector:
     """The box source 'detector'."""
 
@@ -223,6 +224,3 @@ def letterbox(image: np.ndarray, longer_side: int) -> tuple[np.ndarray, float]:
     right, below = -size[0] % MULTIPLE, -size[1] % MULTIPLE
     value = (_GREY,) * 3
     return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=value), scale
-
-
-register_box_source('detector')(PersonDetector)

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from trpose_ros import cameras
-from trpose_ros.estimators.base import EstimatorConfig
+from trpose_ros.estimators.base import ESTIMATORS, EstimatorConfig
 from trpose_ros.estimators.outliers import box_problems, keep_plausible
 from trpose_ros.people import Camera, Frame, People, RootSource, with_visibility
 from trpose_ros.skeletons import SKELETONS
@@ -36,6 +36,7 @@ _LICENCE = 'non-commercial research only, if these are published MeTRAbs weights
 _MAX_COEFFICIENTS = 12
 
 
+@ESTIMATORS.register('metrabs_tensorflow')
 class MetrabsTensorflow:
     """The MeTRAbs estimator on a TensorFlow SavedModel."""
 

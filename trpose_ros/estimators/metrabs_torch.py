@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trpose_ros.estimators.base import EstimatorConfig
+from trpose_ros.estimators.base import ESTIMATORS, EstimatorConfig
 from trpose_ros.estimators.outliers import box_problems, keep_plausible
 from trpose_ros.metrabs import assembly, warps, warps_cpu
 from trpose_ros.metrabs.augmentation import AugmentationTable, augmentation_table, mirrored_joints
@@ -49,6 +49,7 @@ class _Poses:
     covariances_mm2: np.ndarray | None  # (A, N, J, 3, 3); None: the network cannot say
 
 
+@ESTIMATORS.register('metrabs_torch')
 class MetrabsTorch:
     """The MeTRAbs estimator on PyTorch, for networks trained here and for published ones."""
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from trpose_ros import weights
-from trpose_ros.estimators.base import EstimatorConfig
+from trpose_ros.estimators.base import ESTIMATORS, EstimatorConfig
 from trpose_ros.estimators.outliers import box_problems
 from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import augmentation_table
@@ -36,6 +36,7 @@ _LEAST_SCORE = 0.1  # mean of a person's joints; less is nobody
 _SURE = 0.3  # score from which a joint counts as visible
 
 
+@ESTIMATORS.register('movenet')
 class MoveNetEstimator:
     """2D joints in the crops of the boxes."""
 

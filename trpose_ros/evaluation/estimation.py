@@ -108,12 +108,12 @@ def run_pass(
 
 
 def _stage(config: PipelineConfig, estimator: Estimator) -> PoseStage:
-    from trpose_ros.estimators.boxes import create_box_source
+    from trpose_ros.estimators.boxes import BOX_SOURCES
     from trpose_ros.pipeline.tracking import Tracker
 
     return PoseStage(
         estimator=estimator,
-        box_source=create_box_source(config.pose.boxes, **box_settings(config)),
+        box_source=BOX_SOURCES[config.pose.boxes](**box_settings(config)),
         tracker=Tracker(config.tracker),
         config=config.pose,
     )

@@ -1,4 +1,4 @@
-"""Passes of a recording through the pipeline, live nodes or replay: errors so far, rows, report.
+"""Passes of a recording through the pipeline, live nodes or replay: errors so far, and rows.
 
 One pass is one condition. What came out is kept by the stamp of its image and joined with the
 ground truth exactly by stamp; a recording without ground truth is measured against its own
@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trpose_ros import report
-from trpose_ros.evaluation import results
+from trpose_ros.evaluation import results, tables
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.metrics.all_measures import joint_means, measure
 from trpose_ros.evaluation.metrics.join import join
@@ -214,24 +213,13 @@ def notes_of(passes: Iterable[Pass]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def check_libraries() -> None:
-    """Raise MissingExtraError, with the remedy, when results could not be written."""
-    results.check_extra()
-    try:
-        report.check_libraries()
-    except ModuleNotFoundError as error:
-        raise results.MissingExtraError(
-            f"the report needs {error.name}: pip install 'trpose_ros[evaluate]'"
-        ) from error
-
-
 def write_results(
     folder: Path, passes: Iterable[Pass], identity: str, problems: Iterable[str] = ()
 ) -> list[Row]:
-    """Write results.parquet, tables and the report into a folder; return the rows.
+    """Write results.parquet and tables into a folder; return the rows.
 
-    Raises ValueError when there is nothing that could be measured; ``check_libraries`` says before
-    whether files can be written.
+    Raises ValueError when there is nothing that could be measured; ``report.check_libraries`` says
+    before whether files can be written.
     """
     passes, problems = list(passes), list(dict.fromkeys(problems))
     rows = rows_of(passes, identity)
@@ -240,8 +228,7 @@ def write_results(
         raise ValueError(f'nothing was measured: {reason}')
     results.write_rows(folder / 'results.parquet', rows)
     notes = [*problems, *notes_of(passes)]
-    results.write_tables(folder, rows, 'DET', {}, notes)
-    report.write_report(folder, folder / 'report.html')
+    tables.write_tables(folder, rows, 'DET', {}, notes)
     return rows
 
 

@@ -186,28 +186,3 @@ def _file_digest(path: Path) -> bytes:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.digest()
-
-
-def open_data(name: str, limit: int = 0) -> list[EvaluationClip]:
-    """Return the clips of a recording (a path), of 'rendered', or of an installed data set.
-
-    ``limit`` > 0 keeps the first so many clips. Raises DataError when nothing can be evaluated,
-    and whatever the loader raises for data that are missing or damaged.
-    """
-    path = Path(name)
-    if path.exists():
-        return [clip_of_bag(path)]
-    if name == 'rendered':
-        from trpose_ros.evaluation.rendered_sequences import rendered_clips
-
-        return rendered_clips(limit)
-    from trpose_ros.data.registry import load_dataset
-
-    clips = []
-    for sample in load_dataset(name, split='test'):
-        clips.append(clip_of_sample(sample))
-        if len(clips) == limit:
-            break
-    if not clips:
-        raise DataError(f'{name} has no test clips')
-    return clips

@@ -16,13 +16,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trpose_ros import weights
-from trpose_ros.weights import WeightsError, WeightsFile
+from trpose_ros.weights import WeightsError, WeightsFile, check_keys
 from trpose_ros.weights.torch_files import read_torch_file
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SUFFIXES = ('.bin', '.pth', '.pt', '.tar')
 LICENCE = 'as its publisher says; weights trained on Human3.6M are for academic use only'
@@ -159,6 +162,19 @@ def trajectory_config(config: dict[str, Any], tensors: Tensors, source: str) -> 
     return found | {'causal': causal, 'dense': dense, 'values_in': values_in, 'relative': relative}
 
 
+def check_tensors(model: nn.Module, tensors: dict[str, Any], source: str) -> None:
+    """Raise WeightsError that names missing, extra and wrongly shaped parameters, if any."""
+    wanted = model.state_dict()
+    check_keys(wanted, tensors, source)
+    wrong = [
+        f'{key} is {tuple(tensors[key].shape)}, not {tuple(value.shape)}'
+        for key, value in wanted.items()
+        if tuple(tensors[key].shape) != tuple(value.shape)
+    ]
+    if wrong:
+        raise WeightsError(f'{source} does not fit the model: {"; ".join(wrong[:6])}')
+
+
 def _state_dict(content: Any, path: Path) -> Tensors:
     """Return name -> array without the prefix of parallel training."""
     if not isinstance(content, dict) or not content:
@@ -289,7 +305,6 @@ def _check(checkpoint: Checkpoint) -> None:
     import torch
 
     from trpose_ros.lifters.networks.build import build_network
-    from trpose_ros.lifters.registry import check_tensors
 
     source = str(checkpoint.path)
     jobs = [(checkpoint.config, checkpoint.tensors, source)]

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from trpose_ros.lifters import checkpoints
 from trpose_ros.lifters.streams.base import Core, LifterConfig
-from trpose_ros.weights import WeightsError, check_keys
+from trpose_ros.registry import Registry
+from trpose_ros.weights import WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -39,23 +41,12 @@ class LoadedWeights:
 
 
 Builder = Callable[[LoadedWeights, LifterConfig], Core]
-LIFTERS: dict[str, Builder] = {}
+LIFTERS: Registry[Builder] = Registry('lifter')
 
 
-def register_lifter(name: str) -> Callable[[Builder], Builder]:
-    """Register a builder under the network's name."""
-
-    def register(builder: Builder) -> Builder:
-        LIFTERS[name] = builder
-        return builder
-
-    return register
-
-
-@register_lifter('videopose3d')
+@LIFTERS.register('videopose3d')
 def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build ring buffers, with the trajectory model where the weights have one."""
-    from trpose_ros.lifters.checkpoints import trajectory_config
     from trpose_ros.lifters.streams.videopose3d import RootedCore, VideoPose3DCore
 
     if weights.config.get('joints_in', 17) != 17 or weights.config.get('joints_out', 17) != 17:
@@ -69,13 +60,13 @@ def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
     if weights.trajectory is None:
         return pose
     source = f'{weights.source} (trajectory)'
-    sizes = trajectory_config(weights.config, weights.trajectory, source)
+    sizes = checkpoints.trajectory_config(weights.config, weights.trajectory, source)
     root = LoadedWeights(weights.trajectory, sizes, source)
     model = _network('videopose3d', root, config)
     return RootedCore(pose, VideoPose3DCore(model, config.look_ahead, half))
 
 
-@register_lifter('mhformer')
+@LIFTERS.register('mhformer')
 def _mhformer(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of 2D joints."""
     from trpose_ros.lifters.streams.windows import mhformer_core
@@ -83,7 +74,7 @@ def _mhformer(weights: LoadedWeights, config: LifterConfig) -> Core:
     return mhformer_core(_network('mhformer', weights, config), config.look_ahead)
 
 
-@register_lifter('mixste')
+@LIFTERS.register('mixste')
 def _mixste(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the first spatial block."""
     from trpose_ros.lifters.streams.windows import mixste_core
@@ -91,7 +82,7 @@ def _mixste(weights: LoadedWeights, config: LifterConfig) -> Core:
     return mixste_core(_network('mixste', weights, config), config.look_ahead)
 
 
-@register_lifter('pstmo')
+@LIFTERS.register('pstmo')
 def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the per-frame encoder."""
     from trpose_ros.lifters.streams.windows import pstmo_core
@@ -112,24 +103,11 @@ def _network(architecture: str, weights: LoadedWeights, config: LifterConfig) ->
     return prepare(fill(model, weights.tensors, weights.source), config)
 
 
-def check_tensors(model: nn.Module, tensors: dict[str, Any], source: str) -> None:
-    """Raise WeightsError that names missing, extra and wrongly shaped parameters, if any."""
-    wanted = model.state_dict()
-    check_keys(wanted, tensors, source)
-    wrong = [
-        f'{key} is {tuple(tensors[key].shape)}, not {tuple(value.shape)}'
-        for key, value in wanted.items()
-        if tuple(tensors[key].shape) != tuple(value.shape)
-    ]
-    if wrong:
-        raise WeightsError(f'{source} does not fit the model: {"; ".join(wrong[:6])}')
-
-
 def fill(model: nn.Module, tensors: dict[str, Any], source: str) -> nn.Module:
     """Load parameters by name; missing, extra or wrongly shaped ones are refused by name."""
     import torch
 
-    check_tensors(model, tensors, source)
+    checkpoints.check_tensors(model, tensors, source)
     model.load_state_dict({key: torch.as_tensor(value) for key, value in tensors.items()})
     return model
 
@@ -188,14 +166,13 @@ def create_lifter(config: LifterConfig) -> LifterStream:
     """
     from trpose_ros.lifters.streams.stream import LifterStream
 
-    if config.name not in LIFTERS:
-        raise ValueError(f'lifter must be one of {sorted(LIFTERS)}, got {config.name!r}')
+    build = LIFTERS[config.name]
     config = with_native_type(config)
     loaded = load_weights(config)
     rate = config.rate_hz or loaded.rate_hz
     if rate is None:
         raise ValueError(f'{loaded.source} does not state its training rate; set rate_hz')
-    core, config = _core(loaded, config)
+    core, config = _core(build, loaded, config)
     return LifterStream(
         core,
         config,
@@ -207,9 +184,8 @@ def create_lifter(config: LifterConfig) -> LifterStream:
     )
 
 
-def _core(loaded: LoadedWeights, config: LifterConfig) -> tuple[Core, LifterConfig]:
+def _core(build: Builder, loaded: LoadedWeights, config: LifterConfig) -> tuple[Core, LifterConfig]:
     """Return the core, without the share of its future that smoothing takes, and that share."""
-    build = LIFTERS[config.name]
     # First as asked: a look-ahead that the network cannot have is refused in the user's number, and
     # one that is not given is the network's own.
     core = build(loaded, config)
@@ -222,7 +198,6 @@ def _core(loaded: LoadedWeights, config: LifterConfig) -> tuple[Core, LifterConf
 def load_weights(config: LifterConfig) -> LoadedWeights:
     """Read our own weights file, or a published checkpoint by its ending."""
     from trpose_ros import weights as store
-    from trpose_ros.lifters import checkpoints
 
     if checkpoints.is_checkpoint(config.model):
         read = checkpoints.read_checkpoint(config.model, causal=config.causal)

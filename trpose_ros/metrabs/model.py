@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from trpose_ros.metrabs.backbones import build_backbone
+from trpose_ros.metrabs.backbones import BACKBONES
 from trpose_ros.metrabs.heatmaps import HeatmapGeometry, HeatmapHead, decode
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.metrabs.visibility import StateHead
@@ -81,9 +81,7 @@ class Metrabs(nn.Module):
     def __init__(self, config: MetrabsConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone, channels = build_backbone(
-            config.backbone, config.stride, config.centered_stride
-        )
+        self.backbone, channels = BACKBONES[config.backbone](config.stride, config.centered_stride)
         self.heatmap_heads = HeatmapHead(channels, config.num_joints, config.depth)
         self.state_head = StateHead(channels, config.num_joints) if config.states else None
 

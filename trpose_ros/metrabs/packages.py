@@ -26,8 +26,8 @@ import yaml
 
 from trpose_ros import weights
 from trpose_ros.metrabs.backbones import efficientnet_v2
-from trpose_ros.metrabs.checkpoints import TRANSFORM_KEY, check_tensors
 from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
+from trpose_ros.metrabs.tensors import TRANSFORM_KEY, check_tensors
 from trpose_ros.skeletons import SKELETONS
 from trpose_ros.weights import WeightsError, WeightsFile
 from trpose_ros.weights.pickles import read_numbers

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from trpose_ros import weights
-from trpose_ros.metrabs.checkpoints import load_tensors
+from trpose_ros.metrabs.tensors import load_tensors
 from trpose_ros.movenet.importing import import_movenet
 from trpose_ros.movenet.network import MoveNet, MoveNetConfig
 from trpose_ros.weights import WeightsError, WeightsFile

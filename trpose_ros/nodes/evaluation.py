@@ -36,6 +36,7 @@ from trpose_ros.nodes.conducting import Conducting
 from trpose_ros.occlusion.occluder import seed_of
 from trpose_ros.people import People
 from trpose_ros.recordings.sources import SourceOptions, read_frames
+from trpose_ros.report import check_libraries, write_report
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'results of the lifter node', depth=1000)
 ESTIMATED = Topic('estimated', PersonArray, 'in', 'results of the pose node', depth=1000)
@@ -127,7 +128,7 @@ class EvaluationNode(StageNode):
         """Validate the settings, and that results can be written."""
         self._config = self.parameters[EvaluationNodeConfig]
         if self._config.results:
-            passes.check_libraries()
+            check_libraries()
             Path(self._config.results).mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
@@ -240,6 +241,7 @@ class EvaluationNode(StageNode):
             except Exception as error:  # a report without videos is better than none
                 self.report(f'no videos: {error}', error)
         rows = passes.write_results(folder, self._passes, self._config.identity, self._problems)
+        write_report(folder, folder / 'report.html')
         return [*passes.notes_of(self._passes), *passes.summary(rows), f'results in {folder}']
 
     def end(self, failure: str = '') -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trpose_ros.registry import Registry
+
 NS = 1_000_000_000
 _PERIOD_NS = (4 * NS, 52 * NS // 10)  # of the moving box in x and y
 _SWEEP_NS = 2 * NS  # the crop edge crosses the person in this time
@@ -67,7 +69,7 @@ class Profile:
     realisation: str = 'fill'  # the main one
 
 
-PROFILES: dict[str, Profile] = {}
+PROFILES: Registry[Profile] = Registry('profile')
 
 # The five conditions whose plain mean is the headline number.
 FIVE = ('random_box', 'moving_box', 'fixed_upper', 'fixed_middle', 'fixed_lower')
@@ -90,7 +92,7 @@ def register_profile(
         values = tuple(
             float(a) / float(b or 1) for a, _, b in (s.partition('/') for s in severities)
         )
-        PROFILES[name] = Profile(
+        profile = Profile(
             name=name,
             labels=severities,
             values=values,
@@ -99,6 +101,7 @@ def register_profile(
             realisation=realisation,
             **{'keep' if window else 'hide': function},
         )
+        PROFILES.register(name)(profile)
         return function
 
     return decorate

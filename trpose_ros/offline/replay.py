@@ -25,17 +25,15 @@ import numpy as np
 from trpose_ros.drawing.figures import Figure, Shot
 from trpose_ros.drawing.markers import MarkerStream
 from trpose_ros.people import People, Provenance
-from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig, build_pipeline
+from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import MessageMaker
+from trpose_ros.recordings.messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
 from trpose_ros.recordings.sources import Source, SourceFrame
 from trpose_ros.recordings.video import VideoWriter
 
 IMAGE_TOPIC = '/camera/image_raw/compressed'
 CAMERA_TOPIC = '/camera/camera_info'
 TRUTH_TOPIC = '/ground_truth/people'
-POSE_TOPIC = '/pose_node/people'
-LIFTED_TOPIC = '/lifter_node/people'
 MARKERS_TOPIC = '/lifter_node/markers'
 REPORT_TOPIC = '/occlusion_node/report'
 SKELETON_TOPIC = '/lifter_node/skeleton'
@@ -128,9 +126,7 @@ def replay(
     result = ReplayResult(problems=source.problems)
     try:
         if pipeline is None:
-            pipeline = build_pipeline(
-                config or PipelineConfig(), identity=options.identity, clock=None
-            )
+            pipeline = Pipeline(config or PipelineConfig(), identity=options.identity, clock=None)
         result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
         out.mkdir(parents=True, exist_ok=True)
         with _Writers(out, options, _video_rate(source)) as writers:

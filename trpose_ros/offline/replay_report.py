@@ -11,11 +11,12 @@ from pathlib import Path
 
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.pass_excerpts import save_pass_scenes
-from trpose_ros.evaluation.passes import Pass, check_libraries, write_results
+from trpose_ros.evaluation.passes import Pass, write_results
 from trpose_ros.evaluation.results import Row
 from trpose_ros.offline.replay import Progress, ReplayOptions, ReplayResult, replay
 from trpose_ros.pipeline.pipeline import PipelineConfig
 from trpose_ros.recordings.sources import SourceOptions, open_source, read_frames
+from trpose_ros.report import check_libraries, write_report
 
 
 def replay_and_report(
@@ -51,6 +52,7 @@ def replay_and_report(
     if not str(path).startswith('/dev/'):  # what a camera saw cannot be read again
         save_pass_scenes(out, passes, options.identity, lambda: read_frames(path, source))
     rows = write_results(out, passes, options.identity, result.problems)
+    write_report(out, out / 'report.html')
     return result, rows
 
 

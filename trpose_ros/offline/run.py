@@ -17,7 +17,7 @@ from rich.console import Console
 
 from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.people import People, TrackState
-from trpose_ros.pipeline.pipeline import PipelineConfig, build_pipeline
+from trpose_ros.pipeline.pipeline import Pipeline, PipelineConfig
 from trpose_ros.recordings.sources import Source
 from trpose_ros.recordings.video import VideoWriter
 from trpose_ros.skeletons import get_skeleton
@@ -42,7 +42,7 @@ def watch(
         stack.callback(source.close)
         if pipeline is None:
             with console.status('loading the networks'):
-                pipeline = build_pipeline(config)
+                pipeline = Pipeline(config)
         stack.callback(pipeline.close)
         video = None
         if out is not None:

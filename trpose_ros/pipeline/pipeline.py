@@ -15,18 +15,19 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from trpose_ros.estimators import EstimatorConfig, create_estimator
+from trpose_ros.estimators.boxes import BOX_SOURCES, BoxSource
+from trpose_ros.lifters import LifterConfig, create_lifter
+from trpose_ros.occlusion.occluder import Occluder, Occlusion, OcclusionConfig, make_occluder
 from trpose_ros.people import Frame, People, TrackState
 from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig, body_box
-
-if TYPE_CHECKING:
-    from trpose_ros.estimators.boxes import BoxSource
-    from trpose_ros.occlusion.occluder import Occluder, Occlusion
+from trpose_ros.pipeline.tracking import Tracker, TrackerConfig
 
 __all__ = [
     'FusionConfig',
@@ -39,7 +40,6 @@ __all__ = [
     'PoseStageConfig',
     'body_box',
     'build_lift_stage',
-    'build_pipeline',
     'build_pose_stage',
 ]
 
@@ -58,11 +58,37 @@ class Pipeline:
     """All stages in one process: occlusion, pose, lift."""
 
     def __init__(
-        self, *, pose: PoseStage, lift: LiftStage, occluder: Occluder | None = None
+        self,
+        config: PipelineConfig | None = None,
+        *,
+        identity: str = 'live|live|live|0',
+        clock: Callable[[], float] | None = perf_counter,
+        pose: PoseStage | None = None,
+        lift: LiftStage | None = None,
+        occluder: Occluder | None = None,
     ) -> None:
-        self.pose = pose
-        self.lift = lift
+        """Load what the configuration names; a stage that is given takes the place of its own.
+
+        Args:
+            config: of all stages; None is the default one.
+            identity: ``'dataset|subject|action|camera'``: part of the seed of the occlusions, so
+                that every method sees the same ones.
+            clock: measures the stages, s; None measures nothing.
+            pose: instead of the configuration's.
+            lift: instead of the configuration's.
+            occluder: instead of the configuration's.
+
+        Raises:
+            WeightsError: weights are missing, damaged or for another network.
+            ValueError: boxes that nobody can give here, or a setting that fits no network.
+
+        """
+        config = config or PipelineConfig()
+        if occluder is None and config.occlusion.profile != 'none':
+            occluder = make_occluder(config.occlusion, identity)
         self.occluder = occluder
+        self.pose = pose or build_pose_stage(config, clock=clock)
+        self.lift = lift or build_lift_stage(config)
         self._last_ns: int | None = None
         self._last_box: np.ndarray | None = None
 
@@ -124,42 +150,18 @@ def _whole_box(people: People, occlusion: Occlusion | None) -> np.ndarray | None
     return box
 
 
-def _estimator_config() -> Any:
-    from trpose_ros.estimators import EstimatorConfig
-
-    return EstimatorConfig()
-
-
-def _tracker_config() -> Any:
-    from trpose_ros.pipeline.tracking import TrackerConfig
-
-    return TrackerConfig()
-
-
-def _lifter_config() -> Any:
-    from trpose_ros.lifters import LifterConfig
-
-    return LifterConfig()
-
-
-def _occlusion_config() -> Any:
-    from trpose_ros.occlusion.occluder import OcclusionConfig
-
-    return OcclusionConfig()
-
-
 @dataclass(frozen=True)
 class PipelineConfig:
     """The configurations of all stages; the nodes hold the same ones."""
 
     estimator_name: str = 'metrabs_torch'
-    estimator: Any = field(default_factory=_estimator_config)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
     pose: PoseStageConfig = field(default_factory=PoseStageConfig)
-    tracker: Any = field(default_factory=_tracker_config)
-    lifter: Any = field(default_factory=_lifter_config)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    lifter: LifterConfig = field(default_factory=LifterConfig)
     lift: LiftStageConfig = field(default_factory=LiftStageConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    occlusion: Any = field(default_factory=_occlusion_config)
+    occlusion: OcclusionConfig = field(default_factory=OcclusionConfig)
 
 
 def build_pose_stage(
@@ -172,16 +174,12 @@ def build_pose_stage(
 
     Raises ValueError for boxes that nobody can give here.
     """
-    from trpose_ros.estimators import create_estimator
-    from trpose_ros.estimators.boxes import create_box_source
-    from trpose_ros.pipeline.tracking import Tracker
-
     if config.pose.boxes == 'topic' and box_source is None:
         raise ValueError("boxes 'topic' come over ROS, to pose_node alone: use 'detector' here")
     estimator = create_estimator(config.estimator_name, config.estimator)
     source: Any = box_source or estimator
     if box_source is None and config.pose.boxes != 'model':
-        source = create_box_source(config.pose.boxes, **box_settings(config))
+        source = BOX_SOURCES[config.pose.boxes](**box_settings(config))
     elif box_source is None and not hasattr(estimator, 'boxes'):
         raise ValueError(
             f"boxes 'model' asks estimator {config.estimator_name!r} to find people, which it "
@@ -211,30 +209,5 @@ def build_lift_stage(config: PipelineConfig) -> LiftStage:
     """Load the lifter and make the lift stage; lifter 'none' passes people through."""
     lifter = None
     if config.lifter.name != 'none':
-        from trpose_ros.lifters import create_lifter
-
         lifter = create_lifter(config.lifter)
     return LiftStage(lifter=lifter, fusion=Fusion(config.fusion), config=config.lift)
-
-
-def build_pipeline(
-    config: PipelineConfig,
-    *,
-    identity: str = 'live|live|live|0',
-    clock: Callable[[], float] | None = perf_counter,
-) -> Pipeline:
-    """Build all stages of one process.
-
-    ``identity`` is ``'dataset|subject|action|camera'``: part of the seed of the occlusions, so
-    that every method sees the same ones.
-    """
-    occluder = None
-    if config.occlusion.profile != 'none':
-        from trpose_ros.occlusion.occluder import make_occluder
-
-        occluder = make_occluder(config.occlusion, identity)
-    return Pipeline(
-        pose=build_pose_stage(config, clock=clock),
-        lift=build_lift_stage(config),
-        occluder=occluder,
-    )

@@ -32,11 +32,12 @@ class Still:
 class StillPipeline:
     """Box source, estimator and occlusion for single pictures."""
 
-    def __init__(self, config: PipelineConfig, pose: PoseStage | None = None) -> None:
-        """Load the networks; ``pose`` replaces that (tests).
+    def __init__(self, config: PipelineConfig | None = None, pose: PoseStage | None = None) -> None:
+        """Load the networks; ``pose`` takes the place of what the configuration names.
 
         Raises ValueError and WeightsError as ``build_pose_stage`` does.
         """
+        config = config or PipelineConfig()
         if pose is None:
             many = dataclasses.replace(config.pose, max_people=_MOST_PEOPLE)
             pose = build_pose_stage(dataclasses.replace(config, pose=many))

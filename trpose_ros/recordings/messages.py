@@ -26,6 +26,9 @@ CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 PERSON_ARRAY = 'trpose_ros/msg/PersonArray'
 OCCLUSION_REPORT = 'trpose_ros/msg/OcclusionReport'
 SKELETON_INFO = 'trpose_ros/msg/SkeletonInfo'
+# Of recordings that are made here, live or by a replay.
+POSE_TOPIC = '/pose_node/people'
+LIFTED_TOPIC = '/lifter_node/people'
 _NANO = 1_000_000_000
 _MARKER_TYPES = {'LINE_LIST': 5, 'SPHERE_LIST': 7}
 

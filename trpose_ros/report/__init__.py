@@ -2,6 +2,7 @@
 
 ``write_report`` takes the folder of any evaluation (`trpose evaluate`, a replay, the live
 evaluation node): its results, and the scenes that were kept beside them (evaluation/excerpts.py).
+Imports the vocabulary, drawing, recordings and evaluation.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ def write_report(results_dir: Path, out: Path) -> Path:
 
 
 def check_libraries() -> None:
-    """Raise ModuleNotFoundError, naming it, when a library that reports need is missing."""
-    import jinja2  # noqa: F401
-    import plotly  # noqa: F401
+    """Raise MissingExtraError, with the remedy, when results or reports could not be written."""
+    from trpose_ros.evaluation.results import MissingExtraError, check_extra
+
+    check_extra()
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"the report needs {error.name}: pip install 'trpose_ros[evaluate]'"
+        ) from error

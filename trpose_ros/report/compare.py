@@ -13,7 +13,6 @@ from pathlib import Path
 from trpose_ros.drawing.figures import Shot
 from trpose_ros.evaluation.excerpts import FOLDER, Scene, load_scenes
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
-from trpose_ros.offline.replay import LIFTED_TOPIC, POSE_TOPIC
 from trpose_ros.people import People
 from trpose_ros.recordings import messages as bag_messages
 from trpose_ros.recordings.bags import BagReader
@@ -123,8 +122,8 @@ def _read_people(path: Path, topic: str, truth_topic: str | None) -> tuple[dict[
             if kind == bag_messages.PERSON_ARRAY and name != truth_topic
         ]
         if not topic:
-            topic = next((t for t in (LIFTED_TOPIC, POSE_TOPIC) if t in known), '')
-            topic = topic or next(iter(known), '')
+            ours = (bag_messages.LIFTED_TOPIC, bag_messages.POSE_TOPIC)
+            topic = next((name for name in (*ours, *known) if name in known), '')
         if topic not in known:
             there = f'there are {", ".join(known)}' if known else 'there are none'
             raise SourceError(f'{path} has no results on {topic or "any topic"}: {there}')

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from trpose_ros import __version__
-from trpose_ros.evaluation import published, results
+from trpose_ros.evaluation import published, results, tables
 from trpose_ros.evaluation.excerpts import Scene, load_scenes
 from trpose_ros.evaluation.results import Cell, Row, Table
 from trpose_ros.recordings.video import VideoError
@@ -99,7 +99,7 @@ def render(rows: list[Row], scenes: list[Scene], beside: dict[str, Any]) -> str:
         failed=beside.get('failed', {}),
         settings=beside.get('settings', {}),
         cards=_cards(rows, labels),
-        tables=[_table(table, labels) for table in results.all_tables(rows)],
+        tables=[_table(table, labels) for table in tables.all_tables(rows)],
         published=_published(),
         videos=films,
         player=None if player is None else _json(player),

@@ -1,37 +1,30 @@
 """Training: everything needed to make the shipped weights again.
 
 Offline: nothing of the live path imports this package. A trainer is a function that takes command
-line arguments; it registers under the name of what it trains. ``load_trainers`` imports all of
-them, because each needs the extra ``[train]``.
+line arguments; it registers under the name of what it trains, and its module is imported when it
+is asked for, because each needs the extra ``[train]``.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
+
+from trpose_ros.registry import Registry
 
 
 class TrainingError(RuntimeError):
     """A run ended too early; the message says why, and what is left of it."""
 
 
-Trainer = Callable[[list[str] | None], None]
-TRAINERS: dict[str, Trainer] = {}
-
-
-def register_trainer(name: str) -> Callable[[Trainer], Trainer]:
-    """Register a trainer under ``name``."""
-
-    def register(trainer: Trainer) -> Trainer:
-        TRAINERS[name] = trainer
-        return trainer
-
-    return register
-
-
-def load_trainers() -> dict[str, Trainer]:
-    """Import every module of this package and return the trainers by name."""
-    for module in pkgutil.walk_packages(__path__, f'{__name__}.'):
-        importlib.import_module(module.name)
-    return TRAINERS
+TRAINERS: Registry[Callable[[list[str] | None], None]] = Registry(
+    'network',
+    {
+        'metrabs': 'trpose_ros.training.metrabs.trainer',
+        'uncertainty': 'trpose_ros.training.metrabs.uncertainty',
+        'videopose3d': 'trpose_ros.training.lifters.videopose3d',
+        'mhformer': 'trpose_ros.training.lifters.mhformer',
+        'mixste': 'trpose_ros.training.lifters.mixste',
+        'pstmo': 'trpose_ros.training.lifters.pstmo',
+        'noise': 'trpose_ros.training.lifters.noise',
+    },
+)

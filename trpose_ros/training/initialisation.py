@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from trpose_ros import weights
-from trpose_ros.metrabs.checkpoints import load_tensors
+from trpose_ros.metrabs.tensors import load_tensors
 
 
 def start_from(model: nn.Module, name: str) -> dict[str, Any]:

@@ -140,7 +140,13 @@ class TrainingLoop:
         self.earlier = start_from(task.model, config.start) if config.start else {}
         task.model.to(self.device)
         self.average = copy.deepcopy(task.model).requires_grad_(False)
-        self.optimizer = make_optimizer(task.model, config, getattr(task, 'rate_of', None))
+        self.optimizer = make_optimizer(
+            task.model,
+            config.optimizer,
+            config.learning_rate,
+            config.weight_decay,
+            getattr(task, 'rate_of', None),
+        )
         self.step, self.seconds, self.bad_steps = 0, 0.0, 0
         self._sums: dict[str, float] = {}  # of losses since the last line of the log
         self._logged = 0  # the step of that line

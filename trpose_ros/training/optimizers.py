@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from trpose_ros.training.loop import LoopConfig
-
 
 def make_optimizer(
-    model: nn.Module, config: LoopConfig, rate_of: Callable[[str], float] | None = None
+    model: nn.Module,
+    kind: str,
+    learning_rate: float,
+    weight_decay: float,
+    rate_of: Callable[[str], float] | None = None,
 ) -> torch.optim.Optimizer:
-    """Return AdamW, or Adam with amsgrad, as the configuration says.
+    """Return AdamW, or for the kind 'adam' Adam with amsgrad.
 
     ``rate_of`` gives the factor of the learning rate of a parameter by its name; every group of
     parameters keeps its own as ``factor``. Parameters without gradients are left out.
     """
-    if config.optimizer == 'adam':
+    if kind == 'adam':
         return torch.optim.Adam(
             model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
+            lr=learning_rate,
+            weight_decay=weight_decay,
             amsgrad=True,
             fused=True,
         )
     return torch.optim.AdamW(
-        _groups(model, config.weight_decay, rate_of or (lambda _: 1.0)),
-        lr=config.learning_rate,
+        _groups(model, weight_decay, rate_of or (lambda _: 1.0)),
+        lr=learning_rate,
         fused=True,
     )
 

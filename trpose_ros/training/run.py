@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from trpose_ros.training import TrainingError, load_trainers
+from trpose_ros.training import TRAINERS, TrainingError
 from trpose_ros.training.distributed import processes
 
 
@@ -18,16 +18,14 @@ def run(arguments: list[str]) -> None:
     Raises ValueError for an unknown name, TrainingError for a run that could not go on, and
     whatever a trainer raises for wrong options and missing data.
     """
-    trainers = load_trainers()
     if not arguments or arguments[0].startswith('-'):
         print('Usage: trpose train NAME [OPTIONS]; NAME --help shows the options')
-        print(f'names: {", ".join(sorted(trainers))}')
+        print(f'names: {", ".join(sorted(TRAINERS))}')
         return
     name, *rest = arguments
-    if name not in trainers:
-        raise ValueError(f'unknown network {name!r}; known are {", ".join(sorted(trainers))}')
+    trainer = TRAINERS[name]
     with processes():
-        trainers[name](rest)
+        trainer(rest)
 
 
 def main() -> None:

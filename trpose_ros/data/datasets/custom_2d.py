@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from trpose_ros.data.datasets.keypoint_archives import KeypointArchive, read_archive
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Sample, finite_rows, interpolate_missing
 
 
@@ -34,7 +34,7 @@ def load(folder: Path, split: str | None = None, fps: float = 50.0) -> Iterator[
     """
     paths = sorted(folder.glob('data_2d_custom_*.npz'))
     if not paths:
-        raise get_dataset('custom_2d').missing(folder, 'no archive is there')
+        raise DATASETS['custom_2d'].missing(folder, 'no archive is there')
     if split not in (None, 'test'):
         return
     for path in paths:

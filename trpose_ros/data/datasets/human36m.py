@@ -23,7 +23,7 @@ from trpose_ros.data.datasets import human36m_cameras as cameras
 from trpose_ros.data.datasets.image_sources import VideoFrames
 from trpose_ros.data.datasets.keypoint_archives import KeypointArchive, read_archive
 from trpose_ros.data.datasets.pickled_numbers import load_npz
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import (
     DataError,
     Images,
@@ -117,7 +117,7 @@ def find_poses(
         pass
     path = folder / 'data_2d_h36m_gt.npz'
     if not path.is_file():
-        raise get_dataset('human36m').missing(
+        raise DATASETS['human36m'].missing(
             folder, f'the camera poses of {", ".join(subjects)} need {path.name} or metadata.xml'
         )
     archive = read_archive(path)
@@ -168,7 +168,7 @@ def load(
     projects the 3D positions. Subjects without 3D (S2 S3 S4) are given only when named in
     ``subjects``. ``actions`` are names without numbers. Raises MissingDataError and DataError.
     """
-    info = get_dataset('human36m')
+    info = DATASETS['human36m']
     path = folder / f'data_2d_h36m_{keypoints}.npz'
     if keypoints != 'projected' and not path.is_file():
         raise info.missing(folder, f'{path.name} is not there')
@@ -268,7 +268,7 @@ def _images(folder: Path, subject: str, take: str, camera: int, frames: int) -> 
 def prepare(folder: Path) -> Path:
     """Find the camera poses of all subjects once and write cameras_h36m.json; return its path."""
     if not (folder / _ARCHIVE_3D).is_file():
-        raise get_dataset('human36m').missing(folder, f'{_ARCHIVE_3D} is not there')
+        raise DATASETS['human36m'].missing(folder, f'{_ARCHIVE_3D} is not there')
     positions = read_positions(folder / _ARCHIVE_3D)
     path = folder / cameras.POSES_FILE
     cameras.write_poses(path, find_poses(folder, positions, tuple(positions), anew=True))

@@ -17,7 +17,7 @@ import numpy as np
 from trpose_ros.data.datasets.camera_fit import fit_camera
 from trpose_ros.data.datasets.keypoint_archives import KeypointArchive, read_archive
 from trpose_ros.data.datasets.pickled_numbers import load_npz
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera
 
@@ -48,7 +48,7 @@ def load(folder: Path, split: str | None = None, keypoints: str = 'gt') -> Itera
     keypoints names the 2D archive, data_2d_humaneva15_KEYPOINTS.npz. 'Train/...' is the training
     split, everything else the test split. Raises MissingDataError and DataError.
     """
-    info = get_dataset('humaneva')
+    info = DATASETS['humaneva']
     path = folder / f'data_2d_humaneva15_{keypoints}.npz'
     truth = folder / 'data_2d_humaneva15_gt.npz'
     for needed in (folder / _ARCHIVE_3D, path, truth):

@@ -16,7 +16,7 @@ import numpy as np
 from trpose_ros.cameras import denormalise_screen
 from trpose_ros.data.motion.packs import MotionPack, load_pack
 from trpose_ros.data.motion.virtual_cameras import CameraConfig, view
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 
 WIDTH = 1000  # of the virtual images, px; the height follows the camera's aspect
@@ -38,7 +38,7 @@ def load(folder: Path, split: str | None = None, views: int = 0, seed: int = 0) 
     """
     paths = sorted({*folder.glob('mocap_*.npz'), *folder.glob('motion*.npz')})
     if not paths:
-        raise get_dataset('motion').missing(folder, 'no pack is there')
+        raise DATASETS['motion'].missing(folder, 'no pack is there')
     for path in paths:
         try:
             pack = load_pack(path)

@@ -24,7 +24,7 @@ from trpose_ros.data.datasets.camera_fit import fit_intrinsics
 from trpose_ros.data.datasets.image_sources import ImageFiles, VideoFrames
 from trpose_ros.data.datasets.mat_files import read_mat
 from trpose_ros.data.datasets.pickled_numbers import load_npz
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Images, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera
 
@@ -75,7 +75,7 @@ def load(
     """
     if source not in ('auto', 'original', 'pstmo'):
         raise ValueError(f"source must be 'auto', 'original' or 'pstmo', got {source!r}")
-    info = get_dataset('mpi_inf_3dhp')
+    info = DATASETS['mpi_inf_3dhp']
     found = 0
     if split in (None, 'train'):
         originals = sorted(folder.glob('S*/Seq*/annot.mat')) if source != 'pstmo' else []

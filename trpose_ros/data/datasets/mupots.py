@@ -24,7 +24,7 @@ import numpy as np
 from trpose_ros.data.datasets.camera_fit import fit_intrinsics
 from trpose_ros.data.datasets.image_sources import ImageFiles
 from trpose_ros.data.datasets.mat_files import read_mat
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Images, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera
 
@@ -67,7 +67,7 @@ def load(folder: Path, split: str | None = None, universal: bool = False) -> Ite
             found += 1
             yield from _mupots(path, universal)
     if not found and split != 'val':
-        raise get_dataset('mupots').missing(folder, f'no {split or "training or test"} annotations')
+        raise DATASETS['mupots'].missing(folder, f'no {split or "training or test"} annotations')
 
 
 def _mupots(path: Path, universal: bool) -> Iterator[Sample]:

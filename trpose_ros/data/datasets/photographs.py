@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from trpose_ros.data.datasets.image_sources import ImageFiles
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
 from trpose_ros.data.samples import DataError, Sample
 from trpose_ros.skeletons import get_skeleton
@@ -150,7 +150,7 @@ def load(folder: Path, split: str | None = None) -> Iterator[Sample]:
     """
     path = folder / 'labels.npz'
     if not path.is_file():
-        raise get_dataset('photographs').missing(folder, 'labels.npz is not there')
+        raise DATASETS['photographs'].missing(folder, 'labels.npz is not there')
     with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
         missing = sorted({'name', 'joints_px', 'unseen'} - set(data.files))
         if missing:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera, JointState, People
 from trpose_ros.recordings import messages as bag_messages
@@ -47,7 +47,7 @@ def load(
     """
     paths = find_bags(folder)
     if not paths:
-        raise get_dataset('recordings').missing(folder, 'no recording is there')
+        raise DATASETS['recordings'].missing(folder, 'no recording is there')
     if split not in (None, 'test'):
         return
     for path in paths:

@@ -19,7 +19,7 @@ import numpy as np
 from trpose_ros.cameras import project
 from trpose_ros.data.datasets.image_sources import ImageFiles
 from trpose_ros.data.datasets.pickled_numbers import load_pickle
-from trpose_ros.data.registry import get_dataset, register_dataset
+from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Images, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera
 
@@ -61,7 +61,7 @@ def load(folder: Path, split: str | None = None, keypoints: str = 'projected') -
             found += 1
             yield from _sequence(folder, path, name, keypoints)
     if not found:
-        raise get_dataset('threedpw').missing(folder, f'no sequences ({split or "any split"})')
+        raise DATASETS['threedpw'].missing(folder, f'no sequences ({split or "any split"})')
 
 
 def _sequence(folder: Path, path: Path, split: str, keypoints: str) -> Iterator[Sample]:

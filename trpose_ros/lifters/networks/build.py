@@ -6,17 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
-from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
-from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig
-from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
+from trpose_ros.registry import Registry
 
-_NETWORKS: dict[str, tuple[Any, Any]] = {
-    'videopose3d': (VideoPose3D, VideoPose3DConfig),
-    'mhformer': (MHFormer, MHFormerConfig),
-    'mixste': (MixSTE, MixSTEConfig),
-    'pstmo': (PSTMO, PSTMOConfig),
-}
+# A network is made of its ``Config``; each module registers its own.
+NETWORKS: Registry[Any] = Registry(
+    'lifter',
+    {
+        name: f'trpose_ros.lifters.networks.{name}'
+        for name in ('videopose3d', 'mhformer', 'mixste', 'pstmo')
+    },
+)
 
 
 def build_network(architecture: str, config: dict[str, Any]) -> nn.Module:
@@ -27,7 +26,5 @@ def build_network(architecture: str, config: dict[str, Any]) -> nn.Module:
         TypeError: ``config`` has an entry that the architecture does not know.
 
     """
-    if architecture not in _NETWORKS:
-        raise ValueError(f'lifter must be one of {sorted(_NETWORKS)}, got {architecture!r}')
-    network, sizes = _NETWORKS[architecture]
-    return network(sizes(**config))
+    network = NETWORKS[architecture]
+    return network(network.Config(**config))

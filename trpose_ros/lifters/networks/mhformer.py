@@ -26,6 +26,7 @@ from trpose_ros.lifters.networks.attention import (
     drop_path_rates,
     pick,
 )
+from trpose_ros.lifters.networks.build import NETWORKS
 from trpose_ros.lifters.networks.inputs import from_root
 from trpose_ros.lifters.networks.precision import Linear
 
@@ -60,8 +61,11 @@ class MHFormerConfig:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
 
+@NETWORKS.register('mhformer')
 class MHFormer(nn.Module):
     """The network."""
+
+    Config = MHFormerConfig
 
     def __init__(self, config: MHFormerConfig) -> None:
         super().__init__()

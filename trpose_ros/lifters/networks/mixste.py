@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trpose_ros.lifters.networks.attention import PreNormBlock, Wanted, drop_path_rates
+from trpose_ros.lifters.networks.build import NETWORKS
 from trpose_ros.lifters.networks.inputs import from_root
 
 _JOINTS = 17
@@ -40,8 +41,11 @@ class MixSTEConfig:
             raise ValueError(f'channels must be a multiple of {self.heads}, got {self.channels}')
 
 
+@NETWORKS.register('mixste')
 class MixSTE(nn.Module):
     """The network."""
+
+    Config = MixSTEConfig
 
     def __init__(self, config: MixSTEConfig) -> None:
         super().__init__()

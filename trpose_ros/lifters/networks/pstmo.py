@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trpose_ros.lifters.networks.attention import attend
+from trpose_ros.lifters.networks.build import NETWORKS
 from trpose_ros.lifters.networks.inputs import from_root
 
 _JOINTS = 17
@@ -58,8 +59,11 @@ class PSTMOConfig:
         return STRIDES[self.frames]
 
 
+@NETWORKS.register('pstmo')
 class PSTMO(nn.Module):
     """The network that lifts the centre frame of a window."""
+
+    Config = PSTMOConfig
 
     def __init__(self, config: PSTMOConfig) -> None:
         super().__init__()

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trpose_ros.configuration import setting
+from trpose_ros.lifters.networks.build import NETWORKS
 from trpose_ros.lifters.networks.inputs import from_root
 
 
@@ -66,8 +67,11 @@ class VideoPose3DConfig:
         return tuple(math.prod(self.filter_widths[:i]) for i in range(len(self.filter_widths)))
 
 
+@NETWORKS.register('videopose3d')
 class VideoPose3D(nn.Module):
     """The network in its dilated and its windowed form; weights are shared by both."""
+
+    Config = VideoPose3DConfig
 
     def __init__(self, config: VideoPose3DConfig) -> None:
         super().__init__()

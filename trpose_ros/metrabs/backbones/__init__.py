@@ -18,15 +18,13 @@ from trpose_ros.metrabs.backbones import (  # each registers its names
     plain_resnet,
     resnet,
 )
-from trpose_ros.metrabs.backbones.registry import BACKBONES, build_backbone, register_backbone
+from trpose_ros.metrabs.backbones.registry import BACKBONES
 
 __all__ = [
     'BACKBONES',
-    'build_backbone',
     'efficientnet_v2',
     'mobilenet_v2',
     'mobilenet_v3',
     'plain_resnet',
-    'register_backbone',
     'resnet',
 ]

@@ -20,7 +20,7 @@ from trpose_ros.metrabs.backbones.layers import (
     conv2d,
     require_stride_32,
 )
-from trpose_ros.metrabs.backbones.registry import register_backbone
+from trpose_ros.metrabs.backbones.registry import BACKBONES
 
 Stage = tuple[bool, int, int, int, int, int]
 FUSED, PLAIN = True, False
@@ -149,7 +149,7 @@ def efficientnet_v2(stages: Sequence[Stage], centered_stride: bool) -> nn.Sequen
 def _register(size: str) -> None:
     name = f'efficientnetv2-{size}'
 
-    @register_backbone(name)
+    @BACKBONES.register(name)
     def build(stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
         require_stride_32(name, stride)
         body = efficientnet_v2(SIZES[size], centered_stride)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from trpose_ros.metrabs.backbones.layers import ScaleImage, conv2d, require_stride_32
 from trpose_ros.metrabs.backbones.mobilenet_v3 import multiple_of_8
-from trpose_ros.metrabs.backbones.registry import register_backbone
+from trpose_ros.metrabs.backbones.registry import BACKBONES
 
 WIDTHS = (1.0, 1.5, 1.75)
 CHANNELS = 1280  # of the last map, whatever the width
@@ -101,7 +101,7 @@ def mobilenet_v2(width: float, padding: str) -> nn.Sequential:
 def _register(width: float) -> None:
     name = f'mobilenetv2-{width}'
 
-    @register_backbone(name)
+    @BACKBONES.register(name)
     def build(stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
         require_stride_32(name, stride)
         return mobilenet_v2(width, 'centered' if centered_stride else 'symmetric'), CHANNELS

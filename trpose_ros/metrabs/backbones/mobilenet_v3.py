@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from trpose_ros.metrabs.backbones.layers import ScaleImage, SqueezeExcite, conv2d, require_stride_32
-from trpose_ros.metrabs.backbones.registry import register_backbone
+from trpose_ros.metrabs.backbones.registry import BACKBONES
 
 Row = tuple[int, int, int, bool, type[nn.Module], int]
 _RE, _HS = nn.ReLU, nn.Hardswish
@@ -117,7 +117,7 @@ def mobilenet_v3(rows: Sequence[Row], centered_stride: bool) -> tuple[nn.Sequent
 def _register(size: str) -> None:
     name = f'mobilenetv3-{size}'
 
-    @register_backbone(name)
+    @BACKBONES.register(name)
     def build(stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
         require_stride_32(name, stride)
         body, channels = mobilenet_v3(SIZES[size], centered_stride)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trpose_ros.metrabs.backbones.layers import ScaleImage, ShiftedSubsample
-from trpose_ros.metrabs.backbones.registry import register_backbone
+from trpose_ros.metrabs.backbones.registry import BACKBONES
 
 PRESETS = {  # widths, blocks of a stage, stride of the stem
     'resnet-plain-xs': ((48, 96, 256), 2, 4),
@@ -87,7 +87,7 @@ def plain_resnet(
 def _register(name: str) -> None:
     widths, blocks, stem_stride = PRESETS[name]
 
-    @register_backbone(name)
+    @BACKBONES.register(name)
     def build(stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
         return plain_resnet(widths, blocks, stem_stride, stride, centered_stride)
 

@@ -1,4 +1,4 @@
-"""Backbones by name: a decorator files a builder, ``build_backbone`` calls it."""
+"""Backbones by name, and what a builder of one is."""
 
 from __future__ import annotations
 
@@ -6,25 +6,9 @@ from collections.abc import Callable
 
 from torch import nn
 
+from trpose_ros.registry import Registry
+
+# (stride, centered_stride) -> network, number of its channels; ValueError for a stride that the
+# family does not have.
 Builder = Callable[[int, bool], tuple[nn.Module, int]]
-BACKBONES: dict[str, Builder] = {}
-
-
-def register_backbone(name: str) -> Callable[[Builder], Builder]:
-    """Return a decorator that files a builder under ``name``."""
-
-    def register(builder: Builder) -> Builder:
-        BACKBONES[name] = builder
-        return builder
-
-    return register
-
-
-def build_backbone(name: str, stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
-    """Return the backbone called ``name`` and its number of output channels.
-
-    Raises ValueError for an unknown name or a stride that the family does not have.
-    """
-    if name not in BACKBONES:
-        raise ValueError(f'unknown backbone {name!r}; known are {sorted(BACKBONES)}')
-    return BACKBONES[name](stride, centered_stride)
+BACKBONES: Registry[Builder] = Registry('backbone')

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trpose_ros.metrabs.backbones.layers import conv2d, every_second, require_stride_32
-from trpose_ros.metrabs.backbones.registry import register_backbone
+from trpose_ros.metrabs.backbones.registry import BACKBONES
 
 DEPTHS = {
     18: ((2, 2, 2, 2), False),
@@ -133,7 +133,7 @@ def _register(depth: int) -> None:
     name = f'resnet-{depth}'
     blocks, deep = DEPTHS[depth]
 
-    @register_backbone(name)
+    @BACKBONES.register(name)
     def build(stride: int, centered_stride: bool) -> tuple[nn.Module, int]:
         require_stride_32(name, stride)
         body = ResNet(blocks, deep, centered_stride)

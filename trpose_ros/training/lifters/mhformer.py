@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trpose_ros.configuration import setting
 from trpose_ros.lifters.networks.mhformer import MHFormer, MHFormerConfig
-from trpose_ros.training import register_trainer
+from trpose_ros.training import TRAINERS
 from trpose_ros.training.lifters.trainer import LiftingTraining, WindowTask, mpjpe, run_trainer
 from trpose_ros.training.loop import LoopConfig
 
@@ -68,7 +68,7 @@ def build(training: MHFormerTraining, values_in: int) -> MHFormer:
     return MHFormer(config)
 
 
-@register_trainer('mhformer')
+@TRAINERS.register('mhformer')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     kinds = (MHFormerTraining, MHFormerLoop)

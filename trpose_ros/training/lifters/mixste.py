@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trpose_ros.configuration import setting
 from trpose_ros.lifters.networks.mixste import MixSTE, MixSTEConfig
-from trpose_ros.training import register_trainer
+from trpose_ros.training import TRAINERS
 from trpose_ros.training.lifters.trainer import (
     LiftingTraining,
     WindowTask,
@@ -145,7 +145,7 @@ def build(training: MixSTETraining, values_in: int) -> MixSTE:
     return MixSTE(config)
 
 
-@register_trainer('mixste')
+@TRAINERS.register('mixste')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     kinds = (MixSTETraining, MixSTELoop)

@@ -19,7 +19,7 @@ import torch
 
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.motion.keypoint_errors import STATES, DetectorErrors
-from trpose_ros.training import register_trainer
+from trpose_ros.training import TRAINERS
 from trpose_ros.training.lifters.noise_fit import (
     Measured,
     distances,
@@ -145,7 +145,7 @@ def _correlation(data: Sequence[Measured], state: int, lag: int) -> float:
     return float(np.concatenate([np.zeros(0), *products]).sum()) / total if total else float('nan')
 
 
-@register_trainer('noise')
+@TRAINERS.register('noise')
 def main(arguments: list[str] | None = None) -> None:
     """Fit from the command line."""
     description = (__doc__ or '').splitlines()[0]

@@ -22,7 +22,7 @@ from torch import Tensor
 from trpose_ros.configuration import setting
 from trpose_ros.lifters.networks.pstmo import PSTMO, PSTMOConfig, apply_head
 from trpose_ros.lifters.networks.pstmo_pretraining import MaskedPSTMO, draw_masks, frame_order
-from trpose_ros.training import register_trainer
+from trpose_ros.training import TRAINERS
 from trpose_ros.training.lifters.trainer import LiftingTraining, WindowTask, mpjpe, run_trainer
 from trpose_ros.training.loop import LoopConfig, TrainingLoop
 
@@ -161,7 +161,7 @@ def pretrained(task: WindowTask, loop: LoopConfig) -> None:
     torch.manual_seed(loop.seed)  # whether stage 1 was just run or read makes no difference
 
 
-@register_trainer('pstmo')
+@TRAINERS.register('pstmo')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     kinds = (PSTMOTraining, PSTMOLoop)

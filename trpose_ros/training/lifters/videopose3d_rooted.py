@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,9 +20,7 @@ from torch import Tensor
 from trpose_ros.lifters.networks.videopose3d import VideoPose3D, VideoPose3DConfig
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.lifters.trainer import WindowTask, cut_future, mpjpe
-
-if TYPE_CHECKING:
-    from trpose_ros.training.lifters.videopose3d import VideoPose3DTraining
+from trpose_ros.training.lifters.videopose3d_options import VideoPose3DTraining
 
 _NEAREST_M = 0.1  # predicted joints nearer than this, or behind the camera, are projected from here
 _BONES = np.array(get_skeleton('h36m_17').bones).T

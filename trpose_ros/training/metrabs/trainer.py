@@ -40,7 +40,7 @@ from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.reconstruction import reconstruct
 from trpose_ros.movenet.checkpoints import load_movenet
 from trpose_ros.skeletons import contained_skeletons, get_skeleton
-from trpose_ros.training import register_trainer
+from trpose_ros.training import TRAINERS
 from trpose_ros.training.distributed import is_first
 from trpose_ros.training.loop import LoopConfig, TrainingLoop
 from trpose_ros.training.metrabs.batches import (
@@ -373,7 +373,7 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
     return measure(loop, 1008) if loop.is_first else {}
 
 
-@register_trainer('metrabs')
+@TRAINERS.register('metrabs')
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
     description = (__doc__ or '').splitlines()[0]

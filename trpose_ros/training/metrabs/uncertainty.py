@@ -23,7 +23,7 @@ from trpose_ros.evaluation.metrics.uncertainty import ellipsoid_coverage, spearm
 from trpose_ros.metrabs.checkpoints import network_from_file
 from trpose_ros.metrabs.inference import CropPoses, CropRunner
 from trpose_ros.metrabs.uncertainty import FEATURES, UncertaintyModel, covariances_mm2, features_of
-from trpose_ros.training import register_trainer
+from trpose_ros.training import TRAINERS
 from trpose_ros.training.metrabs.batches import collect
 from trpose_ros.training.metrabs.trainer import MetrabsTraining, prepare
 from trpose_ros.training.options import read_options
@@ -193,7 +193,7 @@ def write_card(file: weights.WeightsFile, config: UncertaintyTraining) -> None:
     )
 
 
-@register_trainer('uncertainty')
+@TRAINERS.register('uncertainty')
 def main(arguments: list[str] | None = None) -> None:
     """Fit from the command line."""
     description = (__doc__ or '').splitlines()[0]
