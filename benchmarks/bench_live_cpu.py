@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trpose_ros.cameras import camera_from_fov
-from trpose_ros.nodes import conversions, pose_node
+from trpose_ros.nodes import pose_node
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.pipeline.pipeline import build_pose_stage
 

@@ -27,7 +27,7 @@ def test_help_names_the_commands_and_needs_no_torch():
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
     result = run('--help')
     assert result.exit_code == 0
-    for name in ('replay', 'run', 'demo', 'parity', 'train', 'weights', 'data', 'evaluate'):
+    for name in ('replay', 'run', 'demo', 'train', 'weights', 'data', 'evaluate'):
         assert name in result.output
 
 

@@ -138,9 +138,8 @@ def command(monkeypatch, tmp_path):
     monkeypatch.setattr(stills, 'build_pose_stage', build)
 
     def call(*arguments):
-        result = RUNNER.invoke(
-            cli.app, ['run', *map(str, arguments), '--out', str(tmp_path / 'out')]
-        )
+        given = ['run', *map(str, arguments), '--out', str(tmp_path / 'out')]
+        result = RUNNER.invoke(cli.app, given, env={'COLUMNS': '400'})  # no path is broken
         return result, ' '.join(result.output.split())
 
     call.built = built

@@ -12,7 +12,8 @@ from sensor_msgs.msg import CameraInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes import conversions, lifter_node
+from trpose_ros.nodes import lifter_node
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.people import Provenance, TrackState
 from trpose_ros.pipeline.fusion import Fusion

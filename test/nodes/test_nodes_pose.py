@@ -14,7 +14,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from trpose_ros.msg import OcclusionReport, SkeletonInfo
-from trpose_ros.nodes import conversions, pose_node
+from trpose_ros.nodes import pose_node
+from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.people import TrackState
 from trpose_ros.pipeline.pipeline import PoseStage

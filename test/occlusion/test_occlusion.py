@@ -376,12 +376,13 @@ def test_reference_boxes_smooth_over_25_frames():
     ('changes', 'message'),
     [
         ({'profile': 'fog'}, 'profile must be one of'),
-        ({'profile': 'random_box', 'severity': 4}, r'severities 0 to 3 \(3, 6, 9, 12\), got 4'),
+        ({'profile': 'random_box', 'severity': 4}, r'severity must lie in -1\.\.3, got 4'),
+        ({'profile': 'fixed_upper', 'severity': 3}, r'severities 0 to 2 \(1/4, 1/3, 1/2\), got 3'),
         ({'profile': 'fixed_upper', 'severity': -2}, 'got -2'),
         ({'profile': 'random_box', 'realisation': 'crop'}, 'cannot be cropped; only'),
         ({'fill': 'pink'}, "got 'pink'"),
-        ({'anchor': 'moon'}, 'person, image'),
-        ({'draw': -1}, 'must not be negative'),
+        ({'anchor': 'moon'}, "anchor must be one of .*'person', 'image'.*got 'moon'"),
+        ({'draw': -1}, r'draw must lie in 0\.\.99, got -1'),
     ],
 )
 def test_bad_configurations_are_named(changes, message):
