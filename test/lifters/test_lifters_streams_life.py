@@ -182,3 +182,20 @@ def test_each_observation_gets_one_result_whatever_happens(name, presence, flip)
 def test_bad_settings_and_input_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ('hz', 'words'),
+    [(50, []), (15, ['15.0 Hz']), (3, ['3.0 Hz']), (1, ['1.0 Hz', 'max_gap_s'])],
+)
+def test_frames_at_another_rate_are_warned_of_once_even_where_every_one_starts_a_window(
+    hz, words, caplog
+):
+    stream = make('videopose3d', 0)  # trained at 50 Hz
+    joints = clip(6)
+    for t in range(6):
+        stream.push(round(t * 1e9 / hz), np.array([t if hz < 2 else 0]), joints[:, t])
+    assert len(caplog.records) == bool(words)
+    for word in [*words, 'trained at 50.0 Hz'] if words else []:
+        assert word in caplog.text
+    assert ('max_gap_s' in caplog.text) == (hz == 1)

@@ -1,5 +1,7 @@
 """Geometry of MeTRAbs: what must hold whatever the numbers are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -158,7 +160,9 @@ def test_a_crop_camera_is_a_rotation_that_looks_at_the_box(x, y, size, aspect, l
     centre = sampling_positions(
         views.rotation[0, 0], views.intrinsics[0, 0], camera, np.array([[64.0, 64.0]])
     )
-    np.testing.assert_allclose(centre[0], box[0, :2] + box[0, 2:] / 2, atol=1e-3)
+    middle = box[0, :2] + box[0, 2:] / 2
+    if np.isfinite(cameras.undistort_points(middle, camera)).all():
+        np.testing.assert_allclose(centre[0], middle, atol=1e-3)
 
 
 def test_way_back_undoes_rotation_and_mirroring():
@@ -200,3 +204,57 @@ def test_wrong_augmentation_is_refused(name, value):
     settings = {'num_aug': 3, 'convention': 'centred'} | {name: value}
     with pytest.raises(ValueError, match=str(value)):
         augmentation_table(**settings)
+
+
+@pytest.mark.parametrize('compatible', [False, True])
+@pytest.mark.parametrize('fov_deg', [160.0, 180.0])
+@pytest.mark.parametrize('degrees', [1.0, 3.0, 8.0])  # of the body's middle, from the lens's end
+def test_a_person_at_the_end_of_a_fisheye_lens_is_looked_at(degrees, fov_deg, compatible):
+    focal = 320 / np.radians(fov_deg / 2)
+    camera = Camera(640, 640, np.array([[focal, 0, 320], [0, focal, 320], [0, 0, 1.0]]))
+    camera = dataclasses.replace(camera, model='fisheye', distortion=np.zeros(4))
+    end = np.radians(min(fov_deg / 2, 89.9))
+    away = end - np.radians(degrees)
+    body = np.random.default_rng(0).uniform([-0.3, -0.9, -0.2], [0.3, 0.9, 0.2], (30, 3))
+    body_m = body + 3 * np.array([np.sin(away), 0, np.cos(away)])
+    body_px = cameras.project(body_m[body_m[:, 2] > 0.01], camera)
+    low, high = body_px.min(axis=0) - 15, body_px.max(axis=0) + 15
+    high[0] = max(high[0], 320 + focal * np.pi / 2 + 3)  # over the end: no ray leads there
+    box = np.concatenate([low, high - low])[None]
+    assert np.isnan(cameras.undistort_points(np.array([high[0], box[0, 1] + 1]), camera)).all()
+    view = box_views(box, camera, 256, compatible=compatible)
+    assert view.problem == ('',)
+    crops = crop_views(view, camera, 256, augmentation_table(1))
+    turned = body_m @ crops.rotation[0, 0].T
+    crop_px = turned[:, :2] / turned[:, 2:] @ crops.intrinsics[0, 0][:2, :2].T + 128
+    assert (turned[:, 2] > 0).all()
+    assert ((crop_px > -26) & (crop_px < 282)).all()  # the body, with a tenth more at most
+    assert np.ptp(crop_px[:, 1]) > 256 / 3
+    seen = body_m[:, 2] > 0.01
+    back = sampling_positions(
+        crops.rotation[0, 0], crops.intrinsics[0, 0], camera, crop_px[seen], compatible
+    )
+    np.testing.assert_allclose(back, body_px, atol=1e-6)
+
+
+def test_a_box_without_any_ray_has_no_view():
+    lens = np.array([[200.0, 0, 320], [0, 200.0, 320], [0, 0, 1]])
+    camera = Camera(1280, 640, lens, np.zeros(4), 'fisheye')
+    assert box_views(np.array([[900.0, 100, 200, 300]]), camera, 256).problem == (
+        'box_without_view',
+    )
+
+
+def test_compatible_takes_a_tilted_lens_as_it_is():
+    tilted = np.array([-0.1, 0.02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.05, -0.03])
+    camera = Camera(640, 480, np.array([[500.0, 0, 320], [0, 500.0, 240], [0, 0, 1]]), tilted)
+    box = np.array([[400.0, 100, 150, 300]])
+    plain, same = (box_views(box, camera, 256, compatible=on) for on in (False, True))
+    np.testing.assert_array_equal(plain.rotation, same.rotation)
+    crops = crop_views(plain, camera, 256, augmentation_table(1))
+    grid = np.array([[10.0, 20], [250, 128]])
+    at = [
+        sampling_positions(crops.rotation[0, 0], crops.intrinsics[0, 0], camera, grid, on)
+        for on in (False, True)
+    ]
+    np.testing.assert_array_equal(at[0], at[1])

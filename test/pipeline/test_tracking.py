@@ -372,3 +372,57 @@ def test_config_names_the_bad_value():
 def test_concatenated_rows_fit_people():
     out = Tracker().update(concatenate(people((0, 0, 3)), people((2, 0, 3))), CAMERA)
     assert out.track_ids.tolist() == [0, 1]
+
+
+def walk(tracker, hz, seconds=8.0, seen=lambda step: True, jitter=0.0):
+    """Let one person walk past at 1.2 m/s; return each frame's ids, states and offered boxes."""
+    rng, results = np.random.default_rng(0), []
+    for step in range(round(seconds * hz) + 1):
+        at_s = (step + jitter * rng.uniform(-0.5, 0.5)) / hz
+        places = [(1.2 * (at_s % 4) - 2.4, 0, 4)] if seen(step) else []
+        now = people(*places, stamp_ms=round(1000 * at_s + 100))
+        offered = tracker.predict_boxes(CAMERA, now.stamp_ns)[0].tolist()
+        out = tracker.update(now, CAMERA)
+        results.append((out.track_ids.tolist(), out.track_states.tolist(), offered))
+    return results
+
+
+@pytest.mark.parametrize('hz', [0.6, 1, 2, 3, 4])
+def test_slow_streams_keep_one_id(hz):
+    results = walk(Tracker(), hz, 3.9 if hz < 1 else 3.0, jitter=0.3)
+    assert len(results) >= 3
+    assert [ids for ids, _, _ in results] == [[0]] * len(results)
+    assert [states for _, states, _ in results][1:] == [[TrackState.TRACKED]] * (len(results) - 1)
+    assert [offered for _, _, offered in results][1:] == [[0]] * (len(results) - 1)
+
+
+def test_a_slow_stream_still_loses_who_leaves():
+    tracker = Tracker()
+    states = [states for _, states, _ in walk(tracker, 1, seen=lambda step: step < 3)]
+    assert states[3:6] == [[TrackState.SEARCHING], [TrackState.LOST], []]
+
+
+@pytest.mark.parametrize('hz', [15, 60])
+def test_life_times_of_usual_streams_do_not_depend_on_their_rate(hz, monkeypatch):
+    gaps = {1, *range(5, 5 + hz // 2), *range(hz, 3 * hz)}
+    results = walk(Tracker(), hz, 3.5, seen=lambda step: step not in gaps, jitter=0.2)
+    monkeypatch.setattr('trpose_ros.pipeline.tracking._PERIODS', 0.0)
+    assert results == walk(Tracker(), hz, 3.5, seen=lambda step: step not in gaps, jitter=0.2)
+    assert {TrackState.NEW, TrackState.LOST} <= {s for _, states, _ in results for s in states}
+
+
+def test_one_pause_of_a_fast_stream_ends_a_track():
+    tracker = Tracker()
+    for stamp_ms in (0, 33, 66, 99):
+        tracker.update(people((0, 0, 3), stamp_ms=stamp_ms), CAMERA)
+    assert tracker.predict_boxes(CAMERA, 1700 * MS)[0].tolist() == []
+    assert tracker.update(people((0, 0, 3), stamp_ms=1700), CAMERA).track_ids.tolist() == [1, 0]
+
+
+def test_frames_many_seconds_apart_are_no_stream():
+    tracker = Tracker()
+    ids = [
+        tracker.update(people((0, 0, 3), stamp_ms=60_000 * i), CAMERA).track_ids[0]
+        for i in range(3)
+    ]
+    assert ids == [0, 1, 2]

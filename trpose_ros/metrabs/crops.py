@@ -23,6 +23,7 @@ from trpose_ros.people import Camera
 _UP_DEGENERATE = 1e-4  # sine of the angle between viewing and up direction
 _FIXED_POINT_STEPS = 5
 _MIN_BOX_PX = 1.0
+_ORIGINAL_COEFFICIENTS = 12  # of a lens that the original knows
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ def box_views(
     """Return the virtual camera of every box (N, 4): x, y (upper left), width, height in px.
 
     ``up`` (3,) is the direction against gravity in the camera frame, default (0, -1, 0).
-    ``compatible`` undistorts with the original's five fixed-point steps instead of exactly.
-    Boxes that have no view (not finite, no area, behind the camera) get a reason in ``problem``
-    and harmless numbers.
+    ``compatible`` undistorts with the original's five fixed-point steps instead of exactly, where
+    it knows the lens. A box that reaches beyond the end of a lens counts by those of its points
+    that have a ray, and as symmetrical about its centre. Boxes that have no view (not finite, no
+    area, no point with a ray) get a reason in ``problem`` and harmless numbers.
     """
     boxes = np.asarray(boxes_px, np.float64).reshape(-1, 4)
     up = np.array([0.0, -1.0, 0.0]) if up is None else np.asarray(up, np.float64)
@@ -87,7 +89,7 @@ def box_views(
 
 
 def _rays(points: np.ndarray, camera: Camera, compatible: bool) -> np.ndarray:
-    if compatible and camera.model == 'pinhole':
+    if compatible and _known_to_original(camera):
         inverse = np.linalg.inv(camera.matrix)
         normalised = points @ inverse[:2, :2].T + inverse[:2, 2]
         normalised = undistort_fixed_point(normalised, camera.distortion)
@@ -96,10 +98,16 @@ def _rays(points: np.ndarray, camera: Camera, compatible: bool) -> np.ndarray:
     return np.concatenate([normalised, np.ones_like(normalised[..., :1])], axis=-1)
 
 
+def _known_to_original(camera: Camera) -> bool:
+    """Say whether the original has a formula for this lens: neither a fisheye nor a tilt."""
+    return camera.model == 'pinhole' and not camera.distortion[_ORIGINAL_COEFFICIENTS:].any()
+
+
 def _turn_to(rays: np.ndarray, camera: Camera, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rotations (N, 3, 3) and sizes (N,) px of the boxes as their views see them."""
     with np.errstate(invalid='ignore', divide='ignore'):
-        forward = rays[:, 0] / np.linalg.norm(rays[:, 0], axis=-1, keepdims=True)
+        rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        forward = np.where(np.isfinite(rays[:, 0]), rays[:, 0], _mean_direction(rays[:, 1:]))
         right = np.cross(forward, up / np.linalg.norm(up))
         length = np.linalg.norm(right, axis=-1, keepdims=True)
         right = np.where(length < _UP_DEGENERATE, _any_right(forward), right)
@@ -109,9 +117,20 @@ def _turn_to(rays: np.ndarray, camera: Camera, up: np.ndarray) -> tuple[np.ndarr
         turned = np.einsum('nij,npj->npi', rotation, rays[:, 1:])
         turned = np.where(turned[..., 2:] > 1e-6, turned, np.nan)
         px = turned[..., :2] / turned[..., 2:] @ camera.matrix[:2, :2].T
-        height = np.linalg.norm(px[:, 0] - px[:, 2], axis=-1)
-        width = np.linalg.norm(px[:, 1] - px[:, 3], axis=-1)
-    return rotation, np.maximum(height, width)
+    return rotation, np.fmax(_extent(px[:, 0], px[:, 2]), _extent(px[:, 1], px[:, 3]))
+
+
+def _mean_direction(rays: np.ndarray) -> np.ndarray:
+    """Return the mean (N, 3) of the unit rays (N, P, 3) that there are, NaN without any."""
+    total = np.nan_to_num(rays).sum(axis=1)
+    return total / np.linalg.norm(total, axis=-1, keepdims=True)
+
+
+def _extent(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return distances (N,) of opposite points (N, 2); twice that to the centre for one alone."""
+    half = 2 * np.fmax(np.linalg.norm(one, axis=-1), np.linalg.norm(other, axis=-1))
+    whole = np.linalg.norm(one - other, axis=-1)
+    return np.where(np.isfinite(whole), whole, half)
 
 
 def _any_right(forward: np.ndarray) -> np.ndarray:
@@ -152,11 +171,11 @@ def sampling_positions(
     """Return the image pixels (..., 2) that crop pixels (..., 2) of one view look at.
 
     NaN where the ray points behind the camera. ``compatible`` applies the distortion polynomial
-    beyond the radius where it folds back, as the original does.
+    beyond the radius where it folds back, as the original does for the lenses that it knows.
     """
     homography = np.linalg.inv(intrinsics @ rotation)
     rays = grid_px @ homography[:, :2].T + homography[:, 2]
-    if compatible:
+    if compatible and _known_to_original(camera):
         normalised = rays[..., :2] / rays[..., 2:]
         normalised = distort_polynomial(normalised, camera.distortion)
         return normalised @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
@@ -166,8 +185,8 @@ def sampling_positions(
 
 def distort_polynomial(normalised: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Apply OpenCV's model (k1 k2 p1 p2 k3 k4 k5 k6 s1..s4, up to 12 values) to (..., 2)."""
-    k = np.zeros(12)
-    given = np.asarray(coefficients, np.float64)[:12]
+    k = np.zeros(_ORIGINAL_COEFFICIENTS)
+    given = np.asarray(coefficients, np.float64)[:_ORIGINAL_COEFFICIENTS]
     k[: len(given)] = given
     x, y = normalised[..., 0], normalised[..., 1]
     r2 = x * x + y * y
@@ -180,8 +199,8 @@ def distort_polynomial(normalised: np.ndarray, coefficients: np.ndarray) -> np.n
 
 def undistort_fixed_point(normalised: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Undo distort_polynomial by the original's five fixed-point steps (inexact far out)."""
-    k = np.zeros(12)
-    given = np.asarray(coefficients, np.float64)[:12]
+    k = np.zeros(_ORIGINAL_COEFFICIENTS)
+    given = np.asarray(coefficients, np.float64)[:_ORIGINAL_COEFFICIENTS]
     k[: len(given)] = given
     target = np.asarray(normalised, np.float64)
     point = target

@@ -10,8 +10,9 @@ New poses are given to tracks by the assignment of least total distance in 3D an
 under gates that widen with the time a track was not seen.
 
 Life: NEW until seen for a while, then TRACKED; SEARCHING when not seen, predicted and searched
-for a limited time; LOST after that, reported once. All times are seconds from stamps. Stamps that
-jump back, another optical frame or another skeleton end all tracks; ids are never used twice.
+for a limited time; LOST after that, reported once. All times are seconds from stamps, and none of
+them ends a track between two frames of a slow stream. Stamps that jump back, another optical frame
+or another skeleton end all tracks; ids are never used twice.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ import numpy as np
 
 from trpose_ros.cameras import distort_points, project, undistort_points
 from trpose_ros.configuration import check_fields, setting
+from trpose_ros.frame_period import FramePeriod
 from trpose_ros.people import Camera, JointState, People, TrackState, concatenate, with_visibility
 from trpose_ros.pipeline.association import assign, duplicates, pose_distance_2d, pose_distance_m
+from trpose_ros.pipeline.predicted_boxes import in_view, padded_box
 
 _BODY_M = 1.7  # turns a speed in m/s into shares of a person's size in the image
 _FARTHEST_M, _FARTHEST_PX = 1e4, 1e6  # beyond these a coordinate is an error, not a person
-_LARGEST_BOX = 20.0  # in image sides: a body almost at the lens projects to nonsense
+_PERIODS = 1.5  # of the frames: no life time is shorter, jitter of stamps included
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Times in seconds, distances in metres or in shares of the person's size in the image."""
+    """Times in seconds, distances in metres or in shares of the person's size in the image.
+
+    ``lost_s``, ``lost_new_s`` and ``search_s`` last one and a half frame periods at least.
+    """
 
     confirm_s: float = setting(0.1, 'a track is NEW until it is this old', range=(0.0, 10.0))
     lost_s: float = setting(1.5, 'a track not seen for longer is LOST', range=(0.0, 60.0))
@@ -108,7 +114,7 @@ class _Track:
             nearer = joints_m + centre * (self.nearest_m / distance - 1.0)
             nearer_px = project(nearer, camera)
             joints_px = np.where(np.isfinite(nearer_px), nearer_px, joints_px)
-        return _body_box(joints_px, config.padding)
+        return padded_box(joints_px, config.padding)
 
     def _approach(self, config: TrackerConfig, elapsed: float) -> None:
         """Follow the body's distance: at once when it comes nearer, else as fast as it can run."""
@@ -146,6 +152,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._last_ns: int | None = None
+        self._period = FramePeriod()
 
     def __len__(self) -> int:
         """Return the number of tracks that are not LOST."""
@@ -154,6 +161,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks without reporting them; ids go on counting."""
         self._tracks, self._last_ns = [], None
+        self._period.reset()
 
     def predict_boxes(self, camera: Camera, stamp_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Return where the tracked people should be: ids (M,) int32 and boxes (M, 4) x y w h, px.
@@ -165,11 +173,12 @@ class Tracker:
         if self._last_ns is not None and stamp_ns < self._last_ns:
             return np.zeros(0, np.int32), np.zeros((0, 4), np.float32)
         ids, boxes = [], []
+        limit_ns = self._limit_ns(self.config.search_s, stamp_ns)
         for track in self._tracks:
-            if stamp_ns - track.seen_ns > round(self.config.search_s * 1e9):
+            if stamp_ns - track.seen_ns > limit_ns:
                 continue
             box = track.box(camera, stamp_ns, self.config)
-            if box is not None and _in_view(box, camera, self.config.min_visible):
+            if box is not None and in_view(box, camera, self.config.min_visible):
                 ids.append(track.id)
                 boxes.append(box)
         return np.array(ids, np.int32), np.array(boxes, np.float32).reshape(-1, 4)
@@ -190,6 +199,7 @@ class Tracker:
         people = _without_nonsense(people)
         lost = self._end_if_discontinuous(people)
         self._last_ns = people.stamp_ns
+        self._period.push(people.stamp_ns)
         lost += self._expire(people.stamp_ns)
         keep = self._measurements(people)
         ids, states = self._associate(people, camera, keep)
@@ -221,12 +231,17 @@ class Tracker:
         self._tracks = []
         return ended
 
+    def _limit_ns(self, seconds: float, stamp_ns: int) -> int:
+        """Return a life time in a frame of this stamp: longer than it takes to the next frame."""
+        return round(max(seconds, _PERIODS * self._period.with_frame_at(stamp_ns)) * 1e9)
+
     def _expire(self, stamp_ns: int) -> list[_Track]:
-        limits = {True: self.config.lost_s, False: self.config.lost_new_s}
+        limits_ns = {
+            True: self._limit_ns(self.config.lost_s, stamp_ns),
+            False: self._limit_ns(self.config.lost_new_s, stamp_ns),
+        }
         lost = [
-            track
-            for track in self._tracks
-            if stamp_ns - track.seen_ns > round(limits[track.confirmed] * 1e9)
+            track for track in self._tracks if stamp_ns - track.seen_ns > limits_ns[track.confirmed]
         ]
         self._tracks = [track for track in self._tracks if track not in lost]
         return lost
@@ -299,7 +314,7 @@ class Tracker:
         joints_m, joints_px = track.predict(camera, stamp_ns, self.config.coast_s)
         if track.row.frame_id != people.frame_id:  # coordinates of another frame mean nothing here
             joints_m, joints_px = np.full_like(joints_m, np.nan), np.full_like(joints_px, np.nan)
-        box = _body_box(joints_px, self.config.padding)
+        box = padded_box(joints_px, self.config.padding)
         joints = joints_px.shape[0]
         row = People.build(
             stamp_ns=people.stamp_ns,
@@ -366,25 +381,3 @@ def _finite_mean(joints: np.ndarray) -> np.ndarray:
 def _mean_move(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Return the mean displacement (C,) of the joints that both have, NaN without any."""
     return _finite_mean((new - old)[None])[0]
-
-
-def _body_box(joints_px: np.ndarray, padding: float) -> np.ndarray | None:
-    """Return the padded box (4,) around the finite joints (J, 2); None without at least two."""
-    joints_px = joints_px[np.isfinite(joints_px).all(axis=-1)]
-    if len(joints_px) < 2:
-        return None
-    low, high = joints_px.min(axis=0), joints_px.max(axis=0)
-    size = np.maximum(high - low, 1.0)
-    # A thin body (seen from the side, arms down) still needs room across.
-    size_padded = np.maximum(size * (1 + 2 * padding), size.max() * 0.25)
-    return np.concatenate([(low + high - size_padded) / 2, size_padded])
-
-
-def _in_view(box: np.ndarray, camera: Camera, min_visible: float) -> bool:
-    """Say whether enough of a box lies in the image, and whether the box is a sane one."""
-    x, y, w, h = box
-    if max(w, h) > _LARGEST_BOX * max(camera.width, camera.height):
-        return False
-    inside_w = min(x + w, camera.width - 0.5) - max(x, -0.5)
-    inside_h = min(y + h, camera.height - 0.5) - max(y, -0.5)
-    return bool(inside_w > 0 and inside_h > 0 and inside_w * inside_h >= min_visible * w * h)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from trpose_ros.frame_period import FramePeriod
 from trpose_ros.lifters.streams.base import Core, Lifted, LifterConfig
 from trpose_ros.lifters.streams.clock import FrameClock, Placement
 from trpose_ros.lifters.streams.missing import JointFiller
@@ -33,6 +34,7 @@ from trpose_ros.skeletons import get_skeleton
 
 _LOG = logging.getLogger(__name__)
 _FAR = 1.5  # factor between the camera's and the training rate that is worth a warning
+_SURE = 4  # intervals that tell the camera's rate
 
 
 @dataclass
@@ -99,6 +101,7 @@ class LifterStream:
         self._free: list[int] = []
         self._capacity = 0
         self._last_ns: int | None = None
+        self._period = FramePeriod()
         self._warned = False
 
     def __len__(self) -> int:
@@ -139,6 +142,8 @@ class LifterStream:
         if stamp_ns == self._last_ns:
             return []
         self._last_ns = stamp_ns
+        self._period.push(stamp_ns)
+        self._warn_rate()
         results = self._retire(stamp_ns)
         present = np.isfinite(joints).all(axis=2).any(axis=1)
         self._observe(stamp_ns, track_ids[present].tolist(), joints[present], trusted[present])
@@ -202,7 +207,6 @@ class LifterStream:
                 placement = track.clock.first(stamp_ns)
             else:
                 placement = track.clock.place(stamp_ns)
-                self._warn_rate(track.clock)
             self._append(track, frame, placement)
             track.waiting.append((stamp_ns, placement.position))
             track.filled = frame
@@ -213,16 +217,24 @@ class LifterStream:
             mixed = frame if share == 1.0 else (1 - share) * track.filled + share * frame
             track.frames.append(mixed)
 
-    def _warn_rate(self, clock: FrameClock) -> None:
-        if self._warned or clock.count < 10 or 1 / _FAR <= clock.ratio <= _FAR:
+    def _warn_rate(self) -> None:
+        """Say once that frames come at a rate that the network does not know."""
+        period_s = self._period.seconds
+        if self._warned or len(self._period) < _SURE:
+            return
+        if 1 / _FAR <= period_s * self.rate_hz <= _FAR:
             return
         self._warned = True
         _LOG.warning(
             'people arrive at %.1f Hz but %s was trained at %.1f Hz; input is resampled by its '
-            'stamps, and results are best near the training rate',
-            self.rate_hz / clock.ratio,
+            'stamps, and results are best near the training rate%s',
+            1 / period_s,
             self.name,
             self.rate_hz,
+            '; frames are further apart than max_gap_s, so every one is lifted by itself, as if '
+            'the person stood still'
+            if period_s > self.config.max_gap_s
+            else '',
         )
 
     def _advance(self, tracks: list[_Track]) -> list[Lifted]:
