@@ -76,7 +76,7 @@ def test_missing_extras_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'plotly', None)
     result = CliRunner().invoke(app, ['--out', str(tmp_path)])
     assert result.exit_code == 2
-    assert "plotly is missing: pip install 'trpose_ros[train,evaluate]'" in result.output
+    assert "the report needs plotly: pip install 'trpose_ros[evaluate]'" in result.output
     monkeypatch.setitem(sys.modules, 'pyarrow', None)
     result = CliRunner().invoke(app, ['--out', str(tmp_path)])
     assert result.exit_code == 2

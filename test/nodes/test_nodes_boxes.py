@@ -19,7 +19,7 @@ BOX = np.array([[250.0, 100.0, 140.0, 300.0]])
 @pytest.fixture
 def estimator(monkeypatch):
     fake = FakeEstimator()
-    monkeypatch.setattr('trpose_ros.estimators.create_estimator', lambda name, config: fake)
+    monkeypatch.setattr('trpose_ros.pipeline.pipeline.create_estimator', lambda name, config: fake)
     return fake
 
 

@@ -1,4 +1,6 @@
 """`trpose ...`: one file a command; options and printing only, the work is in the rooms.
 
-``main`` is the entry point and forwards to the others. May import every room.
+``main`` is the entry point and forwards to the others.
+
+Imports: every room.
 """

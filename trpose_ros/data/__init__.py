@@ -1,5 +1,6 @@
 """Data for training and evaluation: data sets, motion, rendered people. Offline only.
 
-``samples`` is what every loader gives and ``registry`` knows the loaders by name; both import the
-vocabulary alone.
+``samples`` is what every loader gives and ``registry`` knows the loaders by name.
+
+Imports: vocabulary.
 """

@@ -1,4 +1,5 @@
 """`trpose demo`: the whole chain on real ROS 2 traffic, measured, with pictures of it.
 
-Imports nodes (to start them as processes), offline, pipeline, drawing and evaluation.
+Imports: vocabulary, occlusion, drawing, estimators, pipeline, recordings, evaluation/metrics,
+offline, nodes.
 """

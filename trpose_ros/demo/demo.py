@@ -170,9 +170,7 @@ def _preset() -> dict[str, Any]:
 
 def _check_ros() -> None:
     """Import what ROS needs, so that a missing part is named before anything starts."""
-    import rclpy  # noqa: F401
-
-    import trpose_ros.msg  # noqa: F401
+    import trpose_ros.nodes.conductor  # noqa: F401
 
 
 def _play(

@@ -2,5 +2,7 @@
 
 No window and no ROS, only arrays: ``overlay`` draws on images, ``figures`` lays pictures out,
 ``markers`` makes plain arrays that nodes/base/conversions.py and recordings/messages.py put on the
-wire. Imports the vocabulary.
+wire.
+
+Imports: vocabulary.
 """

@@ -1,5 +1,7 @@
 """The truncation benchmark: clips under conditions, through estimators and lifters, measured.
 
-``runner`` runs cases, ``results`` keeps rows, ``study`` makes the tables. Offline: imports the
-vocabulary, pipeline, recordings, occlusion, data and weights; nothing of nodes or commands.
+``runner`` runs cases, ``results`` keeps rows, ``study`` makes the tables. Offline.
+
+Imports: vocabulary, occlusion, weights, estimators, lifters, pipeline, recordings, data,
+data/rendering, evaluation/metrics.
 """

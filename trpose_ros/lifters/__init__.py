@@ -2,6 +2,8 @@
 
 ``create_lifter(LifterConfig(...))`` gives a ``LifterStream``; ``LIFTERS`` are the networks by name.
 Importing this package needs no torch.
+
+Imports: vocabulary, weights, runtimes, lifters/networks, lifters/streams.
 """
 
 from __future__ import annotations

@@ -2,5 +2,6 @@
 
 ``sources`` opens whatever a user names and gives frames; ``bags``, ``salvage`` and ``messages`` are
 recordings and what stands in them; ``video``, ``pictures`` and ``image_codec`` are pixels.
-Imports the vocabulary, occlusion and drawing (markers).
+
+Imports: vocabulary, occlusion, drawing.
 """

@@ -46,6 +46,26 @@ def open_pictures(
     return PictureSource(names, options or SourceOptions())
 
 
+def read_frame(path: str | Path, options: SourceOptions | None = None) -> Frame:
+    """Return one picture as a frame, upright and no longer than the models look at.
+
+    A picture does not say which camera took it: without a calibration in ``options`` that fits,
+    its field of view is assumed, and the frame's camera says so (``camera.assumed``), as do all
+    results; depths and sizes are as good as this guess.
+
+    Raises:
+        SourceError: ``path`` is no picture that can be read, with the reason.
+
+    """
+    if not Path(path).is_file():
+        raise SourceError(f'{path} is no file')
+    source = open_pictures([path], options)
+    frame = next((entry.frame for entry in source.frames()), None)
+    if frame is None:
+        raise SourceError(f'{path} {source.skipped[0][1]}')
+    return frame
+
+
 class PictureSource:
     """Pictures one by one, in natural order; a context manager is not needed, nothing stays open.
 

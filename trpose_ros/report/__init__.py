@@ -2,7 +2,8 @@
 
 ``write_report`` takes the folder of any evaluation (`trpose evaluate`, a replay, the live
 evaluation node): its results, and the scenes that were kept beside them (evaluation/excerpts.py).
-Imports the vocabulary, drawing, recordings and evaluation.
+
+Imports: vocabulary, drawing, recordings, evaluation, evaluation/metrics.
 """
 
 from __future__ import annotations

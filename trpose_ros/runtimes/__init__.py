@@ -2,5 +2,6 @@
 
 ``modules.fast_module`` chooses and prepares, and whoever calls the result need not know which.
 Networks with batch norm are folded (``folding``) and packed (``packed_convolutions``) on the way.
-Imports nothing of the package.
+
+Imports: nothing.
 """

@@ -6,7 +6,7 @@ PyTorch's own compiler emits, called without compiling: weights are converted at
 and an activation that follows is computed inside the convolution, before rounding, which saves
 reading and writing its whole map. Where PyTorch does not have the operators, nothing is changed.
 
-The operators pad alike on both sides. A shifted convolution (backbones/layers.py) pads one less
+The operators pad alike on both sides. A shifted convolution (shifted_convolution.py) pads one less
 before and one more after; if it is depthwise it gets a kernel with a row and a column of zeros in
 front instead, which costs less than copying its input into a larger one.
 """
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trpose_ros.metrabs.backbones.layers import ShiftedConv2d
+from trpose_ros.runtimes.shifted_convolution import ShiftedConv2d
 
 # Activations that the operators compute, with their names and numbers there.
 _INSIDE: dict[type[nn.Module], tuple[str, list[float]]] = {

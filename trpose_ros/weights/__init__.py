@@ -2,7 +2,9 @@
 
 ``files`` reads and writes safetensors with a self-describing header and its public names can be
 imported from here; ``packing`` makes them small; ``pickles``, ``torch_files`` and ``tensorflowjs``
-read foreign files without running anything in them. Imports nothing of the package.
+read foreign files without running anything in them.
+
+Imports: nothing.
 """
 
 from trpose_ros.weights.files import (

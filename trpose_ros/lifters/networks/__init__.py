@@ -1,5 +1,7 @@
 """The lifters' networks, one file each, with the folded form that streams run beside it.
 
 ``build.build_network`` makes one by name. Written from the papers; parameters have the names and
-the order of the published checkpoints. Imports nothing of the package but this room.
+the order of the published checkpoints.
+
+Imports: vocabulary.
 """

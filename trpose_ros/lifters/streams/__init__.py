@@ -2,5 +2,6 @@
 
 ``stream`` holds the tracks, ``clock`` turns stamps into network frames, ``missing`` fills what was
 not seen, ``windows`` and ``videopose3d`` run the networks without computing anything twice.
-Imports the vocabulary and lifters/networks.
+
+Imports: vocabulary, lifters/networks.
 """

@@ -9,6 +9,8 @@ and symmetric padding sample pixel 0, 2, 4, ..., so that cell i of a stride-32 m
 pixel 32 i and the last half cell of the image is seen by nobody. With a centred stride the first
 convolution of the last strided stage samples one feature pixel further down and right, and cell i
 is centred at 32 i + 16. The shift is a matter of padding: it has no parameters.
+
+Imports: vocabulary, runtimes.
 """
 
 from trpose_ros.metrabs.backbones import (  # each registers its names

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trpose_ros.runtimes.shifted_convolution import ShiftedConv2d
+
 
 class ScaleImage(nn.Module):
     """Map an image in 0..1 to ``image * gain + offset`` (no parameters, no state)."""
@@ -43,25 +45,6 @@ def _format_of(features: Tensor) -> torch.memory_format:
     if features.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format
-
-
-class ShiftedConv2d(nn.Conv2d):
-    """A strided convolution whose samples lie one pixel further down and right (centred stride).
-
-    Its zero padding is one smaller before and one larger after; it has no parameters of its own,
-    so that the names in a state dict are those of a plain convolution.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, bias: bool
-    ) -> None:
-        super().__init__(inputs, outputs, kernel, stride, 0, groups=groups, bias=bias)
-        half = (kernel - 1) // 2
-        self.pad = (half - 1, half + 1, half - 1, half + 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
-        return super().forward(F.pad(features, self.pad))
 
 
 def conv2d(

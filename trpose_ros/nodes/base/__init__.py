@@ -1,5 +1,6 @@
 """What the nodes share: life cycle, images by stamp, parameters, one worker, statistics.
 
-``stage_node`` is the base of all, ``image_node`` of those that take images. Imports the vocabulary
-drawing (markers) and recordings (image_codec).
+``stage_node`` is the base of all, ``image_node`` of those that take images.
+
+Imports: vocabulary, occlusion, drawing, recordings.
 """
