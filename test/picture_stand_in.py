@@ -45,10 +45,10 @@ class SeeingBoxes(FakeBoxes):
         return np.concatenate([centre - half, 2 * half, score], axis=1).astype(np.float32)
 
 
-def pipeline(occlusion=None, estimator=None):
+def pipeline(occlusion=None, estimator=None, source=None):
     pose = PoseStage(
         estimator=estimator or FakeEstimator(ROOTS),
-        box_source=SeeingBoxes(),
+        box_source=source or SeeingBoxes(),
         tracker=Tracker(),
         config=PoseStageConfig(max_people=64),
         clock=None,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 
 class NodeProcess:
@@ -35,19 +36,28 @@ class NodeProcess:
     def text(self):
         return '\n'.join(self.lines)
 
-    def wait_for(self, words, latest_s=120.0):
+    def wait_for(self, words, latest_s=240.0):
         end = time.monotonic() + latest_s
         while words not in self.text:
             assert self._process.poll() is None, self.text
             assert time.monotonic() < end, f'{words!r} never came:\n{self.text}'
             time.sleep(0.005)
 
-    def interrupt(self, latest_s=120.0):
+    def shared_memory(self):
+        """Return the names of the segments that DDS made for the process, by the locks it holds.
+
+        It also maps those of others; ports belong to all.
+        """
+        opened = [path.readlink() for path in Path(f'/proc/{self._process.pid}/fd').iterdir()]
+        locks = [path.name for path in opened if path.match('/dev/shm/fastrtps_[!p]*_el')]
+        return sorted(name.removesuffix('_el') for name in locks)
+
+    def interrupt(self, latest_s=240.0):
         """Send SIGINT; return the exit code."""
         self._process.send_signal(signal.SIGINT)
         return self.ended(latest_s)
 
-    def ended(self, latest_s=120.0):
+    def ended(self, latest_s=240.0):
         code = self._process.wait(latest_s)
         self._thread.join()
         self._process.stdout.close()

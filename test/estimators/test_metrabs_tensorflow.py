@@ -1,6 +1,7 @@
-"""The TensorFlow estimator on a real SavedModel with the published interface."""
+"""The TensorFlow estimator on SavedModels with the published interface: one made up, one real."""
 
 import dataclasses
+import importlib.util
 import logging
 import shutil
 import subprocess
@@ -9,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip('tensorflow', reason="TensorFlow is not installed: pip install '.[tensorflow]'")
-
+import tensorflow_stand_in
 from metrabs_stand_in import PERSON_MM
 
 from trpose_ros import cameras
@@ -23,13 +22,23 @@ CAMERA = cameras.camera_from_fov(640, 480, 60.0)
 BOX = np.array([250.0, 100.0, 120.0, 260.0])
 
 
-@pytest.fixture(scope='session')
-def saved_model(tmp_path_factory):
-    """A SavedModel written by another process, as published ones are."""
+@pytest.fixture(
+    scope='module',
+    params=['stand-in', pytest.param('tensorflow', marks=pytest.mark.slow)],  # half a minute
+)
+def saved_model(request, tmp_path_factory):
+    """A SavedModel; a real one is written by another process, as published ones are."""
     folder = tmp_path_factory.mktemp('tensorflow') / 'metrabs_stand_in'
-    script = Path(__file__).parents[1] / 'metrabs_saved_model.py'
-    subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == 'stand-in':
+            patch.setitem(sys.modules, 'tensorflow', tensorflow_stand_in.module())
+            yield tensorflow_stand_in.write(folder)
+        elif importlib.util.find_spec('tensorflow') is None:
+            pytest.skip("TensorFlow is not installed: pip install '.[tensorflow]'")
+        else:
+            script = Path(__file__).parents[1] / 'metrabs_saved_model.py'
+            subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
+            yield folder
 
 
 @pytest.fixture(scope='module')
@@ -154,12 +163,15 @@ def test_a_damaged_saved_model_is_refused(saved_model, tmp_path):
         make(folder)
 
 
-def test_a_saved_model_of_something_else_says_what_it_lacks(tmp_path):
+def test_a_saved_model_of_something_else_says_what_it_lacks(saved_model, tmp_path):
     import tensorflow as tf
 
-    module = tf.Module()
-    module.answer = tf.Variable(42.0)
-    tf.saved_model.save(module, str(tmp_path / 'other'))
+    if tf.__version__ == 'stand-in':
+        tensorflow_stand_in.write(tmp_path / 'other', tensorflow_stand_in.OTHER)
+    else:
+        other = tf.Module()
+        other.answer = tf.Variable(42.0)
+        tf.saved_model.save(other, str(tmp_path / 'other'))
     with pytest.raises(WeightsError, match=r'lacks detect_poses, estimate_poses, per_skeleton'):
         make(tmp_path / 'other')
 

@@ -101,7 +101,7 @@ def run_live(tmp_path, bag, weights, pose_node='pose_node', listen=(), **argumen
             code = processes['evaluation'].ended(LATEST_S)
         except subprocess.TimeoutExpired:
             words = '\n'.join(f'== {n}\n{p.text}' for n, p in processes.items())
-            pytest.fail(f'the evaluation never ended:\n{words}\n{world._never()}')
+            pytest.fail(f'the evaluation never ended:\n{words}\n{world.report()}')
         words = {name: process.text for name, process in processes.items()}
         others = [p for name, p in processes.items() if name != 'evaluation']
         assert [process.interrupt() for process in others] == [0] * len(others), words
@@ -202,6 +202,7 @@ def last_pass(messages):
     return found
 
 
+@pytest.mark.slow  # five processes; what the evaluation makes of it is tested without them
 @pytest.mark.usefixtures('one_thread')
 def test_a_live_run_that_drops_images_is_a_replay_of_those_it_answers(tmp_path, weights):
     bag = write_recording(tmp_path / 'in.mcap', 60)
@@ -256,6 +257,7 @@ def test_a_live_run_that_drops_images_is_a_replay_of_those_it_answers(tmp_path, 
     assert any('were not answered' in note for note in notes)
 
 
+@pytest.mark.slow  # five processes; what the evaluation makes of it is tested without them
 def test_without_truth_and_camera_info_the_untouched_pass_is_the_reference(tmp_path, weights):
     bag = write_recording(tmp_path / 'in.mcap', 8, truth=False, info=False)
     code, words, _ = run_live(tmp_path, bag, weights, occlusion='fixed_lower')
@@ -269,6 +271,7 @@ def test_without_truth_and_camera_info_the_untouched_pass_is_the_reference(tmp_p
     assert any('field of view is assumed' in note for note in notes)
 
 
+@pytest.mark.slow  # five processes; what the evaluation makes of it is tested without them
 @pytest.mark.usefixtures('one_thread')
 def test_truth_of_some_frames_in_another_skeleton_in_a_recording_that_was_cut_off(
     tmp_path, weights

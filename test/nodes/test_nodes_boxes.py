@@ -48,10 +48,9 @@ class Stream:
 
     def detect(self, message):
         """Publish boxes and wait until the node has them."""
-        counts = self.node._boxes.source.counts
-        before = counts['received']
+        before = int(self.node.facts()['boxes received'])
         self.detector.publish(message)
-        self.world.wait(lambda: counts['received'] > before)
+        self.world.wait(lambda: int(self.node.facts()['boxes received']) > before)
 
 
 def person_array(stamp_ns, **arrays):
@@ -100,7 +99,7 @@ def test_boxes_without_a_stamp_are_named(world, estimator):
 def test_without_vision_msgs_configure_fails_with_the_remedy(world, estimator, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'vision_msgs.msg', None)
     node = world.add(PoseNode, boxes='topic', boxes_type='Detection2DArray')
-    assert node.trigger_configure() == FAILURE
+    assert world.ask(node.trigger_configure) == FAILURE
     assert 'apt install ros-$ROS_DISTRO-vision-msgs' in node.statistics.last_error
 
 

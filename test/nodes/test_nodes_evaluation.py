@@ -90,7 +90,7 @@ def test_running_metrics_and_the_results_on_request(world, tmp_path):
     assert float(lifter['mpjpe_mm']) == pytest.approx(2, rel=0.01)
     assert float(lifter['coverage_percent']) == pytest.approx(90)
     assert lifter['reference'] == 'truth'
-    world.wait(lambda: values_of(world.diagnostics['/evaluation']).get('lifted') == '9')
+    world.wait(lambda: node.facts().get('lifted') == '9')
     answer = call(world, node)
     assert answer.success, answer.message
     assert 'MPJPE 2.0 mm' in answer.message
@@ -143,7 +143,7 @@ def test_impossible_parameters_are_named(world, parameters, words):
     if 'identity' in parameters:
         parameters = {**parameters, 'conditions': 'none'}
     node = world.add(EvaluationNode, **parameters)
-    assert node.trigger_configure() == FAILURE
+    assert world.ask(node.trigger_configure) == FAILURE
     assert words in node.statistics.last_error
 
 
@@ -152,7 +152,7 @@ def test_missing_libraries_are_named(world, tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, 'plotly', None)
     node = world.add(EvaluationNode, results=str(tmp_path / 'out'))
-    assert node.trigger_configure() == FAILURE
+    assert world.ask(node.trigger_configure) == FAILURE
     assert "pip install 'trpose_ros[evaluate]'" in node.statistics.last_error
 
 

@@ -137,7 +137,7 @@ def test_nobody_is_an_empty_message_and_a_person_comes_back(world, monkeypatch):
 def test_intrinsics_are_taken_from_camera_info(world, monkeypatch):
     stream = Stream(world, monkeypatch, look_ahead=0)
     stream.infos.publish(conversions.camera_to_message(CAMERA, START_NS, 'optical'))
-    world.wait(lambda: stream.node._cameras.book._newest is not None)
+    world.settle()
     stream.send(START_NS)
     world.wait(lambda: stream.out)
     assert not conversions.people_from_message(stream.out[0]).provenance.intrinsics_assumed
@@ -193,7 +193,7 @@ def test_markers_are_added_and_deleted_by_name(world, monkeypatch):
     world.wait(lambda: len(shown) == 2)
     gone = {(m.ns, m.id) for m in shown[1].markers if m.action == Marker.DELETE}
     assert gone == {('bones', 0), ('joints', 0)}
-    stream.node.trigger_deactivate()
+    world.ask(stream.node.trigger_deactivate)
     world.wait(lambda: len(shown) == 3)
     assert {m.action for m in shown[2].markers} == {Marker.DELETE}
 

@@ -38,9 +38,7 @@ class Stream:
     def send_people(self, people):
         """Publish people and wait until the node has them."""
         self.people.publish(conversions.people_to_message(people))
-        self.world.wait(
-            lambda: (newest := self.node._people.newest()) and newest[0] == people.stamp_ns
-        )
+        self.world.settle()
 
     def send(self, stamp_ns):
         count = len(self.images)
@@ -83,7 +81,7 @@ def test_the_box_given_with_the_image_is_the_reference(world):
 def test_a_crop_is_smaller_and_its_camera_fits(world):
     stream = Stream(world, profile='near_crop', reference='given')
     stream.infos.publish(conversions.camera_to_message(CAMERA, START_NS, 'optical'))
-    world.wait(lambda: stream.node._cameras.book._newest is not None)
+    world.settle()
     people = make_people(START_NS, boxes_px=BOX[None])
     stream.send_people(people)
     got = stream.send(START_NS)

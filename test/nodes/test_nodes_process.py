@@ -1,7 +1,6 @@
 """The executables as processes: they start, say what is wrong, and end when told to."""
 
 import contextlib
-import time
 from pathlib import Path
 
 import numpy as np
@@ -72,18 +71,16 @@ def test_sigint_during_load_ends_cleanly(start, weights_folder):
     ],
 )
 def test_no_shared_memory_is_left_behind(world, start, executable, last):
-    memory = Path('/dev/shm')
-    if not memory.is_dir():
+    folder = Path('/dev/shm')
+    if not folder.is_dir():
         pytest.skip('no /dev/shm on this system')
-    before = set(memory.glob('fastrtps_[!p]*'))
     process = start(executable, 'autostart:=false')
-    world.wait(lambda: set(memory.glob('fastrtps_[!p]*')) - before)
-    world.wait(lambda: last in world.tester.get_node_names())
-    time.sleep(1.0)  # until it spins
+    world.wait(lambda: f'/{last}' in world.diagnostics)  # it spins
+    memory = process.shared_memory()
+    assert [path for name in memory for path in folder.glob(f'{name}*')]
     assert process.interrupt() == 0, process.text
     assert 'Traceback' not in process.text
-    left = {file.name for file in set(memory.glob('fastrtps_[!p]*')) - before}
-    assert not left
+    assert [path for name in memory for path in folder.glob(f'{name}*')] == []
 
 
 def test_sigint_during_inference_ends_cleanly(world, start, weights_folder):

@@ -1,15 +1,13 @@
 """The pose node with a SavedModel: images in over DDS, people of the stand-in out."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
-pytest.importorskip('tensorflow', reason="TensorFlow is not installed: pip install '.[tensorflow]'")
 
+import tensorflow_stand_in
 from live import START_NS, STEP_NS, collect_people, image, live
 from metrabs_stand_in import PERSON_MM
 
@@ -19,10 +17,10 @@ from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStageConfig, build_pose_stage
 
 
-def test_the_live_node_runs_a_saved_model_with_its_own_detector(tmp_path):
-    folder = tmp_path / 'metrabs_stand_in'
-    script = Path(__file__).parents[1] / 'metrabs_saved_model.py'
-    subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
+def test_the_live_node_runs_a_saved_model_with_its_own_detector(tmp_path, monkeypatch):
+    """The estimator itself is tested with the real TensorFlow, too."""
+    monkeypatch.setitem(sys.modules, 'tensorflow', tensorflow_stand_in.module())
+    folder = tensorflow_stand_in.write(tmp_path / 'metrabs_stand_in')
     camera = cameras.camera_from_fov(640, 480, 60.0, assumed=False)
     with live() as world:
         received = collect_people(world)

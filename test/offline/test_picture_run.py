@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from doubles import FakeEstimator, make_people
-from picture_stand_in import ROOTS, draw, everything_in, pipeline, run
+from picture_stand_in import ROOTS, SeeingBoxes, draw, everything_in, pipeline, run
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.drawing.overlay import draw_people
@@ -64,9 +64,10 @@ def test_every_picture_gives_a_copy_and_an_entry(tmp_path):
 def test_nobody_is_remembered_from_one_picture_to_the_next(tmp_path):
     for k in range(3):
         draw(tmp_path / 'in' / f'{k}.png', level=0 if k == 1 else 90)
-    stages = pipeline()
+    source = SeeingBoxes()
+    stages = pipeline(source=source)
     result, content = run([tmp_path / 'in'], tmp_path / 'out', stages=stages)
-    assert len(stages.pose._box_source.asked) == 3
+    assert len(source.asked) == 3
     boxes = [np.round(call, 3).tolist() for call in stages.pose.estimator.calls]
     assert len(boxes) == 5  # everybody is looked at twice
     assert boxes[:2] == boxes[3:]

@@ -33,7 +33,7 @@ WHOLE_BOX = [0.0, 0.0, 640.0, 480.0, np.nan]
 def pose_stage(boxes=(PERSON_BOX,), estimator=None, **config):
     return PoseStage(
         estimator=estimator or FakeEstimator(),
-        box_source=FakeBoxes(boxes),
+        box_source=boxes if isinstance(boxes, FakeBoxes) else FakeBoxes(boxes),
         tracker=Tracker(),
         config=PoseStageConfig(**config),
         clock=None,
@@ -65,10 +65,11 @@ def test_nobody_in_view():
 
 
 def test_tracker_gives_the_boxes_and_the_source_is_asked_now_and_then():
-    stage = pose_stage(detect_every_s=0.5)
+    source = FakeBoxes([PERSON_BOX])
+    stage = pose_stage(source, detect_every_s=0.5)
     ids = {int(stage.process(blank(stamp(k))).track_ids[0]) for k in range(49)}
     assert ids == {0}
-    assert len(stage._box_source.asked) == 4  # at once and every 16 frames
+    assert len(source.asked) == 4  # at once and every 16 frames
     assert all(len(boxes) == 1 for boxes in stage.estimator.calls)
 
 

@@ -39,13 +39,15 @@ class BySize(FakeEstimator):
 def stage_with(*boxes, estimator=None, source=Boxes):
     shown = source(np.zeros((0, 5)))
     Boxes.show(shown, *boxes)
-    return PoseStage(
+    stage = PoseStage(
         estimator=estimator or BySize(),
         box_source=shown,
         tracker=Tracker(),
         config=PoseStageConfig(detect_every_s=0.0),  # a search in every frame
         clock=None,
     )
+    stage.shown = shown
+    return stage
 
 
 def step(stage, count=1):
@@ -67,14 +69,14 @@ def test_weak_boxes_begin_nothing():
 def test_weak_boxes_are_enough_to_go_on():
     stage = stage_with((NEAR_BOX, 0.9))
     step(stage)
-    stage._box_source.show((NEAR_BOX, 0.2))
+    stage.shown.show((NEAR_BOX, 0.2))
     assert step(stage, 60) == {'TRACKED': [0]}
 
 
 def test_a_track_that_is_never_found_again_ends_once():
     stage = stage_with((NEAR_BOX, 0.9))
     step(stage)
-    stage._box_source.show()
+    stage.shown.show()
     assert step(stage, SEARCHES - 1) in ({'NEW': [0]}, {'TRACKED': [0]})
     assert step(stage) == {'LOST': [0]}
     assert step(stage, 5) == {}
@@ -84,23 +86,23 @@ def test_one_box_between_starts_the_count_anew():
     stage = stage_with((NEAR_BOX, 0.9))
     step(stage)
     for _ in range(4):
-        stage._box_source.show()
+        stage.shown.show()
         step(stage, SEARCHES - 1)
-        stage._box_source.show((NEAR_BOX, 0.16))
+        stage.shown.show((NEAR_BOX, 0.16))
         assert step(stage) == {'TRACKED': [0]}
 
 
 def test_sources_that_do_not_say_how_sure_they_are_end_nothing():
     stage = stage_with((NEAR_BOX, 0.1), source=FakeBoxes)
     step(stage)
-    Boxes.show(stage._box_source)
+    Boxes.show(stage.shown)
     assert step(stage, 60) == {'TRACKED': [0]}
 
 
 def test_a_piece_of_a_body_gives_way_to_the_body():
     stage = stage_with((FAR_BOX, 0.9))
     assert step(stage, 10) == {'TRACKED': [0]}
-    stage._box_source.show((NEAR_BOX, 0.9))
+    stage.shown.show((NEAR_BOX, 0.9))
     found = step(stage)
     assert found == {'NEW': [1], 'LOST': [0]}
     assert len(stage.estimator.calls[-1]) == 1
@@ -110,7 +112,7 @@ def test_a_piece_of_a_body_gives_way_to_the_body():
 def test_somebody_small_before_somebody_large_stays():
     stage = stage_with((FAR_BOX, 0.9))
     step(stage, 10)
-    stage._box_source.show((NEAR_BOX, 0.9), (FAR_BOX, 0.2))
+    stage.shown.show((NEAR_BOX, 0.9), (FAR_BOX, 0.2))
     assert step(stage, 20) == {'TRACKED': [0]}  # as before: a box around a tracked body is known
 
 
@@ -120,10 +122,10 @@ def test_somebody_far_behind_may_come_out_again_for_a_while():
         stage.estimator.far = (x, 0.4, 16.0)
         shift = 35.0 * x
         far_box = (FAR_BOX[0] + shift, *FAR_BOX[1:])
-        stage._box_source.show((NEAR_BOX, 0.9), (far_box, 0.8))
+        stage.shown.show((NEAR_BOX, 0.9), (far_box, 0.8))
         assert 'LOST' not in (found := step(stage))
     assert sorted(found['TRACKED']) == [0, 1]
-    stage._box_source.show((NEAR_BOX, 0.9))
+    stage.shown.show((NEAR_BOX, 0.9))
     assert sorted(step(stage, SEARCHES - 1)['TRACKED']) == [0, 1]
     found = step(stage)
     assert (len(found['TRACKED']), len(found['LOST'])) == (1, 1)
@@ -133,7 +135,7 @@ def test_full_house_is_searched_all_the_same():
     stage = stage_with(*((NEAR_BOX, 0.9),), estimator=FakeEstimator([NEAR]))
     stage.config = PoseStageConfig(detect_every_s=0.0, max_people=1)
     step(stage)
-    stage._box_source.show()
+    stage.shown.show()
     assert step(stage, SEARCHES) == {'LOST': [0]}
 
 
