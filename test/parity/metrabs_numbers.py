@@ -252,15 +252,13 @@ def check_filter(path: Path) -> Iterator[Difference]:
     config = plausibility.PlausibilityConfig()
     edges, lengths = data['edges'], data['bone_lengths']
     for i in range(len(metas)):
-        poses, poses2d, boxes = (data[f'{name}_{i}'] for name in ('poses3d', 'poses2d', 'boxes'))
+        poses, boxes = data[f'poses3d_{i}'], data[f'boxes_{i}']
         mean, spread = poses.mean(axis=1), plausibility.variant_spread(poses)
         similarity = plausibility.pose_similarity(mean, config)
         everybody = np.ones(len(poses), bool)
         found = {
             'bone_ok': plausibility.bones_plausible(mean, edges, lengths, config),
             'aug_ok': plausibility.variants_agree(spread, config),
-            'box_ok': plausibility.boxes_fit(poses2d.mean(axis=1), boxes, config),
-            'keep': plausibility.filter_poses(poses, poses2d, boxes, edges, lengths)[0],
             'keep_nms_only': plausibility.suppress_duplicates(
                 similarity, boxes[:, 4], everybody, config
             ),
