@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trpose_ros.people import Frame, People, TrackState
+from trpose_ros.people import Frame, People
 from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig, body_box
+from trpose_ros.pipeline.reference_box import box_for, tracked_box
 
 if TYPE_CHECKING:
     from trpose_ros.estimators.boxes import BoxSource
@@ -64,7 +65,7 @@ class Pipeline:
         self.lift = lift
         self.occluder = occluder
         self._last_ns: int | None = None
-        self._last_box: np.ndarray | None = None
+        self._last_box: tuple[int, np.ndarray] | None = None  # stamp and px of the image before
 
     def process(self, frame: Frame, reference_box_px: np.ndarray | None = None) -> Outcome:
         """Run one frame through all stages.
@@ -81,11 +82,12 @@ class Pipeline:
         occlusion = None
         if self.occluder is not None:
             if reference_box_px is None:
-                reference_box_px = self._last_box
+                reference_box_px = box_for(frame.stamp_ns, self._last_box)
             occlusion = self.occluder.apply(frame, reference_box_px)
             frame = occlusion.frame
         people = self.pose.process(frame)
-        self._last_box = _whole_box(people, occlusion)
+        offset_px = (0, 0) if occlusion is None else occlusion.offset_px
+        self._last_box = frame.stamp_ns, tracked_box(people, offset_px)
         if occlusion is not None:
             people = people.replace(
                 provenance=dataclasses.replace(people.provenance, occlusion=occlusion.profile)
@@ -110,18 +112,6 @@ class Pipeline:
     def close(self) -> None:
         """Free what the estimator holds."""
         self.pose.close()
-
-
-def _whole_box(people: People, occlusion: Occlusion | None) -> np.ndarray | None:
-    """Return the box (4,) of the first tracked person, in px of the image before the occlusion."""
-    tracked = people.track_ids >= 0
-    tracked &= people.track_states != TrackState.LOST
-    if not tracked.any():
-        return None
-    box = body_box(people.joints_px[tracked][0], people.boxes_px[tracked][0]).astype(np.float64)
-    if occlusion is not None:
-        box[:2] += occlusion.offset_px
-    return box
 
 
 def _estimator_config() -> Any:
