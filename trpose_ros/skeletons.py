@@ -345,3 +345,27 @@ def convert(joints: np.ndarray, source_name: str, target_name: str) -> np.ndarra
                 values = joints[..., [i for i, _ in recipe], axis].astype(np.float64)
                 out[..., index, axis] = values @ np.array([weight for _, weight in recipe])
     return out
+
+
+def convert_ranks(ranks: np.ndarray, source_name: str, target_name: str) -> np.ndarray:
+    """Express what is known about joints, not where they are, in another skeleton.
+
+    ranks (..., J) of any type, lower is worse. Returns (..., J2): a joint is known as well as the
+    worst joint that its image point is derived from; NaN where the source does not tell (0 in
+    types without NaN), or where one of these is NaN. Raises ValueError as ``convert`` does.
+    """
+    source, target = get_skeleton(source_name), get_skeleton(target_name)
+    if ranks.shape[-1:] != (source.num_joints,):
+        raise ValueError(
+            f'{source_name} has {source.num_joints} joints: expected (..., {source.num_joints}), '
+            f'got shape {ranks.shape}'
+        )
+    if source_name == target_name:
+        return ranks.copy()
+    unknown = np.nan if np.issubdtype(ranks.dtype, np.floating) else 0
+    out = np.full((*ranks.shape[:-1], target.num_joints), unknown, ranks.dtype)
+    for index, recipes in enumerate(_plan(source_name, target_name, True)):
+        origins = sorted({i for recipe in recipes for i, _ in recipe})
+        if origins:
+            out[..., index] = ranks[..., origins].min(axis=-1)
+    return out

@@ -44,7 +44,8 @@ def seeing(folder):
 
 
 def make(path, **settings):
-    values = {'precision': 'float32', 'device': 'cpu'} | settings
+    # A network that answers from noise gives no human bones.
+    values = {'precision': 'float32', 'device': 'cpu', 'suppress_implausible': False} | settings
     return create_estimator('metrabs_torch', EstimatorConfig(model=str(path), **values))
 
 
@@ -153,6 +154,13 @@ def test_everybody_is_independent_of_who_else_is_there(seeing):
     together, _ = counted(seeing, frame, boxes)
     one_by_one = [counted(seeing, frame, box[None])[0].joints_m for box in boxes]
     np.testing.assert_allclose(together.joints_m, np.concatenate(one_by_one), atol=2e-5, rtol=1e-4)
+
+
+def test_impossible_bones_are_dropped_and_counted(folder):
+    estimator = make(folder / 'seeing.safetensors', suppress_implausible=True)
+    people, skipped = counted(estimator, frame_of(), BOX[None])
+    assert len(people) == 0
+    assert skipped == {'implausible_bones': 1}
 
 
 def test_many_people_in_small_batches(folder):

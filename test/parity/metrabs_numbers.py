@@ -247,15 +247,17 @@ def check_tta(path: Path) -> Iterator[Difference]:
 
 
 def check_filter(path: Path) -> Iterator[Difference]:
-    """Compare the agreement of variants and the suppression of duplicates."""
+    """Compare the plausibility filter and the suppression of duplicates."""
     metas, data = _read(path)
     config = plausibility.PlausibilityConfig()
+    edges, lengths = data['edges'], data['bone_lengths']
     for i in range(len(metas)):
         poses, boxes = data[f'poses3d_{i}'], data[f'boxes_{i}']
-        spread = plausibility.variant_spread(poses)
-        similarity = plausibility.pose_similarity(poses.mean(axis=1), config)
+        mean, spread = poses.mean(axis=1), plausibility.variant_spread(poses)
+        similarity = plausibility.pose_similarity(mean, config)
         everybody = np.ones(len(poses), bool)
         found = {
+            'bone_ok': plausibility.bones_plausible(mean, edges, lengths, config),
             'aug_ok': plausibility.variants_agree(spread, config),
             'keep_nms_only': plausibility.suppress_duplicates(
                 similarity, boxes[:, 4], everybody, config

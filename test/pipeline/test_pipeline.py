@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
-from trpose_ros.people import Camera, JointState, TrackState
+from trpose_ros.people import Camera, JointState, People, RootSource, TrackState
 from trpose_ros.pipeline.fusion import FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig, screen_joints, to_skeleton
 from trpose_ros.pipeline.pipeline import Pipeline, PoseStage, PoseStageConfig
 from trpose_ros.pipeline.tracking import Tracker
+from trpose_ros.skeletons import get_skeleton
 
 PERSON_BOX = [250.0, 120.0, 140.0, 320.0, 0.9]
 WHOLE_BOX = [0.0, 0.0, 640.0, 480.0, np.nan]
@@ -290,13 +291,107 @@ def test_to_skeleton_keeps_states_and_leaves_unknown_joints_nan():
     people = tracked_people(0)
     states = np.zeros((1, 17), np.uint8)
     states[0, 3] = JointState.TRUNCATED
-    coco = to_skeleton(people.replace(joint_states=states), 'coco_17')
+    joints_px = people.joints_px.copy()
+    joints_px[0, 3] = 300, 500
+    coco = to_skeleton(people.replace(joint_states=states, joints_px=joints_px), 'coco_17')
     assert coco.joints_px.shape == (1, 17, 2)
     ankle = 16  # right ankle of COCO is Human3.6M's right foot
     assert coco.joint_states[0, ankle] == JointState.TRUNCATED
     np.testing.assert_allclose(coco.joints_m[0, ankle], people.joints_m[0, 3])
     back = to_skeleton(coco, 'h36m_17')
     np.testing.assert_allclose(back.joints_m[0, 3], people.joints_m[0, 3], atol=1e-6)
+
+
+def coco_person(states, joints_px, scores):
+    return People.build(
+        stamp_ns=0,
+        frame_id='camera',
+        skeleton='coco_17',
+        width=640,
+        height=480,
+        joints_px=joints_px[None],
+        joint_states=np.array(states)[None],
+        joint_scores=scores[None],
+        track_ids=np.array([0]),
+    )
+
+
+def test_derived_joints_are_as_sure_as_the_worst_joint_they_come_from():
+    coco, human = get_skeleton('coco_17'), get_skeleton('h36m_17')
+    joints_px = np.random.default_rng(0).uniform(100, 300, (17, 2))
+    states = np.full(17, JointState.VISIBLE)
+    scores = np.linspace(0.99, 0.83, 17)
+    for joint, state in (('lhip', 'OCCLUDED'), ('leye', 'UNKNOWN'), ('rsho', 'UNOBSERVED')):
+        states[coco.index(joint)] = JointState[state]
+    people = to_skeleton(coco_person(states, joints_px, scores), 'h36m_17')
+    found = {
+        name: JointState(people.joint_states[0, human.index(name)]).name
+        for name in ('pelv', 'htop', 'neck', 'spin', 'rhip', 'lhip', 'rwri')
+    }
+    assert found == {
+        'pelv': 'OCCLUDED',
+        'htop': 'UNKNOWN',
+        'neck': 'UNOBSERVED',  # a prediction among what it is made of makes it one
+        'spin': 'UNOBSERVED',
+        'rhip': 'VISIBLE',
+        'lhip': 'OCCLUDED',
+        'rwri': 'VISIBLE',
+    }
+    assert np.isfinite(people.joints_px).all()
+    np.testing.assert_allclose(people.joint_scores[0, human.index('pelv')], scores[12], rtol=1e-6)
+    np.testing.assert_allclose(people.joint_scores[0, human.index('htop')], scores[4], rtol=1e-6)
+    assert np.isfinite(people.joint_scores).all()
+
+
+def test_a_derived_joint_outside_the_image_is_truncated():
+    coco, human = get_skeleton('coco_17'), get_skeleton('h36m_17')
+    joints_px = np.full((17, 2), 200.0)
+    joints_px[coco.index('lhip')], joints_px[coco.index('rhip')] = (300, 474), (300, 486)
+    states = np.full(17, JointState.VISIBLE)
+    states[coco.index('rhip')] = JointState.TRUNCATED
+    inside = to_skeleton(coco_person(states, joints_px - [0, 1], np.ones(17)), 'h36m_17')
+    assert inside.joint_states[0, 0] == JointState.UNKNOWN  # inside, made of what is not
+    joints_px[coco.index('lhip')] = 900, 474
+    joints_px[coco.index('rhip')] = 479, 474
+    outside = to_skeleton(
+        coco_person(np.full(17, JointState.VISIBLE), joints_px, np.ones(17)), 'h36m_17'
+    )
+    assert outside.joint_states[0, 0] == JointState.TRUNCATED
+    assert outside.visible_fractions[0] < 1
+    assert outside.joint_states[0, human.index('neck')] == JointState.VISIBLE
+
+
+def test_predictions_beyond_the_image_stay_predictions():
+    states = np.full(17, JointState.UNOBSERVED)
+    people = to_skeleton(coco_person(states, np.full((17, 2), -50.0), np.ones(17)), 'h36m_17')
+    assert (people.joint_states == JointState.UNOBSERVED).all()
+
+
+def test_joints_that_cannot_be_derived_are_unknown():
+    people = to_skeleton(
+        tracked_people(0).replace(joint_states=np.ones((1, 17), np.uint8)), 'coco_17'
+    )
+    ear = get_skeleton('coco_17').index('lear')
+    assert people.joint_states[0, ear] == JointState.UNKNOWN
+    assert np.isnan(people.joint_scores[0, ear])
+
+
+def test_people_without_a_root_are_nowhere_in_the_image():
+    class Rootless(FakeEstimator):
+        def estimate(self, frame, boxes_px):
+            people = super().estimate(frame, boxes_px)
+            return people.replace(
+                joints_m=np.full_like(people.joints_m, np.nan),
+                root_sources=np.zeros(len(people), np.uint8),
+                joint_states=np.full(people.joint_states.shape, JointState.OCCLUDED, np.uint8),
+            )
+
+    people = pose_stage(estimator=Rootless()).process(blank(stamp(0)))
+    stage = LiftStage(lifter=FakeLifter(0))
+    (out,) = stage.push(people, CAMERA)
+    assert np.isfinite(out.joints_m).all()  # relative to the root
+    assert out.root_sources[0] == RootSource.NONE
+    assert np.isnan(out.reprojection_errors_px[0])
 
 
 @settings(max_examples=40, deadline=None)

@@ -402,12 +402,12 @@ def test_a_slow_stream_still_loses_who_leaves():
     assert states[3:6] == [[TrackState.SEARCHING], [TrackState.LOST], []]
 
 
-@pytest.mark.parametrize('hz', [15, 60])
+@pytest.mark.parametrize('hz', [15, 40])
 def test_life_times_of_usual_streams_do_not_depend_on_their_rate(hz, monkeypatch):
-    gaps = {1, *range(5, 5 + hz // 2), *range(hz, 3 * hz)}
-    results = walk(Tracker(), hz, 3.5, seen=lambda step: step not in gaps, jitter=0.2)
+    gaps = {1, *range(5, 5 + hz // 2), *range(hz, round(2.7 * hz))}
+    results = walk(Tracker(), hz, 2.8, seen=lambda step: step not in gaps, jitter=0.2)
     monkeypatch.setattr('trpose_ros.pipeline.tracking._PERIODS', 0.0)
-    assert results == walk(Tracker(), hz, 3.5, seen=lambda step: step not in gaps, jitter=0.2)
+    assert results == walk(Tracker(), hz, 2.8, seen=lambda step: step not in gaps, jitter=0.2)
     assert {TrackState.NEW, TrackState.LOST} <= {s for _, states, _ in results for s in states}
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from trpose_ros import cameras
 from trpose_ros.estimators.base import ESTIMATORS, EstimatorConfig
-from trpose_ros.estimators.outliers import box_problems, keep_plausible
+from trpose_ros.estimators.outliers import box_problems, keep_plausible, usual_bones
 from trpose_ros.people import Camera, Frame, People, RootSource, with_visibility
 from trpose_ros.skeletons import SKELETONS
 from trpose_ros.weights import WeightsError, sha256_of
@@ -68,6 +68,8 @@ class MetrabsTensorflow:
             ) from error
         _check_interface(self._model, folder)
         self.skeleton = _chosen_skeleton(self._model, config.skeleton, folder)
+        tree = SKELETONS[self.skeleton]
+        self._bones = usual_bones(tree.joint_names, tree.bones)
         self.weights_id, self.licence = _identity(folder), _LICENCE
         self.skipped: Counter[str] = Counter()
         self._maps: tuple[Camera, np.ndarray] | None = None
@@ -124,7 +126,7 @@ class MetrabsTensorflow:
         self.skipped.update(['box_without_view'] * int((~fine).sum()))
         boxes, seen = boxes[fine], seen[fine]
         poses_mm = self._run(image, seen, camera)
-        kept, dropped = keep_plausible(poses_mm, self._config.suppress_implausible)
+        kept, dropped = keep_plausible(poses_mm, self._config.suppress_implausible, self._bones)
         self.skipped.update(dropped)
         return self._to_people(frame, boxes[kept], poses_mm[kept])
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from trpose_ros.estimators.base import ESTIMATORS, EstimatorConfig
-from trpose_ros.estimators.outliers import box_problems, keep_plausible
+from trpose_ros.estimators.outliers import box_problems, keep_plausible, usual_bones
 from trpose_ros.metrabs import assembly, warps, warps_cpu
 from trpose_ros.metrabs.augmentation import AugmentationTable, augmentation_table, mirrored_joints
 from trpose_ros.metrabs.checkpoints import LoadedNetwork, load_network
@@ -75,6 +75,8 @@ class MetrabsTorch:
         self._network = network
         self._geometry = network.model.config.geometry
         self._mirror = mirrored_joints(network.joint_names)
+        table = network.skeletons[self.skeleton]
+        self._bones = usual_bones(table.names, table.edges)
         self._table = augmentation_table(config.num_aug, network.augmentation)
         dtype = pick_precision(config.precision, device)
         # To repeat the original exactly is a matter of PyTorch alone.
@@ -127,6 +129,7 @@ class MetrabsTorch:
         fine, dropped = keep_plausible(
             poses.mm.swapaxes(0, 1),
             self._config.suppress_implausible,
+            self._bones,
             np.asarray(poses.solvable.all(axis=0)),
         )
         self.skipped.update(dropped)

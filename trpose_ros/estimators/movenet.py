@@ -28,7 +28,7 @@ from trpose_ros.movenet.decoding import decode_single
 from trpose_ros.movenet.network import JOINTS
 from trpose_ros.people import Frame, JointState, People, with_visibility
 from trpose_ros.runtimes.modules import fast_module
-from trpose_ros.skeletons import convert
+from trpose_ros.skeletons import convert, convert_ranks
 
 DEFAULT = 'movenet-thunder'
 _SKELETONS = ('h36m_17', 'coco_17')
@@ -145,8 +145,7 @@ class MoveNetEstimator:
         mean = scores.mean(axis=1)
         if self.skeleton != 'coco_17':
             joints_px = convert(joints_px, 'coco_17', self.skeleton)
-            pairs = np.repeat(scores[..., None], 2, axis=-1)
-            scores = np.clip(convert(pairs, 'coco_17', self.skeleton)[..., 0], 0, 1)
+            scores = convert_ranks(scores, 'coco_17', self.skeleton)
         states = np.where(scores > _SURE, JointState.VISIBLE, JointState.UNKNOWN)
         return with_visibility(
             People.build(

@@ -23,6 +23,7 @@ from trpose_ros.people import Camera
 _UP_DEGENERATE = 1e-4  # sine of the angle between viewing and up direction
 _FIXED_POINT_STEPS = 5
 _MIN_BOX_PX = 1.0
+_SHARES = (0.75, 0.5, 0.25, 0.1)  # of the way from a box's centre to a point without a ray
 _ORIGINAL_COEFFICIENTS = 12  # of a lens that the original knows
 
 
@@ -56,8 +57,8 @@ def box_views(
 
     ``up`` (3,) is the direction against gravity in the camera frame, default (0, -1, 0).
     ``compatible`` undistorts with the original's five fixed-point steps instead of exactly, where
-    it knows the lens. A box that reaches beyond the end of a lens counts by those of its points
-    that have a ray, and as symmetrical about its centre. Boxes that have no view (not finite, no
+    it knows the lens. A box that reaches beyond the end of a lens counts by what of it has rays,
+    and as symmetrical about its centre. Boxes that have no view (not finite, no
     area, no point with a ray) get a reason in ``problem`` and harmless numbers.
     """
     boxes = np.asarray(boxes_px, np.float64).reshape(-1, 4)
@@ -75,8 +76,8 @@ def box_views(
         ],
         axis=1,
     )
-    rays = _rays(points, camera, compatible)  # (N, 5, 3)
-    rotation, size = _turn_to(rays, camera, up)
+    rays, shares = _rays_inside(points, camera, compatible)  # (N, 5, 3), (N, 5)
+    rotation, size = _turn_to(rays, shares, camera, up)
     seen = np.isfinite(rotation).all(axis=(1, 2)) & np.isfinite(size) & (size > 0)
     problem = np.where(~finite, 'box_not_finite', np.where(~area, 'box_empty', ''))
     problem = np.where((problem == '') & ~seen, 'box_without_view', problem)
@@ -98,12 +99,34 @@ def _rays(points: np.ndarray, camera: Camera, compatible: bool) -> np.ndarray:
     return np.concatenate([normalised, np.ones_like(normalised[..., :1])], axis=-1)
 
 
+def _rays_inside(
+    points: np.ndarray, camera: Camera, compatible: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rays (N, 5, 3) of a centre and four edge points, and their shares (N, 5) of the way.
+
+    An edge point beyond the end of a lens is taken nearer to the centre, until it has a ray.
+    """
+    rays = _rays(points, camera, compatible)
+    shares = np.ones(points.shape[:2])
+    for share in _SHARES:
+        missing = ~np.isfinite(rays).all(axis=-1)
+        missing[:, 0] = False
+        if not missing.any():
+            break
+        nearer = points[:, :1] + share * (points - points[:, :1])
+        rays[missing] = _rays(nearer[missing], camera, compatible)
+        shares[missing] = share
+    return rays, shares
+
+
 def _known_to_original(camera: Camera) -> bool:
     """Say whether the original has a formula for this lens: neither a fisheye nor a tilt."""
     return camera.model == 'pinhole' and not camera.distortion[_ORIGINAL_COEFFICIENTS:].any()
 
 
-def _turn_to(rays: np.ndarray, camera: Camera, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _turn_to(
+    rays: np.ndarray, shares: np.ndarray, camera: Camera, up: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return rotations (N, 3, 3) and sizes (N,) px of the boxes as their views see them."""
     with np.errstate(invalid='ignore', divide='ignore'):
         rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -116,7 +139,7 @@ def _turn_to(rays: np.ndarray, camera: Camera, up: np.ndarray) -> tuple[np.ndarr
         rotation = np.stack([right, down, forward], axis=1)  # rows are the new axes
         turned = np.einsum('nij,npj->npi', rotation, rays[:, 1:])
         turned = np.where(turned[..., 2:] > 1e-6, turned, np.nan)
-        px = turned[..., :2] / turned[..., 2:] @ camera.matrix[:2, :2].T
+        px = turned[..., :2] / turned[..., 2:] @ camera.matrix[:2, :2].T / shares[:, 1:, None]
     return rotation, np.fmax(_extent(px[:, 0], px[:, 2]), _extent(px[:, 1], px[:, 3]))
 
 

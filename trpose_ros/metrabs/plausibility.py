@@ -1,9 +1,9 @@
 """Which poses are believable, and which describe the same person twice.
 
-The published wrapper drops a pose when the variants of test-time augmentation disagree; then it
-suppresses duplicates by the similarity of poses instead of boxes, because boxes of people who
-embrace overlap while their poses do not. Its tests of bone lengths and of the detection that a pose
-came from are not used here. Lengths in mm, camera frame.
+The published wrapper drops a pose when a bone has an impossible length or when the variants of
+test-time augmentation disagree; then it suppresses duplicates by the similarity of poses instead
+of boxes, because boxes of people who embrace overlap while their poses do not. Its check against
+the detection is left out (estimators/outliers.py). Lengths in mm, camera frame.
 """
 
 from __future__ import annotations
@@ -17,11 +17,28 @@ import numpy as np
 class PlausibilityConfig:
     """Thresholds of the filter; the defaults are the published ones."""
 
+    min_bone_ratio: float = 0.1
+    max_bone_ratio: float = 3.0
+    bone_slack_mm: float = 300.0  # smaller deviations are never implausible
     max_spread_mm: float = 200.0  # of a joint over the variants
     spread_joint_share: int = 4  # more than J // this many joints must be consistent
     duplicate_mm: float = 300.0
     max_similarity: float = 0.4
     max_people: int = 150
+
+
+def bones_plausible(
+    poses: np.ndarray, edges: np.ndarray, lengths: np.ndarray, config: PlausibilityConfig
+) -> np.ndarray:
+    """Return (N,) bool for poses (N, J, 3): no bone is absurdly short or long.
+
+    ``edges`` (E, 2) joint pairs, ``lengths`` (E,) their usual lengths in mm.
+    """
+    bones = np.linalg.norm(poses[:, edges[:, 0]] - poses[:, edges[:, 1]], axis=-1)
+    ratio = bones / lengths
+    odd = (ratio < config.min_bone_ratio) | (ratio > config.max_bone_ratio)
+    odd &= np.abs(bones - lengths) > config.bone_slack_mm
+    return ~odd.any(axis=-1)
 
 
 def scale_align(poses: np.ndarray) -> np.ndarray:

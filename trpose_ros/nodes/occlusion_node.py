@@ -24,8 +24,8 @@ from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import Topic
 from trpose_ros.nodes.base.stamp_book import StampBook
 from trpose_ros.occlusion.occluder import Occluder, OcclusionConfig, make_occluder, seed_of
-from trpose_ros.people import Frame, People, TrackState
-from trpose_ros.pipeline.pipeline import body_box
+from trpose_ros.people import Frame
+from trpose_ros.pipeline.reference_box import box_for, tracked_box
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'whose box the condition is measured by', depth=10)
 IMAGE_OUT = Topic('~/image', Image, 'out', 'the altered image, with its stamp', depth=1)
@@ -112,19 +112,8 @@ class OcclusionNode(ImageNode):
         if self._reference == 'given':
             box = people.boxes_px[0] if len(people) else np.full(4, np.nan)
         else:
-            box = self._tracked_box(people)
-        if box is not None:
-            self._people.add(people.stamp_ns, box)
-
-    def _tracked_box(self, people: People) -> np.ndarray | None:
-        """Return the box of the first tracked person, in px of the image that came in."""
-        tracked = people.track_ids >= 0
-        tracked &= people.track_states != TrackState.LOST
-        if not tracked.any():
-            return None
-        box = body_box(people.joints_px[tracked][0], people.boxes_px[tracked][0]).astype(np.float64)
-        box[:2] += self._offsets.find(people.stamp_ns) or (0, 0)
-        return box
+            box = tracked_box(people, self._offsets.find(people.stamp_ns) or (0, 0))
+        self._people.add(people.stamp_ns, box)
 
     def _reference_box(self, stamp_ns: int) -> np.ndarray | None:
         if self._reference == 'given':
@@ -134,8 +123,7 @@ class OcclusionNode(ImageNode):
                     'no people with the stamp of the image: the whole image is the reference'
                 )
             return box
-        newest = self._people.newest()
-        return None if newest is None or newest[0] > stamp_ns else newest[1]
+        return box_for(stamp_ns, self._people.newest())
 
     def work_on(self, frame: Frame, message: Any, received_ns: int) -> None:
         """Hide, publish the report first: who gets the image can look up what was done to it."""

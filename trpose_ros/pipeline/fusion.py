@@ -131,11 +131,13 @@ class Fusion:
                 )
                 memory.age_s += (people.stamp_ns - memory.stamp_ns) * 1e-9
                 memory.stamp_ns = people.stamp_ns
+        errors = reprojection_errors_px(joints, people, camera)
+        errors[sources == RootSource.NONE] = np.nan  # relative to the root: nowhere in the image
         return people.replace(
             joints_m=joints.astype(np.float32),
             covariances_m2=covariances.astype(np.float32),
             root_sources=sources,
-            reprojection_errors_px=reprojection_errors_px(joints, people, camera),
+            reprojection_errors_px=errors,
         )
 
     def _step(self, track_id: int, stamp_ns: int) -> _TrackMemory:

@@ -18,9 +18,9 @@ import numpy as np
 from trpose_ros.cameras import camera_from_fov, normalise_screen, undistort_points
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
-from trpose_ros.people import Camera, JointState, People, TrackState
+from trpose_ros.people import Camera, JointState, People, TrackState, with_visibility
 from trpose_ros.pipeline.fusion import Fusion
-from trpose_ros.skeletons import convert, get_skeleton
+from trpose_ros.skeletons import convert, convert_ranks, get_skeleton
 
 if TYPE_CHECKING:
     from trpose_ros.lifters import Lifted, LifterStream
@@ -215,8 +215,26 @@ def screen_joints(people: People, camera: Camera) -> np.ndarray:
     return normalise_screen(points, people.width, people.height)
 
 
+# From worst to best: what a joint derived from several is, is the worst of them.
+_BY_RANK = np.array(
+    [
+        JointState.UNKNOWN,  # of a joint that the source does not have
+        JointState.UNOBSERVED,
+        JointState.TRUNCATED,
+        JointState.OCCLUDED,
+        JointState.UNKNOWN,
+        JointState.VISIBLE,
+    ],
+    np.uint8,
+)
+_RANKS = np.array([len(_BY_RANK) - 1 - _BY_RANK[::-1].tolist().index(s) for s in JointState])
+
+
 def to_skeleton(people: People, name: str) -> People:
     """Return the people in another skeleton; NaN and UNKNOWN where it cannot be derived.
+
+    State and score of a derived joint are those of the worst joint it is derived from; whether it
+    lies in the image is decided by where it lies itself.
 
     Raises:
         ValueError: if a skeleton is unknown.
@@ -229,14 +247,16 @@ def to_skeleton(people: People, name: str) -> People:
     def converted(values: np.ndarray) -> np.ndarray:
         return convert(values, source, target)
 
-    flags = [converted((people.joint_states == s)[..., None].astype(float)) for s in JointState]
-    weights = np.concatenate(flags, axis=-1)
     covariances = converted(people.covariances_m2.reshape(*people.joint_states.shape, 9))
-    return people.replace(
+    states = _BY_RANK[convert_ranks(_RANKS[people.joint_states], source, target)]
+    result = people.replace(
         skeleton=name,
         joints_px=converted(people.joints_px).astype(np.float32),
         joints_m=converted(people.joints_m).astype(np.float32),
-        joint_scores=converted(people.joint_scores[..., None])[..., 0].astype(np.float32),
-        joint_states=np.nan_to_num(weights, nan=0.0).argmax(axis=-1).astype(np.uint8),
+        joint_scores=convert_ranks(people.joint_scores, source, target),
+        joint_states=states,
         covariances_m2=covariances.reshape(*covariances.shape[:2], 3, 3).astype(np.float32),
     )
+    result = with_visibility(result)
+    unobserved = states == JointState.UNOBSERVED  # predictions stay predictions
+    return result.replace(joint_states=np.where(unobserved, states, result.joint_states))

@@ -23,10 +23,11 @@ from trpose_ros.estimators import EstimatorConfig, create_estimator
 from trpose_ros.estimators.boxes import BOX_SOURCES, BoxSource
 from trpose_ros.lifters import LifterConfig, create_lifter
 from trpose_ros.occlusion.occluder import Occluder, Occlusion, OcclusionConfig, make_occluder
-from trpose_ros.people import Frame, People, TrackState
+from trpose_ros.people import Frame, People
 from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig, body_box
+from trpose_ros.pipeline.reference_box import box_for, tracked_box
 from trpose_ros.pipeline.tracking import Tracker, TrackerConfig
 
 __all__ = [
@@ -90,7 +91,7 @@ class Pipeline:
         self.pose = pose or build_pose_stage(config, clock=clock)
         self.lift = lift or build_lift_stage(config)
         self._last_ns: int | None = None
-        self._last_box: np.ndarray | None = None
+        self._last_box: tuple[int, np.ndarray] | None = None  # stamp and px of the image before
 
     def process(self, frame: Frame, reference_box_px: np.ndarray | None = None) -> Outcome:
         """Run one frame through all stages.
@@ -107,11 +108,12 @@ class Pipeline:
         occlusion = None
         if self.occluder is not None:
             if reference_box_px is None:
-                reference_box_px = self._last_box
+                reference_box_px = box_for(frame.stamp_ns, self._last_box)
             occlusion = self.occluder.apply(frame, reference_box_px)
             frame = occlusion.frame
         people = self.pose.process(frame)
-        self._last_box = _whole_box(people, occlusion)
+        offset_px = (0, 0) if occlusion is None else occlusion.offset_px
+        self._last_box = frame.stamp_ns, tracked_box(people, offset_px)
         if occlusion is not None:
             people = people.replace(
                 provenance=dataclasses.replace(people.provenance, occlusion=occlusion.profile)
@@ -136,18 +138,6 @@ class Pipeline:
     def close(self) -> None:
         """Free what the estimator holds."""
         self.pose.close()
-
-
-def _whole_box(people: People, occlusion: Occlusion | None) -> np.ndarray | None:
-    """Return the box (4,) of the first tracked person, in px of the image before the occlusion."""
-    tracked = people.track_ids >= 0
-    tracked &= people.track_states != TrackState.LOST
-    if not tracked.any():
-        return None
-    box = body_box(people.joints_px[tracked][0], people.boxes_px[tracked][0]).astype(np.float64)
-    if occlusion is not None:
-        box[:2] += occlusion.offset_px
-    return box
 
 
 @dataclass(frozen=True)

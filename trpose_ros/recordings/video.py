@@ -69,18 +69,18 @@ class VideoReader:
         Stamps of a camera are wall clock times, those of a file begin at 0.
         """
         period_ns = round(1e9 / (self.rate_hz or 30.0))
-        last_ns = -1
+        last_ns, begin_ns = -1, None
         while True:
             stamp_ns = time.time_ns() if self.live else 0
             ok, image = self._capture.read()
             if not ok:
                 return
             if not self.live:
-                stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+                at_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+                begin_ns = at_ns if begin_ns is None else begin_ns
+                stamp_ns = at_ns - begin_ns  # a file cut out of a longer one begins later
                 if stamp_ns <= last_ns:
                     stamp_ns = last_ns + period_ns
-                if last_ns < 0 and stamp_ns > 0:
-                    stamp_ns = 0
             last_ns = stamp_ns
             yield stamp_ns, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
