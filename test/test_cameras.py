@@ -194,10 +194,48 @@ def test_camera_info_and_back(name):
         ({'k': np.full(9, np.nan)}, 'not calibrated'),
         ({'k': np.zeros(8)}, '9 entries'),
         ({'distortion_model': 'magic'}, "unknown distortion model 'magic'"),
-        ({'d': np.zeros(7)}, 'distortion takes'),
+        ({'d': np.ones(7)}, 'distortion takes'),
         ({'width': 0}, 'size must be positive'),
     ],
 )
 def test_bad_camera_info_is_refused_with_the_remedy(changes, message):
     with pytest.raises(ValueError, match=message):
         camera_from_info_fields(**(camera_to_info_fields(camera('plumb_bob')) | changes))
+
+
+@pytest.mark.parametrize('model', ['pinhole', 'fisheye'])
+def test_undistortion_under_an_absurd_calibration_has_an_end(model, monkeypatch):
+    from trpose_ros import cameras
+
+    calls = []
+    distort = cameras._distort
+    monkeypatch.setattr(
+        cameras, '_distort', lambda *arguments: calls.append(1) or distort(*arguments)
+    )
+    rng = np.random.default_rng(0)
+    for scale in (1.0, 50.0, 1e6):
+        matrix = np.array([[1e-3 * scale, 0, 320.0], [0, 3e4, 240.0], [0, 0, 1]])
+        cam = Camera(640, 480, matrix, rng.normal(0, scale, 4), model)
+        out = undistort_points(np.array([[0, 0], [640, 0], [0, 480], [320, 240.0]]), cam)
+        found = np.isfinite(out).all(axis=1)
+        np.testing.assert_allclose(
+            distort_points(out[found], cam),
+            np.array([[0, 0], [640, 0], [0, 480], [320, 240.0]])[found],
+            rtol=1e-6,
+            atol=1e-3,
+        )
+    assert len(calls) < 3 * 33 * 40 * 9 / 4
+
+
+@pytest.mark.parametrize('name', [name for name in MODELS if name != 'none'])
+def test_undistortion_of_usual_lenses_is_left_to_opencv(name, monkeypatch):
+    from trpose_ros import cameras
+
+    calls = []
+    distort = cameras._distort
+    monkeypatch.setattr(
+        cameras, '_distort', lambda *arguments: calls.append(1) or distort(*arguments)
+    )
+    px = np.random.default_rng(1).uniform((0, 0), (640, 480), (100, 2))
+    undistort_points(px, camera(name))
+    assert len(calls) <= 1 + 4 * 6 + 4  # from the pixels themselves these are more

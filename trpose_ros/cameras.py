@@ -8,8 +8,8 @@ equidistant fisheye of Kannala and Brandt (PAMI 2006).
 A polynomial fitted inside the image says nothing outside: beyond a certain radius it folds back,
 and a point far outside the view would land inside the image. Truncated people make that real, so
 beyond the fold the distortion goes on linearly here; in front of it the numbers are OpenCV's.
-Undistortion is Newton's method on that same map, iterated until it has converged; a pixel that no
-ray reaches becomes NaN.
+Undistortion is OpenCV's, then Newton's method on that same map until it has converged; a pixel that
+no ray reaches becomes NaN.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ import numpy as np
 from trpose_ros.people import Camera
 
 _TOLERANCE = 1e-10  # normalised coordinates: far below a thousandth of a pixel
+_STEPS = 40  # of Newton's method
+_LOST = 1e-3  # farther from its target, a point has no ray to it
+_FAR = 1e4  # normalised coordinates beyond are no answer of OpenCV's but its failure
 _NEAR_M = 1e-6  # closer than this, or behind the camera, a point has no projection
 
 
@@ -99,15 +102,17 @@ def crop_camera(
     y: float,
     width: float,
     height: float,
-    scale: float = 1.0,
+    scale: float | tuple[float, float] = 1.0,
 ) -> Camera:
     """Return the camera of a sub-image, optionally resized; distortion is unchanged.
 
     (x, y) is the upper left pixel of the crop and width, height its size, all in px of
-    ``camera``; the result is ``round(width * scale)`` wide. A resize maps pixel areas (pixel
+    ``camera``; the result is ``round(width * scale)`` wide, and high by the second of two scales. A
+    resize maps pixel areas (pixel
     centres at half integers), as cv2.resize does. Raises ValueError for an empty crop.
     """
-    new_width, new_height = round(width * scale), round(height * scale)
+    across, down = scale if isinstance(scale, tuple) else (scale, scale)
+    new_width, new_height = round(width * across), round(height * down)
     if not (width > 0 and height > 0 and new_width > 0 and new_height > 0):
         raise ValueError(
             f'a crop must keep at least one pixel, got {width} x {height} at scale {scale}'
@@ -128,7 +133,10 @@ def crop_camera(
 
 _MODELS = {
     '': 'pinhole',
+    'none': 'pinhole',
+    'pinhole': 'pinhole',
     'plumb_bob': 'pinhole',
+    'radtan': 'pinhole',
     'rational_polynomial': 'pinhole',
     'thin_prism': 'pinhole',
     'equidistant': 'fisheye',
@@ -143,7 +151,7 @@ def camera_from_info_fields(
 
     k (9,) row by row, d in OpenCV order, distortion_model as in ROS. Raises ValueError with the
     remedy for an uncalibrated (all zero), NaN or otherwise impossible calibration, and for an
-    unknown distortion model.
+    unknown distortion model. Where all of d is zero, every model but a fisheye's is a pinhole.
     """
     k = np.asarray(k, dtype=np.float64).ravel()
     if k.size != 9:
@@ -154,7 +162,11 @@ def camera_from_info_fields(
             f'k finite; calibrate the camera, or do not publish camera_info so that a field of '
             f'view is assumed'
         )
-    if distortion_model not in _MODELS:
+    d = np.asarray(d, dtype=np.float64).ravel()
+    model = _MODELS.get(distortion_model.strip().lower())
+    if not d.any() and model != 'fisheye':
+        d, model = d[:0] if d.size not in (4, 5, 8, 12, 14) else d, 'pinhole'
+    if model is None:
         raise ValueError(
             f'unknown distortion model {distortion_model!r}; known are '
             f'{", ".join(repr(name) for name in _MODELS)}'
@@ -163,8 +175,8 @@ def camera_from_info_fields(
         width=int(width),
         height=int(height),
         matrix=k.reshape(3, 3),
-        distortion=np.asarray(d, dtype=np.float64).ravel(),
-        model=_MODELS[distortion_model],
+        distortion=d,
+        model=model,
     )
 
 
@@ -290,21 +302,53 @@ def _tilt(tau_x: float, tau_y: float) -> np.ndarray:
 def _invert(target: np.ndarray, camera: Camera, limit: float) -> np.ndarray:
     """Solve distort(x) = target (M, 2) by Newton steps that may only shrink the residual.
 
-    The way there leads from the image centre outwards in growing shares of the target, so that
-    the branch found is the physical one even for strong distortion.
+    They begin where OpenCV ends, which is nearly always there. For the others the way leads from
+    the image centre outwards in growing shares of the target, so that the branch found is the
+    physical one even for strong distortion; a point that is lost on that way has no ray.
     """
     out = np.full_like(target, np.nan)
     rows = np.flatnonzero(np.isfinite(target).all(axis=1))
-    for shares in ((1.0,), tuple(np.linspace(0.0, 1.0, 33)[1:])):
+    if rows.size == 0:
+        return out
+    start = _opencv_undistorted(target[rows], camera)
+    solution, residual, proper = _newton(start, target[rows], camera, limit)
+    good = _solved(residual, target[rows], _TOLERANCE) & proper
+    out[rows[good]] = solution[good]
+    rows = rows[~good]
+    solution = np.zeros((rows.size, 2))
+    for share in np.linspace(0.0, 1.0, 33)[1:]:
         if rows.size == 0:
-            break
-        solution = target[rows] * shares[0] if len(shares) == 1 else np.zeros((rows.size, 2))
-        for share in shares:
-            solution, residual, proper = _newton(solution, target[rows] * share, camera, limit)
-        good = (residual <= _TOLERANCE * np.maximum(1.0, np.abs(target[rows]).max(1))) & proper
-        out[rows[good]] = solution[good]
-        rows = rows[~good]
+            return out
+        solution, residual, proper = _newton(solution, target[rows] * share, camera, limit)
+        kept = _solved(residual, target[rows], _LOST)
+        rows, solution, residual, proper = (a[kept] for a in (rows, solution, residual, proper))
+    good = _solved(residual, target[rows], _TOLERANCE) & proper
+    out[rows[good]] = solution[good]
     return out
+
+
+def _solved(residual: np.ndarray, target: np.ndarray, tolerance: float) -> np.ndarray:
+    return np.asarray(residual <= tolerance * np.maximum(1.0, np.abs(target).max(axis=1)))
+
+
+def _opencv_undistorted(target: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return OpenCV's answer for distorted normalised points (M, 2), the points where it has none.
+
+    It is quick, and exact for the usual lens; for a strong one it may have given up on the way.
+    """
+    import cv2  # not with the package, which is imported in no time
+
+    points, unit = np.ascontiguousarray(target)[:, None], np.eye(3)
+    try:
+        if camera.model == 'fisheye':
+            found = cv2.fisheye.undistortPoints(points, unit, _padded(camera)[:4])
+        else:
+            found = cv2.undistortPoints(points, unit, camera.distortion)
+    except cv2.error:
+        return target.copy()
+    found = found[:, 0]
+    usable = np.isfinite(found).all(axis=1) & (np.abs(found) < _FAR).all(axis=1)
+    return np.where(usable[:, None], found, target)
 
 
 def _newton(
@@ -315,7 +359,7 @@ def _newton(
     goal = 1e-3 * _TOLERANCE * np.maximum(10.0, np.abs(target).max(axis=1, initial=0.0))
     error = _distort(x, camera, limit) - target
     residual = np.hypot(error[:, 0], error[:, 1])
-    for _ in range(60):
+    for _ in range(_STEPS):
         if (residual <= goal).all():
             break
         jacobian = _jacobian(x, camera, limit, step_size)

@@ -31,6 +31,8 @@ SUFFIXES = ('.bin', '.pth', '.pt', '.tar')
 LICENCE = 'as its publisher says; weights trained on Human3.6M are for academic use only'
 TRAJECTORY = 'trajectory.'  # prefix of the trajectory model's parameters in our own files
 
+_STE_BLOCK = r'STEblocks\.(\d+)\.'  # MixSTE's own; PoseFormer has a Temporal_pos_embed, too
+
 Tensors = dict[str, np.ndarray]
 
 
@@ -202,7 +204,7 @@ def _identify(tensors: Tensors, path: Path, heads: int) -> tuple[str, dict[str, 
         'Transformer_reduce.model.pos_embedding_1': ('pstmo', _pstmo),
     }
     for key, (architecture, make) in makers.items():
-        if key in tensors:
+        if key in tensors and (architecture != 'mixste' or _count(tensors, _STE_BLOCK)):
             try:
                 config = make(tensors, str(path))
             except (KeyError, IndexError) as error:
@@ -245,7 +247,7 @@ def _mhformer(tensors: Tensors, _: str) -> dict[str, Any]:
 
 def _mixste(tensors: Tensors, _: str) -> dict[str, Any]:
     frames, channels = tensors['Temporal_pos_embed'].shape[1:]
-    depth = _count(tensors, r'STEblocks\.(\d+)\.')
+    depth = _count(tensors, _STE_BLOCK)
     return {'frames': frames, 'channels': channels, 'depth': depth}
 
 

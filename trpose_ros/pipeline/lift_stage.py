@@ -20,6 +20,7 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
 from trpose_ros.people import Camera, JointState, People, TrackState, with_visibility
 from trpose_ros.pipeline.fusion import Fusion
+from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned
 from trpose_ros.skeletons import convert, convert_ranks, get_skeleton
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class LiftStageConfig:
         "people whose skeleton is later than the lifter's delay plus this go on without it, s",
         range=(0.0, 60.0),
     )
+    rotate_deg: int = setting(0, TURN_HELP, choices=TURNS)
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -68,6 +70,7 @@ class LiftStage:
         self.lifter = lifter
         self.config = config or LiftStageConfig()
         self._fusion = fusion or Fusion()
+        self._turned = Turned(self.config.rotate_deg)
         self._waiting: deque[_Waiting] = deque()
         self._last_ns: int | None = None
 
@@ -108,6 +111,7 @@ class LiftStage:
         self._last_ns = people.stamp_ns
         if camera is None:
             camera = camera_from_fov(people.width, people.height)
+        people, camera = self._turned.people(people), self._turned.camera(camera)
         people = to_skeleton(people, self.lifter.skeleton_in)
         measured = people.joint_states != JointState.UNOBSERVED
         measured &= np.isfinite(people.joints_px).all(axis=2)
@@ -190,7 +194,7 @@ class LiftStage:
         people = place_roots(people, waiting.roots_m, waiting.camera)
         provenance = people.provenance
         weights = [part for part in (provenance.weights_id, self.lifter.weights_id) if part]
-        return people.replace(
+        people = people.replace(
             provenance=dataclasses.replace(
                 provenance,
                 lifter=self.lifter.name,
@@ -200,6 +204,7 @@ class LiftStage:
                 intrinsics_assumed=provenance.intrinsics_assumed or waiting.camera.assumed,
             )
         )
+        return self._turned.back(people)
 
 
 def screen_joints(people: People, camera: Camera) -> np.ndarray:

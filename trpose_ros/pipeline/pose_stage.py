@@ -24,6 +24,7 @@ import numpy as np
 
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.people import Frame, People, TrackState, with_visibility
+from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned, turn_boxes
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator
@@ -65,6 +66,7 @@ class PoseStageConfig:
         'for crowds and far people; each look costs as much as the first',
         range=(1, 8),
     )
+    rotate_deg: int = setting(0, TURN_HELP, choices=TURNS)
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -91,6 +93,8 @@ class PoseStage:
         self.estimator = estimator
         self.config = config or PoseStageConfig()
         self._box_source = box_source
+        self._turned = Turned(self.config.rotate_deg)
+        self._given: Frame | None = None  # the frame as it came, which boxes of a topic are of
         self._tracker = tracker
         self._clock = clock
         self._last_ns: int | None = None
@@ -119,6 +123,10 @@ class PoseStage:
         if self._last_ns is not None and frame.stamp_ns < self._last_ns:
             self.reset()
         self._last_ns = frame.stamp_ns
+        self._given, frame = frame, self._turned.frame(frame)
+        return self._turned.back(self._upright(frame))
+
+    def _upright(self, frame: Frame) -> People:
         begin = self._now()
         boxes = self._boxes(frame)
         middle = self._now()
@@ -147,7 +155,7 @@ class PoseStage:
         if not self._search_due(frame.stamp_ns, len(tracked)):
             return tracked[: self.config.max_people]
         self._searched_ns = frame.stamp_ns
-        found = np.asarray(self._box_source.boxes(frame), np.float32).reshape(-1, 5)
+        found = self._found(frame)
         found = found[np.argsort(-found[:, 4], kind='stable')]
         sure = found[found[:, 4] >= self._sure_score()] if self._sure_score() else found
         sure = sure[~_parts_of_others(sure)][:, :4]
@@ -159,6 +167,16 @@ class PoseStage:
         new = new[: self.config.max_people - len(tracked)]
         boxes = [self._refined(frame, box) for box in new]
         return np.concatenate([tracked, np.array(boxes, np.float32).reshape(-1, 4)])
+
+    def _found(self, frame: Frame) -> np.ndarray:
+        """Ask the box source; return (N, 5) in px of the turned frame."""
+        told = getattr(self._box_source, 'told', False)
+        asked = self._given if told and self._given is not None else frame
+        found = np.asarray(self._box_source.boxes(asked), np.float32).reshape(-1, 5)
+        if asked is not frame and self._turned.rotate_deg:
+            size = asked.camera.width, asked.camera.height
+            found[:, :4] = turn_boxes(found[:, :4], self._turned.rotate_deg, *size)
+        return found
 
     def _sure_score(self) -> float:
         """Return the score from which boxes are people; 0: all are, and their lack says nothing."""

@@ -42,6 +42,8 @@ def load(folder: Path, split: str | None = None, fps: float = 50.0) -> Iterator[
         for video, actions in archive.positions.items():
             for action, people in actions.items():
                 for person in range(len(people)):
+                    if people[person] is None:  # a camera that saw nothing
+                        continue
                     yield _sample(archive, str(video), str(action), person, fps)
 
 

@@ -1,10 +1,10 @@
 """Archives of 2D keypoints in the format that VideoPose3D introduced.
 
 ``positions_2d``: dict subject -> action -> list with one (T, J, 2) float32 array of pixels per
-camera. ``metadata``: dict with ``num_joints``, ``keypoints_symmetry`` = [left joints, right
-joints], usually ``layout_name`` (the Human3.6M ground-truth file lacks it) and, in archives made
-from one's own videos, ``video_metadata`` {video: {'w', 'h'}}. Both are pickled objects, read here
-without running them.
+camera; a third number, a score, is left out. ``metadata``: dict with ``num_joints``,
+``keypoints_symmetry`` = [left joints, right joints], usually ``layout_name`` (the Human3.6M
+ground-truth file lacks it) and, in archives made from one's own videos, ``video_metadata`` {video:
+{'w', 'h'}}. Both are pickled objects, read here without running them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class KeypointArchive:
         if cameras is None or camera >= len(cameras):
             raise DataError(f'{where} is not in the archive; obtain one made for the same takes')
         px = np.asarray(cameras[camera])
+        if px.ndim == 3 and px.shape[2] == 3:  # x, y and a score
+            px = px[..., :2]
         if px.ndim != 3 or px.shape[1:] != (self.num_joints, 2) or px.dtype.kind not in 'fiu':
             raise DataError(
                 f'{where} must be (T, {self.num_joints}, 2) pixels, got {px.dtype} {px.shape}'

@@ -94,7 +94,7 @@ def _of_group(group: Group) -> list[Specification]:
                 default=default,
                 help=f'{text}; -1: none' if optional else text,
                 limits=limits,
-                choices=tuple(entry.metadata.get('choices', ())),
+                choices=tuple(str(choice) for choice in entry.metadata.get('choices', ())),
                 live=group.live,
                 optional=optional,
                 config=group.config,
