@@ -21,7 +21,7 @@ from trpose_ros.occlusion.occluder import FIVE
 from trpose_ros.offline.replay import write_text
 from trpose_ros.people import Camera, People, Provenance
 from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.messages import read_image, read_people, stamp_ns
+from trpose_ros.recordings.messages import read_image, read_occlusion, read_people, stamp_ns
 from trpose_ros.recordings.sources import BagSource, SourceOptions
 from trpose_ros.recordings.video import VideoWriter
 
@@ -93,8 +93,9 @@ def _sort_in(run: Run, topic: str, log_ns: int, message: Any) -> None:
     elif topic == _IMAGES:
         run.images[stamp] = message
     elif topic == _REPORTS:
-        run.profiles.add(message.profile)
-        run.hidden.append(message.hidden_fraction)
+        profile, _, share = read_occlusion(message)
+        run.profiles.add(profile)
+        run.hidden.append(share)
     elif topic == _POSES:
         run.poses[stamp] = read_people(message)
         run.posed_ns[stamp] = log_ns

@@ -19,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes.base import conversions
+from trpose_ros.recordings import messages
 
 _STEP_S = 0.05
 
@@ -95,8 +95,7 @@ class Conductor:
         return self._node.count_subscribers(topic)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            self._diagnostics[status.name] = {entry.key: entry.value for entry in status.values}
+        self._diagnostics |= messages.read_diagnostics(message)
 
     def watch(self, topic: str) -> None:
         """Count the PersonArrays of a topic from now on."""
@@ -114,7 +113,7 @@ class Conductor:
 
     def _on_people(self, message: PersonArray) -> None:
         self.arrived += 1
-        self.last_stamp_ns, _ = conversions.origin_of(message)
+        self.last_stamp_ns, _ = messages.origin_of(message)
         self._arrived_s = time.monotonic()
 
     def set_parameters(

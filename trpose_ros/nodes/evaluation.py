@@ -35,6 +35,7 @@ from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.conducting import Conducting
 from trpose_ros.occlusion.occluder import seed_of
 from trpose_ros.people import People
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.sources import SourceOptions, read_frames
 from trpose_ros.report import check_libraries, write_report
 
@@ -167,7 +168,7 @@ class EvaluationNode(StageNode):
 
     def _people(self, message: PersonArray) -> People | None:
         try:
-            return conversions.people_from_message(message)
+            return messages.read_people(message)
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return None
@@ -191,8 +192,8 @@ class EvaluationNode(StageNode):
                 self._passes[-1].add_truth(people)
 
     def _on_report(self, message: OcclusionReport) -> None:
-        stamp_ns, _ = conversions.origin_of(message)
-        profile, rectangles_px = conversions.occlusion_from_message(message)
+        stamp_ns, _ = messages.origin_of(message)
+        profile, rectangles_px, _ = messages.read_occlusion(message)
         with self._lock:
             one = self._passes[-1]
             one.add_hidden(stamp_ns, rectangles_px)
@@ -292,7 +293,7 @@ class EvaluationNode(StageNode):
                 what = 'estimator' if kind == 'posed' else 'lifter'
                 name = f'{self.get_fully_qualified_name()}: {what}'
                 self.publisher(METRICS.name).publish(
-                    conversions.diagnostics_to_message(
+                    conversions.make.diagnostics(
                         system_ns(self), name, 'OK', f'{one.condition.name}, so far', values
                     )
                 )
