@@ -273,7 +273,7 @@ class MessageFields(ABC):
     def _person(self, people: People, i: int) -> Any:
         scores = people.joint_scores[i].tolist()
         states = people.joint_states[i].tolist()
-        covariances = people.covariances_m2[i].reshape(-1, 9).astype(np.float64)
+        covariances = people.covariances_m2[i].reshape(-1, 9).astype(np.float64, order='C')
         covariances[np.isnan(covariances).any(axis=1), 0] = -1.0
         flat = zip(people.joints_px[i].tolist(), scores, states, strict=True)
         solid = zip(self._points(people.joints_m[i]), covariances, scores, states, strict=True)
@@ -282,7 +282,7 @@ class MessageFields(ABC):
             track_id=int(people.track_ids[i]),
             track_state=int(people.track_states[i]),
             score=float(people.scores[i]),
-            bbox=people.boxes_px[i],
+            bbox=people.boxes_px[i].astype(np.float32, order='C'),
             visible_fraction=float(people.visible_fractions[i]),
             cut_edges=int(people.cut_edges[i]),
             joints_2d=[
