@@ -49,7 +49,7 @@ def measure(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     overhead, model = [], []
     for i, image in enumerate(sample_images(width, height)):
         stamp_ns = 10**18 + i * STEP_NS
-        message = conversions.image_to_message(image, stamp_ns, 'optical')
+        message = conversions.make.image(image, stamp_ns, 'optical')
         node._cameras.book.add(camera, stamp_ns)
         begin = time.thread_time()
         node._work((message, time.time_ns()))

@@ -19,6 +19,7 @@ from trpose_ros.cameras import camera_from_fov
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes.base import conversions
 from trpose_ros.people import People
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.sources import open_source
 
 SAMPLE = Path(trpose_ros.__file__).with_name('samples') / 'walk.mcap'
@@ -67,7 +68,7 @@ class Camera:
 
     @staticmethod
     def _keep(box: list[People]) -> Callable[[PersonArray], None]:
-        return lambda message: box.append(conversions.people_from_message(message))
+        return lambda message: box.append(messages.read_people(message))
 
     def close(self) -> None:
         """End."""
@@ -96,8 +97,8 @@ class Camera:
         index = self.sent % period
         image = self.images[index if index < len(self.images) else period - index]
         stamp_ns = time.time_ns()
-        self._infos.publish(conversions.camera_to_message(self.camera, stamp_ns, 'optical'))
-        self._images.publish(conversions.image_to_message(image, stamp_ns, 'optical'))
+        self._infos.publish(conversions.make.camera_info(self.camera, stamp_ns, 'optical'))
+        self._images.publish(conversions.make.image(image, stamp_ns, 'optical'))
         self.sent += 1
         self.stamps_ns.append(stamp_ns)
 

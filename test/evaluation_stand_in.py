@@ -11,8 +11,8 @@ from trpose_ros.estimators import ESTIMATORS
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.sequences import EvaluationClip
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import MessageMaker
 
 FPS, FRAMES, START = 25.0, 12, 5_000_000_000
 FOUR = (

@@ -214,9 +214,7 @@ def values_of(status):
 
 
 def image(stamp_ns, width=640, height=480, level=100):
-    return conversions.image_to_message(
-        np.full((height, width, 3), level, np.uint8), stamp_ns, 'optical'
-    )
+    return conversions.make.image(np.full((height, width, 3), level, np.uint8), stamp_ns, 'optical')
 
 
 def collect_people(world, topic='pose_node/people'):

@@ -10,8 +10,8 @@ from doubles import CAMERA, STEP_NS, make_people
 
 from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.people import Camera, People
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import MessageMaker
 
 START_NS = 10**9
 IMAGE = '/camera/image_raw'

@@ -14,8 +14,8 @@ from trpose_ros.data.motion.packs import PACKS, load_mocap
 from trpose_ros.data.registry import load_dataset, recognise
 from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.people import JointState, People
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter, make_typestore
-from trpose_ros.recordings.messages import MessageMaker
 from trpose_ros.skeletons import get_skeleton
 
 # --- HumanEva --------------------------------------------------------------------------------

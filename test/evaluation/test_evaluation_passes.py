@@ -23,8 +23,8 @@ from trpose_ros.evaluation.passes import Pass, RunningErrors, notes_of, rows_of,
 from trpose_ros.evaluation.results import read_rows
 from trpose_ros.evaluation.sequences import clip_of_bag
 from trpose_ros.people import Provenance
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import MessageMaker
 from trpose_ros.recordings.sources import open_source, read_frames
 
 pytest.importorskip('pyarrow')

@@ -20,6 +20,7 @@ from trpose_ros.offline.replay import replay
 from trpose_ros.people import Provenance, TrackState
 from trpose_ros.pipeline.pipeline import Pipeline, PoseStage, build_lift_stage
 from trpose_ros.pipeline.tracking import Tracker
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.sources import open_source
 
 # Frames of future that each waits for, if nothing is said.
@@ -102,9 +103,9 @@ def test_the_node_lifts_and_says_by_what(tmp_path, name):
                 track_states=np.array([TrackState.TRACKED]),
                 provenance=Provenance(estimator='fake', received_ns=START_NS, dropped_frames=0),
             )
-            publisher.publish(conversions.people_to_message(people))
+            publisher.publish(conversions.make.people(people))
         world.wait(lambda: len(out) == 6)  # those at the end when nothing comes any more
-        lifted = [conversions.people_from_message(message) for message in out]
+        lifted = [messages.read_people(message) for message in out]
     assert {people.provenance.lifter for people in lifted} == {name}
     ahead = 2 if name == 'pstmo' else DEFAULT[name]
     assert {people.provenance.lookahead for people in lifted} == {ahead}

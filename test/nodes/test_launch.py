@@ -16,6 +16,7 @@ from random_weights import save_metrabs, save_videopose3d
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.launch_arguments import ARGUMENTS, PRESETS
+from trpose_ros.recordings import messages
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'pose.launch.py'
 
@@ -111,11 +112,11 @@ def test_the_real_nodes_turn_images_into_skeletons(tmp_path, composed):
         camera = camera_from_fov(640, 480, assumed=False)
 
         def publish(stamp_ns):
-            infos.publish(conversions.camera_to_message(camera, stamp_ns, 'optical'))
+            infos.publish(conversions.make.camera_info(camera, stamp_ns, 'optical'))
             images.publish(image(stamp_ns))
 
         world.publish_until(lambda: lifted, publish)
-        people = conversions.people_from_message(lifted[0])
+        people = messages.read_people(lifted[0])
         assert people.stamp_ns in range(START_NS, START_NS + 10**12, STEP_NS)
         assert people.frame_id == 'optical'
         assert people.provenance.lifter == 'videopose3d'

@@ -30,14 +30,13 @@ from trpose_ros.evaluation import results
 from trpose_ros.evaluation.excerpts import load_scenes
 from trpose_ros.evaluation.passes import Pass, rows_of
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.launch_arguments import REPLAY_ARGUMENTS
 from trpose_ros.offline.replay import ReplayOptions, replay
 from trpose_ros.offline.replay_report import pass_of, replay_and_report
 from trpose_ros.people import PER_PERSON
 from trpose_ros.pipeline.lift_stage import to_skeleton
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import MessageMaker
 from trpose_ros.recordings.sources import open_source
 
 TEST = Path(__file__).resolve().parents[1]
@@ -195,7 +194,7 @@ def last_pass(messages):
     """People by stamp since the recording was started last."""
     found = {}
     for message in messages:
-        people = conversions.people_from_message(message)
+        people = messages.read_people(message)
         if found and people.stamp_ns <= max(found):
             found = {}
         found[people.stamp_ns] = people

@@ -26,7 +26,7 @@ from sensor_msgs.msg import Image
 from trpose_ros.commands.main import _pipeline_config
 from trpose_ros.demo import demo
 from trpose_ros.demo.processes import NodeProcesses, ProcessError, free_domain
-from trpose_ros.nodes.conductor import Conductor
+from trpose_ros.nodes.playback import Playback
 from trpose_ros.nodes.player import Player
 from trpose_ros.offline import replay as module
 from trpose_ros.offline.replay import ReplayOptions, replay
@@ -151,17 +151,17 @@ def test_replay_and_live_give_identical_skeletons(domain, tmp_path, weights, pro
     live_bag = tmp_path / 'live.mcap'
     with NodeProcesses(tmp_path / 'log', domain) as nodes:
         player = start_live(nodes, bag, live_bag, weights, profile)
-        with Conductor(domain) as conductor:
-            conductor.watch('/lifter_node/people')
-            ready = conductor.wait(
-                lambda: not conductor.unconnected(CONNECTIONS), LATEST_S, nodes.check
+        with Playback(domain) as playback:
+            playback.watch('/lifter_node/people')
+            ready = playback.wait(
+                lambda: not playback.unconnected(CONNECTIONS), LATEST_S, nodes.check
             )
-            assert ready, (conductor.unconnected(CONNECTIONS), nodes.complaints())
-            conductor._node.create_subscription(Image, '/camera/image', lambda _: None, 1)
-            ended = conductor.wait(
-                lambda: conductor.arrived >= FRAMES, 2 * LATEST_S, lambda: player.process.poll()
+            assert ready, (playback.unconnected(CONNECTIONS), nodes.complaints())
+            playback._node.create_subscription(Image, '/camera/image', lambda _: None, 1)
+            ended = playback.wait(
+                lambda: playback.arrived >= FRAMES, 2 * LATEST_S, lambda: player.process.poll()
             )
-            assert ended, (conductor.arrived, player.last_words(), nodes.complaints())
+            assert ended, (playback.arrived, player.last_words(), nodes.complaints())
         assert player.process.wait(LATEST_S) == 0
         assert player.last_words().count('no answer') == 0
 
@@ -242,8 +242,8 @@ def test_recorder_completes_its_bag_when_interrupted(domain, tmp_path):
     with NodeProcesses(tmp_path / 'log', domain) as nodes:
         recorder = nodes.start('recorder', {'bag': out, 'topics': ['image', 'camera_info']})
         nodes.start('player', {'source': bag, 'loop': True, 'stamps': 'now'})
-        with Conductor(domain) as conductor:
-            assert conductor.wait(lambda: bytes_below(tmp_path) > 50_000, LATEST_S, nodes.check), (
+        with Playback(domain) as playback:
+            assert playback.wait(lambda: bytes_below(tmp_path) > 50_000, LATEST_S, nodes.check), (
                 recorder.last_words()
             )
         assert not out.exists()  # only when it is complete
@@ -264,17 +264,17 @@ def test_player_sends_what_can_be_read_of_a_cut_off_bag_and_names_the_rest(domai
     bag.write_bytes(content[: len(content) // 2])
     with NodeProcesses(tmp_path / 'log', domain) as nodes:
         player = nodes.start('player', {'source': bag, 'start': 'service'})
-        with Conductor(domain) as conductor:
+        with Playback(domain) as playback:
             stamps = []
-            images = conductor._node.create_subscription(
+            images = playback._node.create_subscription(
                 Image, '/image', lambda m: stamps.append(stamp_ns(m)), 20
             )
             # The player itself waits until it knows this subscription.
-            assert conductor.wait(images.get_publisher_count, LATEST_S, nodes.check)
-            played, words = conductor.trigger('player/play', LATEST_S, nodes.check)
+            assert playback.wait(images.get_publisher_count, LATEST_S, nodes.check)
+            played, words = playback.trigger('player/play', LATEST_S, nodes.check)
             assert played
             count = int(words.split()[0])
-            assert conductor.wait(lambda: len(stamps) == count, LATEST_S, nodes.check)
+            assert playback.wait(lambda: len(stamps) == count, LATEST_S, nodes.check)
         player.process.send_signal(signal.SIGINT)
         assert player.process.wait(LATEST_S) == 0, player.last_words()
     assert 4 <= count < 12

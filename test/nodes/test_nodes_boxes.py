@@ -12,6 +12,7 @@ from trpose_ros.msg import PersonArray
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.people import TrackState
+from trpose_ros.recordings import messages
 
 BOX = np.array([[250.0, 100.0, 140.0, 300.0]])
 
@@ -44,7 +45,7 @@ class Stream:
         before = len(self.people)
         self.images.publish(image(stamp_ns))
         self.world.wait(lambda: len(self.people) > before)
-        return conversions.people_from_message(self.people[-1])
+        return messages.read_people(self.people[-1])
 
     def detect(self, message):
         """Publish boxes and wait until the node has them."""
@@ -55,7 +56,7 @@ class Stream:
 
 def person_array(stamp_ns, **arrays):
     people = make_people(stamp_ns, boxes_px=BOX, scores=[0.9], **arrays)
-    return conversions.people_to_message(people)
+    return conversions.make.people(people)
 
 
 def test_people_of_another_node_are_tracked_from_then_on(world, estimator):
@@ -104,17 +105,17 @@ def test_without_vision_msgs_configure_fails_with_the_remedy(world, estimator, m
 
 
 def test_detections_of_vision_msgs(world, estimator):
-    messages = pytest.importorskip('vision_msgs.msg', reason='the package vision_msgs is missing')
-    stream = Stream(world, messages.Detection2DArray, boxes_type='Detection2DArray')
+    vision = pytest.importorskip('vision_msgs.msg', reason='the package vision_msgs is missing')
+    stream = Stream(world, vision.Detection2DArray, boxes_type='Detection2DArray')
 
     def detections(stamp_ns, kind):
-        found = messages.Detection2D()
+        found = vision.Detection2D()
         found.bbox.center.position.x, found.bbox.center.position.y = 320.0, 250.0
         found.bbox.size_x, found.bbox.size_y = 140.0, 300.0
-        found.results.append(messages.ObjectHypothesisWithPose())
+        found.results.append(vision.ObjectHypothesisWithPose())
         found.results[0].hypothesis.class_id, found.results[0].hypothesis.score = kind, 0.8
-        header = conversions.make_header(stamp_ns, 'optical')
-        return messages.Detection2DArray(header=header, detections=[found])
+        header = conversions.make.header(stamp_ns, 'optical')
+        return vision.Detection2DArray(header=header, detections=[found])
 
     stream.detect(detections(START_NS, '0'))
     assert len(stream.send(START_NS)) == 0

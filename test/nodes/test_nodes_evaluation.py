@@ -47,7 +47,7 @@ class Talk:
         self.reports = create(OcclusionReport, 'occlusion_report', 100)
 
     def say(self, stamp_ns, truth=True, answered=True):
-        message = conversions.people_to_message
+        message = conversions.make.people
         if truth:
             self.truth.publish(message(make_people(stamp_ns)))
         if answered:
@@ -105,7 +105,7 @@ def test_running_metrics_and_the_results_on_request(world, tmp_path):
 def test_without_truth_and_reference_nothing_is_written(world, tmp_path):
     node, talk, _ = start(world, results=str(tmp_path / 'out'))
     report = OcclusionReport(profile='fixed_lower')
-    report.header.stamp = conversions.ns_to_stamp(START_NS)
+    report.header.stamp = conversions.make.time(START_NS)
     talk.reports.publish(report)
     talk.say(START_NS, truth=False)
     world.wait(lambda: node.facts().get('lifted') == '1')
@@ -118,7 +118,7 @@ def test_without_truth_and_reference_nothing_is_written(world, tmp_path):
 
 def test_people_of_an_unknown_skeleton_are_skipped_and_named(world):
     node, talk, _ = start(world)
-    message = conversions.people_to_message(make_people(START_NS))
+    message = conversions.make.people(make_people(START_NS))
     message.skeleton = 'octopus_8'
     talk.truth.publish(message)
     world.wait(lambda: node.statistics.errors == 1)

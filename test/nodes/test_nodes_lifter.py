@@ -18,6 +18,7 @@ from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.people import Provenance, TrackState
 from trpose_ros.pipeline.fusion import Fusion
 from trpose_ros.pipeline.lift_stage import LiftStage
+from trpose_ros.recordings import messages
 
 
 def tracked(stamp_ns, track_id=0):
@@ -49,13 +50,13 @@ class Stream:
 
     def send(self, *stamps, track_id=0):
         for stamp_ns in stamps:
-            message = conversions.people_to_message(tracked(stamp_ns, track_id))
+            message = conversions.make.people(tracked(stamp_ns, track_id))
             seen = len(self.lifter.seen)
             self.people.publish(message)
             self.world.wait(lambda seen=seen: len(self.lifter.seen) != seen)
 
     def stamps(self):
-        return [conversions.origin_of(message)[0] for message in self.out]
+        return [messages.origin_of(message)[0] for message in self.out]
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_skeletons_come_out_in_order_with_their_own_stamps(world, monkeypatch):
     stream.send(*steps(6))
     world.wait(lambda: len(stream.out) >= 4)
     assert stream.stamps()[:4] == steps(4)
-    people = conversions.people_from_message(stream.out[0])
+    people = messages.read_people(stream.out[0])
     assert people.provenance.lifter == 'fake_lifter'
     assert people.provenance.lookahead == 2
     assert people.provenance.received_ns == START_NS
@@ -92,7 +93,7 @@ def test_a_recording_that_starts_again_restarts_the_windows(world, monkeypatch):
     stream = Stream(world, monkeypatch)
     stream.send(*steps(4))
     again = steps(4, START_NS - 10**10)
-    stream.people.publish(conversions.people_to_message(tracked(again[0])))
+    stream.people.publish(conversions.make.people(tracked(again[0])))
     world.wait(lambda: None in stream.lifter.resets[1:])
     world.wait(lambda: len(stream.lifter.seen) == 1)
     stream.send(*again[1:])
@@ -104,7 +105,7 @@ def test_a_recording_that_starts_again_restarts_the_windows(world, monkeypatch):
 def test_a_repeated_stamp_is_lifted_once_and_counted(world, monkeypatch):
     stream = Stream(world, monkeypatch, look_ahead=0)
     stream.send(START_NS)
-    stream.people.publish(conversions.people_to_message(tracked(START_NS)))
+    stream.people.publish(conversions.make.people(tracked(START_NS)))
     world.wait(lambda: stream.node.statistics.values().get('repeated_stamps') == '1')
     stream.send(START_NS + STEP_NS)
     world.wait(lambda: len(stream.out) >= 2)
@@ -114,7 +115,7 @@ def test_a_repeated_stamp_is_lifted_once_and_counted(world, monkeypatch):
 def test_stamps_of_zero_are_counted_and_the_next_frame_goes_on(world, monkeypatch):
     stream = Stream(world, monkeypatch, look_ahead=0)
     for count in ('1', '2'):
-        stream.people.publish(conversions.people_to_message(tracked(0)))
+        stream.people.publish(conversions.make.people(tracked(0)))
         world.wait(lambda count=count: stream.node.statistics.values().get('zero_stamps') == count)
     stream.send(START_NS)
     world.wait(lambda: START_NS in stream.stamps())
@@ -126,7 +127,7 @@ def test_nobody_is_an_empty_message_and_a_person_comes_back(world, monkeypatch):
     stamps = steps(4)
     stream.send(*stamps[:2])
     nobody = make_people(stamps[2], np.zeros((0, 3)))
-    stream.people.publish(conversions.people_to_message(nobody))
+    stream.people.publish(conversions.make.people(nobody))
     world.wait(lambda: len(stream.out) == 3)
     stream.send(stamps[3])
     world.wait(lambda: len(stream.out) == 4)
@@ -136,17 +137,17 @@ def test_nobody_is_an_empty_message_and_a_person_comes_back(world, monkeypatch):
 
 def test_intrinsics_are_taken_from_camera_info(world, monkeypatch):
     stream = Stream(world, monkeypatch, look_ahead=0)
-    stream.infos.publish(conversions.camera_to_message(CAMERA, START_NS, 'optical'))
+    stream.infos.publish(conversions.make.camera_info(CAMERA, START_NS, 'optical'))
     world.settle()
     stream.send(START_NS)
     world.wait(lambda: stream.out)
-    assert not conversions.people_from_message(stream.out[0]).provenance.intrinsics_assumed
+    assert not messages.read_people(stream.out[0]).provenance.intrinsics_assumed
 
 
 @pytest.mark.parametrize('fault', ['skeleton', 'joints', 'size'])
 def test_a_message_that_contradicts_itself_is_named(world, monkeypatch, fault):
     stream = Stream(world, monkeypatch, look_ahead=0)
-    message = conversions.people_to_message(tracked(START_NS))
+    message = conversions.make.people(tracked(START_NS))
     if fault == 'skeleton':
         message.skeleton, words = 'octopus_8', 'octopus_8'
     elif fault == 'joints':
@@ -171,7 +172,7 @@ def test_an_exception_of_the_lifter_is_counted_and_the_next_frame_goes_on(world,
         raise RuntimeError('singular')
 
     stream.lifter.push = fail
-    stream.people.publish(conversions.people_to_message(tracked(START_NS)))
+    stream.people.publish(conversions.make.people(tracked(START_NS)))
     world.wait(lambda: stream.node.statistics.errors == 1)
     assert 'singular' in stream.node.statistics.last_error
     stream.send(START_NS + STEP_NS)
@@ -187,7 +188,7 @@ def test_markers_are_added_and_deleted_by_name(world, monkeypatch):
     added = {(m.ns, m.id): m for m in shown[0].markers}
     assert set(added) == {('bones', 0), ('joints', 0)}
     assert all(m.action == Marker.ADD for m in added.values())
-    assert 0 < conversions.stamp_to_ns(added['bones', 0].lifetime) < 10**9
+    assert 0 < messages.time_ns(added['bones', 0].lifetime) < 10**9
     assert added['bones', 0].header.frame_id == 'optical'
     stream.send(START_NS + STEP_NS, track_id=7)
     world.wait(lambda: len(shown) == 2)
@@ -203,8 +204,8 @@ def test_lifter_none_passes_people_through(world, monkeypatch):
     publisher = world.tester.create_publisher(PersonArray, 'people', 10)
     node = world.start(LifterNode, lifter='none', camera_info_wait_s=0.0)
     world.connected(node, 'people', 'lifter_node/people')
-    publisher.publish(conversions.people_to_message(tracked(START_NS)))
+    publisher.publish(conversions.make.people(tracked(START_NS)))
     world.wait(lambda: out)
-    people = conversions.people_from_message(out[0])
+    people = messages.read_people(out[0])
     np.testing.assert_array_equal(people.joints_m, tracked(START_NS).joints_m)
     assert people.provenance.lifter == ''

@@ -15,6 +15,7 @@ from trpose_ros import cameras, weights
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.people import RootSource
+from trpose_ros.recordings import messages
 from trpose_ros.training.metrabs.batches import half_precision
 
 
@@ -44,10 +45,10 @@ def test_the_live_node_runs_the_plain_2d_estimator(tmp_path):
         world.connected(node, 'image', 'camera_info', 'pose_node/people')
         for k in range(3):
             stamp = START_NS + k * STEP_NS
-            infos.publish(conversions.camera_to_message(camera, stamp, 'optical'))
+            infos.publish(conversions.make.camera_info(camera, stamp, 'optical'))
             images.publish(image(stamp))
             world.wait(lambda k=k: len(received) > k)
-        people = conversions.people_from_message(received[-1])
+        people = messages.read_people(received[-1])
         errors = node.statistics.errors
     assert errors == 0
     assert len(people) == 1

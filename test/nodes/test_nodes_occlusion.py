@@ -15,6 +15,7 @@ from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
 from trpose_ros.people import TrackState
+from trpose_ros.recordings import messages
 
 BOX = np.array([200.0, 60.0, 200.0, 380.0])
 
@@ -37,16 +38,16 @@ class Stream:
 
     def send_people(self, people):
         """Publish people and wait until the node has them."""
-        self.people.publish(conversions.people_to_message(people))
+        self.people.publish(conversions.make.people(people))
         self.world.settle()
 
     def send(self, stamp_ns):
         count = len(self.images)
         self.camera.publish(image(stamp_ns))
         self.world.wait(lambda: len(self.images) > count and len(self.reports) > count)
-        assert conversions.origin_of(self.images[-1]) == (stamp_ns, 'optical')
-        assert conversions.origin_of(self.reports[-1]) == (stamp_ns, 'optical')
-        return conversions.image_from_message(self.images[-1])
+        assert messages.origin_of(self.images[-1]) == (stamp_ns, 'optical')
+        assert messages.origin_of(self.reports[-1]) == (stamp_ns, 'optical')
+        return conversions.read_image(self.images[-1])
 
 
 @pytest.fixture
@@ -80,17 +81,17 @@ def test_the_box_given_with_the_image_is_the_reference(world):
 
 def test_a_crop_is_smaller_and_its_camera_fits(world):
     stream = Stream(world, profile='near_crop', reference='given')
-    stream.infos.publish(conversions.camera_to_message(CAMERA, START_NS, 'optical'))
+    stream.infos.publish(conversions.make.camera_info(CAMERA, START_NS, 'optical'))
     world.settle()
     people = make_people(START_NS, boxes_px=BOX[None])
     stream.send_people(people)
     got = stream.send(START_NS)
     world.wait(lambda: stream.cameras)
-    camera = conversions.camera_from_message(stream.cameras[0])
+    camera = messages.read_camera(stream.cameras[0])
     assert got.shape[:2] == (camera.height, camera.width)
     assert camera.height < 480
     assert camera.matrix[0, 0] == pytest.approx(CAMERA.matrix[0, 0])
-    assert conversions.origin_of(stream.cameras[0])[0] == START_NS
+    assert messages.origin_of(stream.cameras[0])[0] == START_NS
 
 
 def test_the_tracked_box_is_that_of_the_frames_before(world):

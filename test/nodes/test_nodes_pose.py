@@ -20,6 +20,7 @@ from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.people import TrackState
 from trpose_ros.pipeline.pipeline import PoseStage
 from trpose_ros.pipeline.tracking import Tracker
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.image_codec import encode_compressed
 
 
@@ -73,7 +74,7 @@ class Stream:
         self.next_ns = START_NS
 
     def send_info(self, camera=CAMERA, stamp_ns=None):
-        message = conversions.camera_to_message(camera, stamp_ns or self.next_ns, 'optical')
+        message = conversions.make.camera_info(camera, stamp_ns or self.next_ns, 'optical')
         self.infos.publish(message)
 
     def send(self, message=None, answered=True):
@@ -85,7 +86,7 @@ class Stream:
         self.images.publish(message)
         if answered:
             self.world.wait(lambda: len(self.people) > before)
-            return conversions.people_from_message(self.people[-1])
+            return messages.read_people(self.people[-1])
         return None
 
     def notes(self):
@@ -154,7 +155,7 @@ def test_resolution_and_encoding_may_change_in_mid_stream(world, stage):
     people = stream.send(image(stream.next_ns, 320, 240))
     assert (people.width, people.height) == (320, 240)
     mono = Image(
-        header=conversions.make_header(stream.next_ns, 'optical'),
+        header=conversions.make.header(stream.next_ns, 'optical'),
         height=480,
         width=640,
         encoding='mono8',
@@ -191,7 +192,7 @@ def test_compressed_images_and_cut_off_ones(world, stage):
 
     def message(payload):
         return CompressedImage(
-            header=conversions.make_header(stream.next_ns, 'optical'),
+            header=conversions.make.header(stream.next_ns, 'optical'),
             format='jpeg',
             data=array.array('B', bytes(payload)),
         )
@@ -266,7 +267,7 @@ def test_a_slow_model_drops_the_oldest_and_takes_the_newest(world, stage):
     last_ns = stream.next_ns - STEP_NS
     stage.hold.set()
     world.wait(lambda: len(stream.people) == 2)
-    assert [conversions.origin_of(m)[0] for m in stream.people] == [START_NS, last_ns]
+    assert [messages.origin_of(m)[0] for m in stream.people] == [START_NS, last_ns]
     assert stream.node.dropped == 4
     assert stream.people[-1].provenance.dropped_frames == 4
 
@@ -324,16 +325,16 @@ def test_the_annotated_image_is_drawn_only_for_somebody(world, stage, monkeypatc
     world.connected(stream.node, 'pose_node/image_annotated')
     stream.send()
     world.wait(lambda: pictures)
-    stamp_ns, _ = conversions.origin_of(pictures[0])
+    stamp_ns, _ = messages.origin_of(pictures[0])
     assert stamp_ns == stream.next_ns - STEP_NS
-    assert (conversions.image_from_message(pictures[0]) != 100).any()
+    assert (conversions.read_image(pictures[0]) != 100).any()
 
 
 def test_the_occlusion_of_the_image_is_named(world, stage):
     stream = Stream(world)
     reports = world.tester.create_publisher(OcclusionReport, 'occlusion_report', 10)
     world.connected(stream.node, 'occlusion_report')
-    header = conversions.make_header(START_NS, 'optical')
+    header = conversions.make.header(START_NS, 'optical')
     reports.publish(OcclusionReport(header=header, profile='fixed_left'))
     world.settle()
     assert stream.send().provenance.occlusion == 'fixed_left'

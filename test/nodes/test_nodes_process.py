@@ -119,7 +119,7 @@ def test_sigint_with_markers_on_display_ends_cleanly(world, start, weights_folde
     track = {'track_ids': np.array([1]), 'track_states': np.array([TrackState.TRACKED])}
 
     def publish(stamp_ns):
-        people.publish(conversions.people_to_message(make_people(stamp_ns, **track)))
+        people.publish(conversions.make.people(make_people(stamp_ns, **track)))
 
     world.publish_until(lambda: shown, publish)
     assert process.interrupt() == 0, process.text

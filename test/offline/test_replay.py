@@ -139,7 +139,7 @@ def test_recording_without_messages(tmp_path):
 
 def test_recording_of_which_no_image_can_be_read(tmp_path):
     bag = tmp_path / 'in.mcap'
-    from trpose_ros.recordings.messages import MessageMaker
+    from trpose_ros.recordings.bag_messages import MessageMaker
 
     with BagWriter(bag) as writer:
         make = MessageMaker(writer.typestore)

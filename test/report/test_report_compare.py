@@ -12,8 +12,8 @@ from trpose_ros.commands.report import app
 from trpose_ros.drawing.overlay import LEFT_RGB, TRUTH_RGB
 from trpose_ros.evaluation.excerpts import Scene, encode_images, load_scenes, save_scene
 from trpose_ros.offline.replay import IMAGE_TOPIC, LIFTED_TOPIC, POSE_TOPIC, TRUTH_TOPIC
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import MessageMaker
 from trpose_ros.recordings.sources import SourceError
 from trpose_ros.recordings.video import VideoError, VideoReader
 from trpose_ros.report.compare import compare

@@ -21,21 +21,31 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
+from trpose_ros.demo import report as demo_report
 from trpose_ros.demo.processes import NodeProcesses, ProcessError, free_domain
+from trpose_ros.demo.report import Run
+from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.occlusion.occluder import FIVE
 from trpose_ros.recordings.sources import BagSource, SourceOptions
 from trpose_ros.resources import resource
 
 if TYPE_CHECKING:
-    from trpose_ros.nodes.conductor import Conductor
+    from trpose_ros.nodes.playback import Playback
 
 SAMPLE = Path(__file__).parents[1] / 'samples' / 'walk.mcap'
 CONDITIONS = ('none', *FIVE)
@@ -56,44 +66,24 @@ _RECORDED = (
     '/diagnostics',
 )
 
-
-# Who must have found whom before the first image is sent: nothing is lost from then on.
-_CONNECTIONS = {
-    '/occlusion_node': {
-        'publishers of /camera/image': 1,
-        'publishers of /camera/camera_info': 1,
-        'publishers of /reference': 1,
-        'subscribers of /occlusion_node/image': 2,
-        'subscribers of /occlusion_node/camera_info': 2,
-        'subscribers of /occlusion_node/report': 2,
-    },
-    '/pose_node': {
-        'publishers of /occlusion_node/image': 1,
-        'publishers of /occlusion_node/camera_info': 1,
-        'publishers of /occlusion_node/report': 1,
-        'subscribers of /pose_node/people': 3,
-    },
-    '/lifter_node': {
-        'publishers of /pose_node/people': 1,
-        'publishers of /occlusion_node/camera_info': 1,
-        'subscribers of /lifter_node/people': 2,
-        'subscribers of /lifter_node/markers': 1,
-    },
+# Who else subscribes: the recorder, the player that waits for answers, and the demonstration.
+_LISTENERS = {
+    'camera/camera_info': 1,
+    'ground_truth': 1,
+    'occlusion_node/image': 1,
+    'occlusion_node/report': 1,
+    'pose_node/people': 2,
+    'lifter_node/people': 2,
+    'lifter_node/markers': 1,
+}
+_REFERENCE = {
+    '/player': {'subscribers of /reference': 1},
+    '/occlusion_node': {'publishers of /reference': 1},
 }
 
 
 class DemoError(RuntimeError):
     """The demonstration cannot go on; the message says why."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass of the recording: the condition, how it came, and its time on the wall clock."""
-
-    condition: str
-    in_step: bool
-    begin_ns: int
-    end_ns: int
 
 
 def run_demo(
@@ -136,14 +126,13 @@ def run_demo(
     bag = out / 'result.mcap'
     parameters = _preset() | (parameters or {})
     try:
-        passes = _play(out, recording, parameters, conditions, total, console)
+        runs = _play(out, recording, parameters, conditions, total, console)
     except ProcessError as error:
         raise DemoError(str(error)) from error
-    from trpose_ros.demo import report as demo_report
     from trpose_ros.demo.photograph_sheet import write_photographs
 
     with console.status('reading the recorded bag'):
-        runs = demo_report.read_runs(bag, passes, recording)
+        demo_report.read_runs(bag, runs, recording)
         rows = demo_report.measure_runs(runs)
     table = demo_report.Table(rows, played=recording.name)
     table.write(out)
@@ -180,12 +169,12 @@ def _play(
     conditions: tuple[str, ...],
     total: int,
     console: Console,
-) -> list[Pass]:
+) -> list[Run]:
     """Start the nodes, play all passes, end the nodes; the bag is complete afterwards."""
-    from trpose_ros.nodes.conductor import Conductor
+    from trpose_ros.nodes.playback import Playback, PlaybackError
 
     domain = free_domain()
-    # The conductor reads these when it joins the domain.
+    # The playback reads these when it joins the domain.
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     progress = Progress(
         TextColumn('{task.description:<14}'),
@@ -196,35 +185,32 @@ def _play(
         console=console,
     )
     threads = max(1, (os.cpu_count() or 2) // 2)
-    passes = []
+    runs = []
     with NodeProcesses(out / 'log', domain, threads) as nodes:
         _start_nodes(nodes, out, recording, parameters)
-        with console.status(f'starting five nodes in ROS domain {domain}'):
-            conductor = Conductor(domain)
-            conductor.watch('/lifter_node/people')
-            ready = conductor.wait(
-                lambda: not conductor.unconnected(_CONNECTIONS),
-                _START_S,
-                lambda: _check_started(nodes),
-            )
-        with conductor, progress:
-            if not ready:
-                raise DemoError(_who_is_missing(conductor, nodes, out))
-            plan = [(conditions[0], False), *((condition, True) for condition in conditions)]
-            for condition, in_step in plan:
-                name = 'clean' if condition == 'none' else condition
-                name += '' if in_step else ' live'
-                task = progress.add_task(name, total=total)
-                passes.append(
-                    _one_pass(
-                        conductor,
-                        nodes,
-                        condition,
-                        in_step,
-                        lambda task=task: progress.update(task, completed=conductor.arrived),
+        with Playback(domain) as playback:
+            try:
+                with console.status(f'starting five nodes in ROS domain {domain}'):
+                    playback.watch('/lifter_node/people')
+                    playback.wait_for_nodes(
+                        _LISTENERS, _START_S, nodes.check, lambda: playback.unconnected(_REFERENCE)
                     )
-                )
-    return passes
+                plan = [(conditions[0], False), *((condition, True) for condition in conditions)]
+                with progress:
+                    for condition, in_step in plan:
+                        run = Run(Condition(condition), in_step=in_step)
+                        name = run.name + ('' if in_step else ' live')
+                        task = progress.add_task(name, total=total)
+
+                        def tick(task: TaskID = task) -> None:
+                            nodes.check()
+                            progress.update(task, completed=playback.arrived)
+
+                        _one_pass(playback, run, tick)
+                        runs.append(run)
+            except PlaybackError as error:
+                raise DemoError(_words(error, nodes, out)) from error
+    return runs
 
 
 def _start_nodes(
@@ -259,55 +245,28 @@ def _start_nodes(
     )
 
 
-def _check_started(nodes: NodeProcesses) -> None:
-    """Raise when a node has ended or said that it cannot start."""
-    nodes.check()
-    for name, lines in nodes.complaints().items():
-        if any('not started' in line for line in lines):
-            raise DemoError('\n'.join(f'{name}: {line}' for line in lines[-3:]))
+def _words(error: Exception, nodes: NodeProcesses, out: Path) -> str:
+    """Return an error with what the nodes have complained about last."""
+    said = [f'{name}: {line}' for name, lines in nodes.complaints().items() for line in lines[-2:]]
+    return '\n'.join([f'{error}; logs are in {out / "log"}', *said])
 
 
-def _who_is_missing(conductor: Conductor, nodes: NodeProcesses, out: Path) -> str:
-    words = [f'{name}: {line}' for name, lines in nodes.complaints().items() for line in lines[-2:]]
-    return '\n'.join(
-        [
-            f'after {_START_S:.0f} s the nodes have not found each other; logs are in '
-            f'{out / "log"}',
-            *conductor.unconnected(_CONNECTIONS),
-            *words,
-        ]
-    )
-
-
-def _one_pass(
-    conductor: Conductor, nodes: NodeProcesses, condition: str, in_step: bool, show: Any
-) -> Pass:
+def _one_pass(playback: Playback, run: Run, tick: Callable[[], None]) -> None:
     """Set the condition, play at the camera's rate or in step, wait until nothing more comes."""
-
-    def tick() -> None:
-        nodes.check()
-        show()
-
-    conductor.restart_count()
-    for node, values in (
-        ('occlusion_node', {'profile': condition}),
-        ('player', {'lockstep_s': _ANSWER_S if in_step else 0.0}),
-    ):
-        refused = conductor.set_parameters(node, values, 10.0, tick)
-        if refused:
-            raise DemoError(f'condition {condition}: {refused}')
-    conductor.restart_count()
-    begin_ns = time.time_ns()
-    played, answer = conductor.trigger('player/play', 600.0, tick)
-    if not played:
-        raise DemoError(f'the player cannot play: {answer}')
+    playback.restart_count()
+    playback.set_condition(run.condition, tick)
+    pace = {'lockstep_s': _ANSWER_S if run.in_step else 0.0}
+    playback.set_parameters('player', pace, f'pass {run.name}', tick)
+    playback.restart_count()
+    run.begin_ns = time.time_ns()
+    run.played, _ = playback.play(600.0, tick)
     # In step every image has an answer, the last ones when the lifter has waited for a future.
-    expected = int(answer.split()[0]) if in_step else -1
-    longest_s = _ANSWER_S if in_step else _QUIET_S
+    expected = run.played if run.in_step else -1
+    longest_s = _ANSWER_S if run.in_step else _QUIET_S
 
     def over() -> bool:
-        quiet_s = _RECORDED_S if conductor.arrived == expected else longest_s
-        return conductor.quiet_s > quiet_s
+        quiet_s = _RECORDED_S if playback.arrived == expected else longest_s
+        return playback.quiet_s > quiet_s
 
-    conductor.wait(over, 30.0, tick)
-    return Pass(condition, in_step, begin_ns, time.time_ns())
+    playback.wait(over, 30.0, tick)
+    run.end_ns = time.time_ns()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -17,16 +17,14 @@ from rich.table import Table as RichTable
 
 from trpose_ros.drawing.figures import Figure, Shot, grid, save_picture
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
+from trpose_ros.evaluation.passes import Pass
 from trpose_ros.occlusion.occluder import FIVE
 from trpose_ros.offline.replay import write_text
-from trpose_ros.people import Camera, People, Provenance
+from trpose_ros.people import Camera, Provenance
 from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.messages import read_image, read_people, stamp_ns
+from trpose_ros.recordings.messages import read_image, read_occlusion, read_people, stamp_ns
 from trpose_ros.recordings.sources import BagSource, SourceOptions
 from trpose_ros.recordings.video import VideoWriter
-
-if TYPE_CHECKING:
-    from trpose_ros.demo.demo import Pass
 
 _IMAGES = '/occlusion_node/image/compressed'
 _INFOS = '/camera/camera_info'
@@ -40,17 +38,15 @@ _VIDEO_HZ = 15.0  # images per second of the video, about
 
 
 @dataclass
-class Run:
-    """Everything that one pass left in the bag, by stamp (ns)."""
+class Run(Pass):
+    """A pass, its time on the wall clock, and what else it left in the bag, by stamp (ns)."""
 
-    condition: str
-    in_step: bool  # an image came when the last one was answered; else at the camera's rate
-    camera: Camera
-    truth: dict[int, People]
+    in_step: bool = True  # an image came when the last one was answered; else as from a camera
+    begin_ns: int = 0
+    end_ns: int = 0
+    camera: Camera = field(init=False)
     sent_ns: dict[int, int] = field(default_factory=dict)  # when camera_info arrived
-    images: dict[int, Any] = field(default_factory=dict)  # JPEG messages
-    poses: dict[int, People] = field(default_factory=dict)
-    lifted: dict[int, People] = field(default_factory=dict)
+    pictures: dict[int, Any] = field(default_factory=dict)  # JPEG messages
     posed_ns: dict[int, int] = field(default_factory=dict)  # when it arrived
     arrived_ns: dict[int, int] = field(default_factory=dict)
     profiles: set[str] = field(default_factory=set)  # that the occlusion node reported
@@ -59,11 +55,11 @@ class Run:
     @property
     def name(self) -> str:
         """Return the condition as it is shown."""
-        return 'clean' if self.condition == 'none' else self.condition
+        return self.condition.name
 
 
-def read_runs(bag: Path, passes: list[Pass], recording: Path) -> list[Run]:
-    """Sort the messages of the bag into passes, by the time at which they were recorded.
+def read_runs(bag: Path, runs: list[Run], recording: Path) -> None:
+    """Sort the messages of the bag into the passes, by the time at which they were recorded.
 
     Raises ValueError when the occlusion node reported another condition than was asked for.
     """
@@ -74,16 +70,16 @@ def read_runs(bag: Path, passes: list[Pass], recording: Path) -> list[Run]:
         source.close()
     if first is None:
         raise ValueError(f'{recording} holds no image')
-    runs = [Run(p.condition, p.in_step, first.frame.camera, source.truth) for p in passes]
+    for run in runs:
+        run.camera, run.truth = first.frame.camera, source.truth
     with BagReader(bag) as reader:
         for entry in reader.messages([_IMAGES, _INFOS, _REPORTS, _POSES, _LIFTED]):
-            for run, one in zip(runs, passes, strict=True):
-                if one.begin_ns <= entry.log_ns < one.end_ns:
+            for run in runs:
+                if run.begin_ns <= entry.log_ns < run.end_ns:
                     _sort_in(run, entry.topic, entry.log_ns, entry.message)
     for run in runs:
-        if not run.profiles <= {run.condition}:
-            raise ValueError(f'asked for {run.condition}, but {run.profiles} was applied')
-    return runs
+        if not run.profiles <= {run.condition.profile}:
+            raise ValueError(f'asked for {run.name}, but {run.profiles} was applied')
 
 
 def _sort_in(run: Run, topic: str, log_ns: int, message: Any) -> None:
@@ -91,12 +87,13 @@ def _sort_in(run: Run, topic: str, log_ns: int, message: Any) -> None:
     if topic == _INFOS:
         run.sent_ns[stamp] = log_ns
     elif topic == _IMAGES:
-        run.images[stamp] = message
+        run.pictures[stamp] = message
     elif topic == _REPORTS:
-        run.profiles.add(message.profile)
-        run.hidden.append(message.hidden_fraction)
+        profile, _, share = read_occlusion(message)
+        run.profiles.add(profile)
+        run.hidden.append(share)
     elif topic == _POSES:
-        run.poses[stamp] = read_people(message)
+        run.posed[stamp] = read_people(message)
         run.posed_ns[stamp] = log_ns
     else:
         run.lifted[stamp] = read_people(message)
@@ -110,8 +107,8 @@ def measure_runs(runs: list[Run]) -> list[dict[str, Any]]:
 
 def _row(run: Run) -> dict[str, Any]:
     provenance = next(reversed(run.lifted.values())).provenance if run.lifted else Provenance()
-    alone, fused = evaluate(run.poses, run.truth), evaluate(run.lifted, run.truth)
-    inference = [p.provenance.inference_ms for p in run.poses.values()]
+    alone, fused = evaluate(run.posed, run.truth), evaluate(run.lifted, run.truth)
+    inference = [p.provenance.inference_ms for p in run.posed.values()]
     return {
         'condition': run.name,
         'in_step': run.in_step,
@@ -279,15 +276,15 @@ def _tiles(run: Run, row: dict[str, Any], stamps: list[int]) -> Iterator[np.ndar
     people = lifted = None
     truth = run.truth.get(stamps[0])
     for stamp in stamps:
-        if stamp in run.images:
-            image, truth = read_image(run.images[stamp]), run.truth.get(stamp)
-        people, lifted = run.poses.get(stamp, people), run.lifted.get(stamp, lifted)
+        if stamp in run.pictures:
+            image, truth = read_image(run.pictures[stamp]), run.truth.get(stamp)
+        people, lifted = run.posed.get(stamp, people), run.lifted.get(stamp, lifted)
         yield figure.draw(Shot(image, run.camera, people, lifted, truth), run.name, lines)
 
 
 def _nearest(run: Run, moment: int) -> int:
     """Return the stamp nearest to a moment that has an image and people."""
-    able = [s for s in run.lifted if s in run.images and len(run.lifted[s])]
+    able = [s for s in run.lifted if s in run.pictures and len(run.lifted[s])]
     return min(able, key=lambda stamp: abs(stamp - moment), default=moment)
 
 

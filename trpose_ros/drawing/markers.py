@@ -1,4 +1,4 @@
-"""People as shapes for RViz and Foxglove: plain arrays; conversions.py puts them on the wire.
+"""People as shapes for RViz and Foxglove: plain arrays; recordings/messages.py makes messages.
 
 Per person one list of bones and one list of joints, under stable names, so that a viewer updates
 them in place; a track that is gone is deleted explicitly, and a node that dies leaves nothing

@@ -1,7 +1,7 @@
 """ROS 2 nodes: they translate messages and call the stages of the pipeline.
 
-base/conversions.py is the only file that knows message fields; this room and the demonstration's
-processes are the only ones that need ROS.
+This room and the demonstration's processes are the only ones that need ROS: the fields of messages
+are known to recordings/messages.py, base/conversions.py has their classes.
 
 Imports: vocabulary, occlusion, drawing, estimators, lifters, pipeline, recordings, evaluation,
 report, nodes/base.

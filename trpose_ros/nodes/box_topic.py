@@ -2,7 +2,7 @@
 
 ``PersonArray`` is our own message; ``vision_msgs/Detection2DArray`` is what most detector nodes
 publish, understood where that package is installed. The stamp in the header must be that of the
-image in which the people were found. This file knows the fields of both.
+image in which the people were found.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.estimators.boxes import BoxesByStamp, StampedBoxes
 from trpose_ros.msg import PersonArray
-from trpose_ros.nodes.base.conversions import origin_of
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.people import TrackState
+from trpose_ros.recordings import messages
 
 BOXES = Topic(
     'boxes',
@@ -75,9 +75,9 @@ def message_type(name: str) -> type:
 def boxes_from_people(message: PersonArray) -> StampedBoxes:
     """Return the boxes of people who were seen in the image; predicted ones are left out."""
     unseen = (TrackState.SEARCHING, TrackState.LOST)
-    rows = [[*p.bbox, p.score] for p in message.persons if p.track_state not in unseen]
-    size = (message.image_width, message.image_height)
-    return StampedBoxes(origin_of(message)[0], _array(rows), size)
+    found, size = messages.read_person_boxes(message)
+    rows = [row for state, row in found if state not in unseen]
+    return StampedBoxes(messages.stamp_ns(message), _array(rows), size)
 
 
 def boxes_from_detections(message: Any, classes: Collection[str]) -> tuple[StampedBoxes, set[str]]:
@@ -88,19 +88,17 @@ def boxes_from_detections(message: Any, classes: Collection[str]) -> tuple[Stamp
     upright one around it.
     """
     rows, others = [], set()
-    for detection in message.detections:
-        named = [(r.hypothesis.score, r.hypothesis.class_id) for r in detection.results]
+    for (x, y, size_x, size_y, turned), named in messages.read_detections(message):
         fitting = [score for score, kind in named if not classes or kind in classes]
         if named and not fitting:
             others |= {kind for _, kind in named}
             continue
-        box, centre = detection.bbox, detection.bbox.center
-        cosine, sine = abs(np.cos(centre.theta)), abs(np.sin(centre.theta))
-        width = cosine * box.size_x + sine * box.size_y
-        height = sine * box.size_x + cosine * box.size_y
-        x, y = centre.position.x - width / 2, centre.position.y - height / 2
-        rows.append([x, y, width, height, max(fitting, default=np.nan)])
-    return StampedBoxes(origin_of(message)[0], _array(rows)), others
+        cosine, sine = abs(np.cos(turned)), abs(np.sin(turned))
+        width = cosine * size_x + sine * size_y
+        height = sine * size_x + cosine * size_y
+        score = max(fitting, default=np.nan)
+        rows.append([x - width / 2, y - height / 2, width, height, score])
+    return StampedBoxes(messages.stamp_ns(message), _array(rows)), others
 
 
 def _array(rows: list) -> np.ndarray:

@@ -1,8 +1,8 @@
 """evaluation: joins results with ground truth by stamp, while the nodes run; reports at the end.
 
-With ``conditions`` it conducts: for each condition it sets the occlusion_node, has the player play
-the recording once, and waits until nothing more comes; then it writes the report and ends. The
-unoccluded pass comes first: it is the reference where there is no ground truth. Without
+With ``conditions`` it plays passes: for each condition it sets the occlusion_node, has the player
+play the recording once, and waits until nothing more comes; then it writes the report and ends.
+The unoccluded pass comes first: it is the reference where there is no ground truth. Without
 ``conditions`` it listens, and writes when ``~/write`` is called. Measuring itself is in
 trpose_ros.evaluation.passes, which a replay without ROS uses, too.
 """
@@ -32,9 +32,10 @@ from trpose_ros.nodes.base.image_node import system_ns
 from trpose_ros.nodes.base.parameters import Group
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
-from trpose_ros.nodes.conducting import Conducting
+from trpose_ros.nodes.pass_thread import PassThread
 from trpose_ros.occlusion.occluder import seed_of
 from trpose_ros.people import People
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.sources import SourceOptions, read_frames
 from trpose_ros.report import check_libraries, write_report
 
@@ -106,7 +107,7 @@ class EvaluationNodeConfig:
 
 
 class EvaluationNode(StageNode):
-    """Keeps what comes by stamp, measures it, conducts the passes of a recording."""
+    """Keeps what comes by stamp, measures it, has the passes of a recording played."""
 
     GROUPS = (Group(EvaluationNodeConfig),)
     TOPICS = (PEOPLE_IN, ESTIMATED, TRUTH, REPORT, METRICS)
@@ -119,7 +120,7 @@ class EvaluationNode(StageNode):
         self._problems: list[str] = []
         self._running: dict[str, RunningErrors] = {}
         self._arrived_s = time.monotonic()
-        self._conducting: Conducting | None = None
+        self._pass_thread: PassThread | None = None
         self.create_service(Trigger, '~/write', self._on_write)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_PERIOD_S, self.publish_metrics, clock=steady)
@@ -132,7 +133,7 @@ class EvaluationNode(StageNode):
             Path(self._config.results).mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
-        """Subscribe; begin to conduct."""
+        """Subscribe; begin to play."""
         self.failure, self._problems, self._passes = '', [], []
         self.begin(Condition('none'))
         self.subscribe(PEOPLE_IN, self._keeper('lifted'))
@@ -141,11 +142,11 @@ class EvaluationNode(StageNode):
         self.subscribe(REPORT, self._on_report)
         plan = self._config.plan()
         if plan:
-            self._conducting = Conducting(self, plan, self._config)
+            self._pass_thread = PassThread(self, plan, self._config)
 
     def halt(self, timeout_s: float | None = None) -> bool:
-        """Stop conducting."""
-        return self._conducting is None or self._conducting.stop(timeout_s)
+        """Stop playing."""
+        return self._pass_thread is None or self._pass_thread.stop(timeout_s)
 
     def facts(self) -> dict[str, str]:
         """Return the pass and its errors so far."""
@@ -167,7 +168,7 @@ class EvaluationNode(StageNode):
 
     def _people(self, message: PersonArray) -> People | None:
         try:
-            return conversions.people_from_message(message)
+            return messages.read_people(message)
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return None
@@ -191,8 +192,8 @@ class EvaluationNode(StageNode):
                 self._passes[-1].add_truth(people)
 
     def _on_report(self, message: OcclusionReport) -> None:
-        stamp_ns, _ = conversions.origin_of(message)
-        profile, rectangles_px = conversions.occlusion_from_message(message)
+        stamp_ns, _ = messages.origin_of(message)
+        profile, rectangles_px, _ = messages.read_occlusion(message)
         with self._lock:
             one = self._passes[-1]
             one.add_hidden(stamp_ns, rectangles_px)
@@ -292,7 +293,7 @@ class EvaluationNode(StageNode):
                 what = 'estimator' if kind == 'posed' else 'lifter'
                 name = f'{self.get_fully_qualified_name()}: {what}'
                 self.publisher(METRICS.name).publish(
-                    conversions.diagnostics_to_message(
+                    conversions.make.diagnostics(
                         system_ns(self), name, 'OK', f'{one.condition.name}, so far', values
                     )
                 )

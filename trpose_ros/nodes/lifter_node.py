@@ -29,7 +29,7 @@ from trpose_ros.people import People
 from trpose_ros.pipeline.fusion import FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pipeline import PipelineConfig, build_lift_stage
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.recordings import messages
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'tracked people of the pose node', depth=10)
 PEOPLE = Topic('~/people', PersonArray, 'out', 'stable 3D skeletons with covariances', depth=10)
@@ -164,7 +164,7 @@ class LifterNode(StageNode):
         assert self._stage is not None
         assert self._cameras is not None
         try:
-            people = conversions.people_from_message(message)
+            people = messages.read_people(message)
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return
@@ -198,8 +198,8 @@ class LifterNode(StageNode):
                 provenance, dropped_frames=provenance.dropped_frames + dropped
             )
         )
-        message, now_ns = conversions.people_to_message(people), time.time_ns()
-        conversions.mark_published(message, now_ns)
+        message, now_ns = conversions.make.people(people), time.time_ns()
+        messages.mark_published(message, now_ns)
         self.publisher(PEOPLE.name).publish(message)
         if provenance.received_ns:  # zero: computed offline, from a recording
             self.statistics.add_result((now_ns - provenance.received_ns) * 1e-6)
@@ -209,16 +209,14 @@ class LifterNode(StageNode):
         if publisher.get_subscription_count():
             shapes, gone, lifetime_s = self._markers.update(people)
             publisher.publish(
-                conversions.markers_to_message(
-                    shapes, gone, people.stamp_ns, people.frame_id, lifetime_s
-                )
+                conversions.make.markers(shapes, gone, people.stamp_ns, people.frame_id, lifetime_s)
             )
 
     def _clear_markers(self, stamp_ns: int, frame_id: str) -> None:
         gone = self._markers.clear()
         if not gone or MARKERS.name not in self._publishers_by_topic:
             return
-        message = conversions.markers_to_message([], gone, stamp_ns, frame_id, 0.0)
+        message = conversions.make.markers([], gone, stamp_ns, frame_id, 0.0)
         try:
             self.publisher(MARKERS.name).publish(message)
         except RuntimeError:  # RCLError
@@ -230,7 +228,7 @@ class LifterNode(StageNode):
         if skeleton != self._skeleton:
             self._skeleton = skeleton
             self.publisher(SKELETON.name).publish(
-                conversions.skeleton_to_message(get_skeleton(skeleton), system_ns(self), '')
+                conversions.make.skeleton_info(skeleton, system_ns(self), '')
             )
 
     def _on_error(self, error: Exception) -> None:

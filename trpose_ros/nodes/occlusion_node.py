@@ -26,6 +26,7 @@ from trpose_ros.nodes.base.stamp_book import StampBook
 from trpose_ros.occlusion.occluder import Occluder, OcclusionConfig, make_occluder, seed_of
 from trpose_ros.people import Frame
 from trpose_ros.pipeline.reference_box import box_for, tracked_box
+from trpose_ros.recordings import messages
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'whose box the condition is measured by', depth=10)
 IMAGE_OUT = Topic('~/image', Image, 'out', 'the altered image, with its stamp', depth=1)
@@ -105,7 +106,7 @@ class OcclusionNode(ImageNode):
 
     def _on_people(self, message: PersonArray) -> None:
         try:
-            people = conversions.people_from_message(message)
+            people = messages.read_people(message)
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return
@@ -137,14 +138,14 @@ class OcclusionNode(ImageNode):
         altered = occlusion.frame
         self._offsets.add(frame.stamp_ns, occlusion.offset_px)
         self.publisher(REPORT.name).publish(
-            conversions.occlusion_to_message(occlusion, width, height)
+            conversions.make.occlusion_report(occlusion, width, height)
         )
         if not altered.camera.assumed:
             self.publisher(INFO_OUT.name).publish(
-                conversions.camera_to_message(altered.camera, frame.stamp_ns, frame.frame_id)
+                conversions.make.camera_info(altered.camera, frame.stamp_ns, frame.frame_id)
             )
         if altered is not frame or not isinstance(message, Image):
-            message = conversions.image_to_message(altered.image, frame.stamp_ns, frame.frame_id)
+            message = conversions.make.image(altered.image, frame.stamp_ns, frame.frame_id)
         self.publisher(IMAGE_OUT.name).publish(message)
         self.statistics.add_result((time.time_ns() - received_ns) * 1e-6)
 

@@ -31,6 +31,7 @@ from std_srvs.srv import Trigger
 from trpose_ros.msg import PersonArray
 from trpose_ros.nodes.base import conversions
 from trpose_ros.people import People
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.bags import BagError
 from trpose_ros.recordings.sources import SourceError, SourceFrame, SourceOptions, open_source
 from trpose_ros.recordings.video import VideoError
@@ -144,13 +145,13 @@ class Player(Node):
         """Go on with the time where it has begun to run, and say who listens."""
         if self._clocks is not None:
             self._clock_ns += round(_TICK_S * 1e9 * self.given['rate']) if self._played else 0
-            self._clocks.publish(ClockMessage(clock=conversions.ns_to_stamp(self._clock_ns)))
+            self._clocks.publish(conversions.make.clock(self._clock_ns))
         listeners = {
             f'subscribers of {publisher.topic_name}': str(publisher.get_subscription_count())
             for publisher in (self._images, self._infos, self._truths, self._boxes)
         }
         self._diagnostics.publish(
-            conversions.diagnostics_to_message(
+            conversions.make.diagnostics(
                 time.time_ns(), self.get_fully_qualified_name(), 'OK', 'waiting', listeners
             )
         )
@@ -207,7 +208,7 @@ class Player(Node):
         return count, problems
 
     def _on_results(self, message: PersonArray) -> None:
-        self._answered_ns, _ = conversions.origin_of(message)
+        self._answered_ns, _ = messages.origin_of(message)
 
     def _answered(self, stamp_ns: int) -> bool:
         """Spin until the people of this stamp have come; return whether they have."""
@@ -230,18 +231,18 @@ class Player(Node):
         stamp_ns, frame_id = frame.stamp_ns, frame.frame_id
         if self.given['stamps'] == 'now':
             stamp_ns = self.get_clock().now().nanoseconds
-        image = conversions.image_to_message(frame.image, stamp_ns, frame_id)
+        image = conversions.make.image(frame.image, stamp_ns, frame_id)
         if self._clocks is not None:
             self._clock_ns = stamp_ns
-            self._clocks.publish(ClockMessage(clock=conversions.ns_to_stamp(stamp_ns)))
+            self._clocks.publish(conversions.make.clock(stamp_ns))
         if entry.truth is not None:
             truth = entry.truth.replace(stamp_ns=stamp_ns)
-            self._truths.publish(conversions.people_to_message(truth))
+            self._truths.publish(conversions.make.people(truth))
         if entry.reference_box_px is not None:
             somebody = _somebody(entry, stamp_ns)
-            self._boxes.publish(conversions.people_to_message(somebody))
+            self._boxes.publish(conversions.make.people(somebody))
         if not frame.camera.assumed:
-            info = conversions.camera_to_message(frame.camera, stamp_ns, frame_id)
+            info = conversions.make.camera_info(frame.camera, stamp_ns, frame_id)
             self._infos.publish(info)
         self._images.publish(image)
         return stamp_ns

@@ -36,7 +36,7 @@ from trpose_ros.pipeline.pipeline import (
     build_pose_stage,
 )
 from trpose_ros.pipeline.tracking import TrackerConfig
-from trpose_ros.skeletons import get_skeleton
+from trpose_ros.recordings import messages
 
 PEOPLE = Topic('~/people', PersonArray, 'out', 'everybody, with 2D and metric 3D joints', depth=10)
 ANNOTATED = Topic(
@@ -101,10 +101,8 @@ class PoseNode(ImageNode):
             f'{estimator.name} {estimator.weights_id}, skeleton {estimator.skeleton}, licence of '
             f'the weights: {estimator.licence}'
         )
-        skeleton = get_skeleton(estimator.skeleton)
-        self.publisher(SKELETON.name).publish(
-            conversions.skeleton_to_message(skeleton, system_ns(self), '')
-        )
+        topology = conversions.make.skeleton_info(estimator.skeleton, system_ns(self), '')
+        self.publisher(SKELETON.name).publish(topology)
 
     def unload(self) -> None:
         """Free the models."""
@@ -139,8 +137,8 @@ class PoseNode(ImageNode):
         return facts
 
     def _on_report(self, message: OcclusionReport) -> None:
-        stamp_ns, _ = conversions.origin_of(message)
-        self._occlusions.add(stamp_ns, conversions.occlusion_from_message(message)[0])
+        stamp_ns, _ = messages.origin_of(message)
+        self._occlusions.add(stamp_ns, messages.read_occlusion(message)[0])
 
     def work_on(self, frame: Frame, message: Any, received_ns: int) -> None:
         """Estimate and publish."""
@@ -154,8 +152,8 @@ class PoseNode(ImageNode):
                 dropped_frames=self.dropped,
             )
         )
-        answer = conversions.people_to_message(people)
-        conversions.mark_published(answer, time.time_ns())
+        answer = conversions.make.people(people)
+        messages.mark_published(answer, time.time_ns())
         self.publisher(PEOPLE.name).publish(answer)
         self.statistics.add_result((time.time_ns() - received_ns) * 1e-6)
         self._annotate(frame, people)
@@ -165,7 +163,7 @@ class PoseNode(ImageNode):
         publisher = self.publisher(ANNOTATED.name)
         if publisher.get_subscription_count():
             drawn = draw_people(frame.image, people)
-            publisher.publish(conversions.image_to_message(drawn, frame.stamp_ns, frame.frame_id))
+            publisher.publish(conversions.make.image(drawn, frame.stamp_ns, frame.frame_id))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -7,7 +7,6 @@ complete when the recorder ends; after SIGINT or SIGTERM too.
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 import threading
@@ -24,11 +23,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.worker import Worker
+from trpose_ros.recordings import messages
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagError, BagWriter
 from trpose_ros.recordings.image_codec import ImageError
-from trpose_ros.recordings.messages import MessageMaker
 
-_IMAGE = 'sensor_msgs/msg/Image'
 _LOOK_PERIOD_S = 0.1
 _QUEUE = 300
 
@@ -83,9 +82,8 @@ class Recorder(Node):
                 self._subscribe(topic, types[0])
 
     def _subscribe(self, topic: str, msgtype: str) -> None:
-        package, _, name = msgtype.split('/')
         try:
-            kind = getattr(importlib.import_module(f'{package}.msg'), name)
+            kind = conversions.make.class_of(msgtype)
         except (ImportError, AttributeError):
             kind = None
         if kind is None or msgtype not in self._writer.typestore.fielddefs:
@@ -104,7 +102,7 @@ class Recorder(Node):
             reliability=(ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT),
             durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE),
         )
-        image = msgtype == _IMAGE
+        image = msgtype == messages.IMAGE
         callback = self._image_callback(topic) if image else self._raw_callback(topic, msgtype)
         self.create_subscription(kind, topic, callback, profile, raw=not image)
         self._subscribed.add(topic)
@@ -129,9 +127,9 @@ class Recorder(Node):
         if isinstance(message, threading.Event):
             message.set()
             return
-        stamp_ns, frame_id = conversions.origin_of(message)
+        stamp_ns, frame_id = messages.origin_of(message)
         try:
-            image = conversions.image_from_message(message)
+            image = conversions.read_image(message)
         except ImageError as error:
             self.get_logger().warning(f'{topic}: {error}', throttle_duration_sec=10.0)
             return

@@ -26,8 +26,8 @@ from trpose_ros.drawing.figures import Figure, Shot
 from trpose_ros.drawing.markers import MarkerStream
 from trpose_ros.people import People, Provenance
 from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
+from trpose_ros.recordings.bag_messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
 from trpose_ros.recordings.sources import Source, SourceFrame
 from trpose_ros.recordings.video import VideoWriter
 
@@ -241,14 +241,7 @@ class _Writers:
             if entry.truth is not None:
                 self._bag.write(TRUTH_TOPIC, make.people(entry.truth), log_ns)
             if occlusion is not None:
-                report = make.occlusion_report(
-                    time_ns=stamp_ns,
-                    frame_id=frame_id,
-                    profile=occlusion.profile,
-                    seed=occlusion.seed,
-                    rectangles_px=occlusion.rectangles_px,
-                    hidden_fraction=occlusion.hidden_fraction,
-                )
+                report = make.occlusion_report(occlusion, *occlusion.original_size)
                 self._bag.write(REPORT_TOPIC, report, log_ns)
             self._bag.write(POSE_TOPIC, make.people(outcome.people), log_ns)
         if self._video is not None:

@@ -19,14 +19,14 @@ import numpy as np
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.people import Camera, Frame, People
-from trpose_ros.recordings import messages as bag_messages
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.bags import BagReader
 from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.recordings.picture_files import PICTURE_SUFFIXES
 from trpose_ros.recordings.pictures import MAX_MEGAPIXELS
 from trpose_ros.recordings.video import VIDEO_SUFFIXES, VideoReader
 
-_IMAGES = (bag_messages.IMAGE, bag_messages.COMPRESSED_IMAGE)
+_IMAGES = (messages.IMAGE, messages.COMPRESSED_IMAGE)
 
 
 class SourceError(Exception):
@@ -171,21 +171,19 @@ class BagSource:
         for entry in self._bag.messages(wanted):
             if entry.topic == self.info_topic:
                 try:
-                    camera = bag_messages.read_camera(entry.message)
+                    camera = messages.read_camera(entry.message)
                 except ValueError:
                     continue  # named when the first camera was looked for
                 continue
             try:
-                image = bag_messages.read_image(entry.message)
+                image = messages.read_image(entry.message)
             except (ImageError, ValueError) as error:
                 bad += 1
                 if bad == 1:
                     self.problems.append(f'{self.image_topic} at {entry.log_ns} ns: {error}')
                 continue
-            stamp_ns = bag_messages.stamp_ns(entry.message)
-            frame = Frame(
-                image, stamp_ns, self._fitting(camera, image), entry.message.header.frame_id
-            )
+            stamp_ns, frame_id = messages.origin_of(entry.message)
+            frame = Frame(image, stamp_ns, self._fitting(camera, image), frame_id)
             box = self.reference_boxes.get(stamp_ns, box)
             yield SourceFrame(frame, self.truth.get(stamp_ns), box)
         if bad > 1:
@@ -211,7 +209,7 @@ class BagSource:
             return None
         for entry in self._bag.messages([self.info_topic]):
             try:
-                return bag_messages.read_camera(entry.message)
+                return messages.read_camera(entry.message)
             except ValueError as error:
                 note = f'{self.info_topic}: {error}'
                 if note not in self.problems:
@@ -224,7 +222,7 @@ class BagSource:
         found = {}
         for entry in self._bag.messages([self.truth_topic]):
             try:
-                people = bag_messages.read_people(entry.message)
+                people = messages.read_people(entry.message)
             except ValueError as error:
                 note = f'{self.truth_topic}: {error}'
                 if note not in self.problems:
@@ -285,7 +283,7 @@ def _image_topic(topics: dict[str, str], wanted: str | None) -> str:
 
 
 def _info_topic(topics: dict[str, str], image_topic: str, wanted: str | None) -> str | None:
-    infos = sorted(name for name, kind in topics.items() if kind == bag_messages.CAMERA_INFO)
+    infos = sorted(name for name, kind in topics.items() if kind == messages.CAMERA_INFO)
     if wanted is not None:
         if wanted not in infos:
             raise SourceError(f'no camera_info topic {wanted!r}; there are {infos}')
@@ -298,7 +296,7 @@ def _info_topic(topics: dict[str, str], image_topic: str, wanted: str | None) ->
 
 
 def _truth_topic(topics: dict[str, str], wanted: str | None) -> str | None:
-    people = sorted(name for name, kind in topics.items() if kind == bag_messages.PERSON_ARRAY)
+    people = sorted(name for name, kind in topics.items() if kind == messages.PERSON_ARRAY)
     if wanted is not None:
         if wanted not in people:
             raise SourceError(f'no ground-truth topic {wanted!r}; PersonArray topics: {people}')

@@ -14,7 +14,8 @@ from trpose_ros.drawing.figures import Shot
 from trpose_ros.evaluation.excerpts import FOLDER, Scene, load_scenes
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
 from trpose_ros.people import People
-from trpose_ros.recordings import messages as bag_messages
+from trpose_ros.recordings import messages
+from trpose_ros.recordings.bag_messages import LIFTED_TOPIC, POSE_TOPIC
 from trpose_ros.recordings.bags import BagReader
 from trpose_ros.recordings.sources import BagSource, SourceError, SourceOptions
 from trpose_ros.recordings.video import VideoError
@@ -119,16 +120,16 @@ def _read_people(path: Path, topic: str, truth_topic: str | None) -> tuple[dict[
         known = [
             name
             for name, kind in bag.topics.items()
-            if kind == bag_messages.PERSON_ARRAY and name != truth_topic
+            if kind == messages.PERSON_ARRAY and name != truth_topic
         ]
         if not topic:
-            ours = (bag_messages.LIFTED_TOPIC, bag_messages.POSE_TOPIC)
+            ours = (LIFTED_TOPIC, POSE_TOPIC)
             topic = next((name for name in (*ours, *known) if name in known), '')
         if topic not in known:
             there = f'there are {", ".join(known)}' if known else 'there are none'
             raise SourceError(f'{path} has no results on {topic or "any topic"}: {there}')
         found = {}
         for entry in bag.messages([topic]):
-            one = bag_messages.read_people(entry.message)
+            one = messages.read_people(entry.message)
             found[one.stamp_ns] = one
     return found, topic

@@ -16,13 +16,13 @@ import numpy as np
 from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera, JointState, People
-from trpose_ros.recordings import messages as bag_messages
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.bags import BagError, BagReader
 from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.skeletons import get_skeleton
 
 _SUFFIXES = ('.mcap', '.db3')
-_IMAGES = (bag_messages.IMAGE, bag_messages.COMPRESSED_IMAGE)
+_IMAGES = (messages.IMAGE, messages.COMPRESSED_IMAGE)
 
 
 @register_dataset(
@@ -84,9 +84,9 @@ class BagImages:
             if self._bag is None or again:
                 self._rewind()
             for message in self._messages:
-                if bag_messages.stamp_ns(message.message) == wanted:
+                if messages.stamp_ns(message.message) == wanted:
                     try:
-                        return bag_messages.read_image(message.message)
+                        return messages.read_image(message.message)
                     except (ImageError, ValueError) as error:
                         raise DataError(f'{self._path}, {self._topic}: {error}') from error
         raise DataError(f'{self._path}, {self._topic}: no image with stamp {wanted}')
@@ -103,13 +103,13 @@ def _recording(path: Path, truth_topic: str | None, with_images: bool) -> Iterat
     try:
         with BagReader(path) as bag:
             topic = _truth(bag.topics, truth_topic, path)
-            truth = [bag_messages.read_people(m.message) for m in bag.messages([topic])]
+            truth = [messages.read_people(m.message) for m in bag.messages([topic])]
             camera = _camera(bag)
             kinds = [name for name, kind in sorted(bag.topics.items()) if kind in _IMAGES]
             picture_topic = kinds[0] if len(kinds) == 1 and with_images else None
             pictures = []
             if picture_topic is not None:
-                pictures = [bag_messages.stamp_ns(m.message) for m in bag.messages([picture_topic])]
+                pictures = [messages.stamp_ns(m.message) for m in bag.messages([picture_topic])]
     except (BagError, ValueError) as error:
         raise DataError(f'{path}: {error}') from error
     truth = sorted({people.stamp_ns: people for people in truth}.values(), key=lambda p: p.stamp_ns)
@@ -124,7 +124,7 @@ def _recording(path: Path, truth_topic: str | None, with_images: bool) -> Iterat
 
 
 def _truth(topics: dict[str, str], wanted: str | None, path: Path) -> str:
-    people = sorted(n for n, kind in topics.items() if kind == bag_messages.PERSON_ARRAY)
+    people = sorted(n for n, kind in topics.items() if kind == messages.PERSON_ARRAY)
     found = [n for n in people if (n == wanted if wanted else 'truth' in n)]
     if not found:
         raise DataError(
@@ -135,9 +135,9 @@ def _truth(topics: dict[str, str], wanted: str | None, path: Path) -> str:
 
 
 def _camera(bag: BagReader) -> Camera | None:
-    for entry in bag.messages(types=[bag_messages.CAMERA_INFO]):
+    for entry in bag.messages(types=[messages.CAMERA_INFO]):
         try:
-            return bag_messages.read_camera(entry.message)
+            return messages.read_camera(entry.message)
         except ValueError:
             continue  # an uncalibrated camera publishes zeros; a later message may be better
     return None

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from trpose_ros.data.rendering.clips import Clip, ClipConfig
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter
-from trpose_ros.recordings.messages import MessageMaker
 
 IMAGE_TOPIC = '/camera/image/compressed'
 INFO_TOPIC = '/camera/camera_info'

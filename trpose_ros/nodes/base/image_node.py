@@ -20,6 +20,7 @@ from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.base.stamp_book import REMEDIES, StampWatch
 from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.people import Frame
+from trpose_ros.recordings import messages
 from trpose_ros.recordings.image_codec import ImageError
 
 IMAGE = Topic('image', Image, 'in', 'camera images; the newest one wins', 'best effort')
@@ -71,12 +72,12 @@ class CameraListener:
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
-            camera = conversions.camera_from_message(message, rectified=self._rectified)
+            camera = messages.read_camera(message, rectified=self._rectified)
         except ValueError as error:
             self._node.warn('camera_info', f'camera_info is unusable: {error}')
             return
         self._node.statistics.clear_warning('camera_info')
-        self.book.add(camera, conversions.origin_of(message)[0])
+        self.book.add(camera, messages.origin_of(message)[0])
 
     def find(self, stamp_ns: int, width: int, height: int) -> Any:
         """Return the camera of an image; an assumed one is said once and flagged in it."""
@@ -159,9 +160,9 @@ class ImageNode(StageNode):
 
     def _work(self, item: tuple[Any, int]) -> None:
         message, received_ns = item
-        stamp_ns, frame_id = conversions.origin_of(message)
+        stamp_ns, frame_id = messages.origin_of(message)
         try:
-            image = conversions.image_from_message(message)
+            image = conversions.read_image(message)
         except ImageError as error:
             self.report(f'image skipped: {error}', error)
             return

@@ -358,7 +358,7 @@ class StageNode(LifecycleNode):
         if statistics.failing or (statistics.errors and not self._active):
             level, message = 'WARN' if statistics.frames else 'ERROR', statistics.last_error
         self._diagnostics.publish(
-            conversions.diagnostics_to_message(
+            conversions.make.diagnostics(
                 self.get_clock().now().nanoseconds,
                 self.get_fully_qualified_name(),
                 level,
