@@ -61,7 +61,7 @@ MAY = {
     'evaluation, report, nodes/base',
     'nodes/base': 'vocabulary, occlusion, drawing, recordings',
     'demo': 'vocabulary, occlusion, drawing, estimators, pipeline, recordings, '
-    'evaluation/metrics, offline, nodes',
+    'evaluation, evaluation/metrics, offline, nodes',
     'commands': 'every room',
 }
 ROS = re.compile(r'rclpy|.*_msgs|std_srvs|rcl_interfaces|cv_bridge|launch.*|ament.*|rosbag2.*')
