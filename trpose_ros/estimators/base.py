@@ -78,7 +78,9 @@ class EstimatorConfig:
         'repeat the original MeTRAbs exactly: normalisation over the whole batch, '
         'its warps, its augmentation table',
     )
-    suppress_implausible: bool = setting(True, 'drop poses with impossible bones, and duplicates')
+    suppress_implausible: bool = setting(
+        True, 'drop poses whose variants (num_aug) disagree, and duplicates'
+    )
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
