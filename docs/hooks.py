@@ -77,9 +77,9 @@ def _on_site(path: str) -> str | None:
 
 
 def _short(card: str) -> str:
-    """Cut the long values of a card's header; the repository has them whole."""
+    """Cut the long values of a card's header but for the data's; the repository has them whole."""
     lines = [
-        f'{line[:240]} ...' if line.startswith('- ') and len(line) > 250 else line
+        f'{line[:240]} ...' if re.match('- (?!training_data)', line) and len(line) > 250 else line
         for line in card.split('\n')
     ]
     return '\n'.join(lines)
