@@ -78,9 +78,7 @@ class EstimatorConfig:
         'repeat the original MeTRAbs exactly: normalisation over the whole batch, '
         'its warps, its augmentation table',
     )
-    suppress_implausible: bool = setting(
-        True, 'drop poses whose variants (num_aug) disagree, and duplicates'
-    )
+    suppress_implausible: bool = setting(True, 'drop poses whose variants disagree, and duplicates')
 
     def __post_init__(self) -> None:
         """Validate the ranges."""

@@ -3,9 +3,7 @@
 The published wrapper drops a pose when a bone has an impossible length, when the variants of
 test-time augmentation disagree, or when the 2D joints do not fit the detection they came from;
 then it suppresses duplicates by the similarity of poses instead of boxes, because boxes of people
-who embrace overlap while their poses do not. ``filter_poses`` is all of that, for the comparison
-with reference numbers; of it the estimators here use the agreement of variants and the duplicates
-(estimators/outliers.py). Lengths in mm, camera frame.
+who embrace overlap while their poses do not. Lengths in mm, camera frame.
 """
 
 from __future__ import annotations
