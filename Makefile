@@ -1,4 +1,4 @@
-# make demo | test | test-all | bench | lint | parity DIR=... | clean
+# make demo | test | test-all | bench | lint | docs | parity DIR=... | clean
 #
 # Every target sets up what it needs: the environment in .venv, the messages in install/. With a
 # ROS installation sourced (ROS_DISTRO set) that one is used, otherwise ROS 2 Jazzy from wheels.
@@ -20,11 +20,12 @@ WORKERS ?= $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n < 2 ? 2 : n > 
 # Every recipe that runs Python goes through this: interpreter, messages, libraries, DDS profile.
 ENV := source install/env.sh;
 
-.PHONY: help venv messages demo test test-all lint bench parity clean
+.PHONY: help venv messages demo test test-all lint bench docs parity clean
 help:
 	@echo 'make demo     play the sample recording through the nodes; results in out/demo'
 	@echo 'make test     lint, types and tests; make test-all: the slow tests, too'
 	@echo 'make bench    speed and memory, as tables'
+	@echo 'make docs     the documentation as a site, in build/site'
 	@echo 'make parity DIR=path   compare with the reference files of a folder'
 	@echo 'make messages only the environment and the messages; then: source install/env.sh'
 	@echo 'make clean    remove build, install and out (not .venv)'
@@ -51,6 +52,11 @@ test test-all: install/.built
 
 bench: install/.built
 	@$(ENV) python benchmarks/run.py
+
+# Needs neither ROS nor the messages: docstrings are read, not imported.
+docs: $(VENV)/.installed
+	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 parity: install/.built
 	@$(ENV) PYTHONPATH="test:$$PYTHONPATH" python -m parity $(DIR)

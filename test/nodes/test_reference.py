@@ -11,11 +11,11 @@ import yaml
 from trpose_ros.nodes import reference
 
 ROOT = Path(__file__).resolve().parents[2]
-REMEDY = 'run: python -m trpose_ros.nodes.reference README.md config/pose.yaml'
+REMEDY = 'run: python -m trpose_ros.nodes.reference docs/ros.md config/pose.yaml'
 
 
-def test_readme_tables_match_the_code():
-    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+def test_tables_of_the_documentation_match_the_code():
+    text = (ROOT / 'docs' / 'ros.md').read_text(encoding='utf-8')
     for name in reference.REGIONS:
         assert f'<!-- generated: {name} -->' in text
         assert f'<!-- end: {name} -->' in text

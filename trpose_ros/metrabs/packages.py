@@ -52,8 +52,9 @@ def is_package(path: str | Path) -> bool:
 
 
 def read_package(folder: str | Path) -> WeightsFile:
-    """Read a published folder into the form of a weights file; nothing in it is executed.
+    """Read a published folder into the form of a weights file.
 
+    The checkpoint is as safe as ``torch.load(weights_only=True)`` of the installed PyTorch.
     Raises WeightsError for a missing, damaged or malicious file and for a checkpoint that does
     not fit, naming it and the remedy.
     """

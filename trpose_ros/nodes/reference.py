@@ -1,6 +1,6 @@
 """Tables of topics, launch arguments and parameters, written from the code.
 
-    python -m trpose_ros.nodes.reference README.md config/pose.yaml
+    python -m trpose_ros.nodes.reference docs/ros.md config/pose.yaml
 
 rewrites what stands between ``<!-- generated: NAME -->`` and ``<!-- end: NAME -->`` in a text,
 and a parameter file (.yaml) as a whole. A test holds both against the code.

@@ -1,7 +1,7 @@
 """``trpose replay --report``: a recording replayed clean and occluded, measured and reported.
 
-The deterministic twin of launch/replay.launch.py: the same recording gives the same skeletons for
-every image that the live nodes answer, and the same rows and tables in the same files.
+The deterministic twin of launch/replay.launch.py: with the same settings it gives the same
+skeletons for every image that the live nodes answer, and the same rows in the same files.
 """
 
 from __future__ import annotations

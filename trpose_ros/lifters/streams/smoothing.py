@@ -4,7 +4,7 @@ A network looks at a window, but answers each frame anew, so its poses tremble b
 millimetres. A mean over the ``side`` poses before and after takes the tremble away and, being
 symmetric, does not drag the motion behind. It costs ``side`` frames of future, which the network
 can spare: given one frame to smooth, it needs far less future for the same steadiness
-(docs/lifters.md). The weights are those of a Hann window.
+(docs/models.md). The weights are those of a Hann window.
 """
 
 from __future__ import annotations

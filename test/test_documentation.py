@@ -1,0 +1,38 @@
+"""Names in the documentation lead somewhere: links, anchors, tests, benchmarks."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+_FENCE = re.compile(r'^```.*?^```', re.M | re.S)
+
+
+def anchors(path):
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = _FENCE.sub('', path.read_text(encoding='utf-8'))
+    headings = re.findall(r'^#+ (.*)$', text, re.M)
+    plain = [re.sub(r'[^\w\- ]', '', heading.lower()) for heading in headings]
+    return {heading.strip().replace(' ', '-') for heading in plain}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_lead_somewhere(page):
+    text = page.read_text(encoding='utf-8')
+    lost = []
+    for target, _, anchor in re.findall(r'\]\(([^)\s#]*)(#([^)\s]*))?\)', _FENCE.sub('', text)):
+        if '://' in target:
+            continue
+        file = (page.parent / target).resolve() if target else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            lost.append(f'{target}#{anchor}')
+    for name in re.findall(r'\b(?:test|benchmarks)/[\w/]+\.py', text):
+        if not (ROOT / name).is_file():
+            lost.append(name)
+    assert not lost
+
+
+def test_readme_is_short():
+    assert len((ROOT / 'README.md').read_text(encoding='utf-8').splitlines()) <= 120
