@@ -18,10 +18,10 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from trpose_ros.nodes import lifter_node, pose_node
-from trpose_ros.nodes.base.conversions import origin_of
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.nodes.pose_node import PoseNode
+from trpose_ros.recordings.messages import origin_of
 
 NODES = {'pose_node': PoseNode, 'lifter_node': LifterNode, 'occlusion_node': OcclusionNode}
 

@@ -15,12 +15,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.nodes.base import conversions
-from trpose_ros.nodes.base.camera_book import CameraBook
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.base.stamp_book import REMEDIES, StampWatch
 from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.people import Frame
 from trpose_ros.recordings import messages
+from trpose_ros.recordings.camera_book import CameraBook
 from trpose_ros.recordings.image_codec import ImageError
 
 IMAGE = Topic('image', Image, 'in', 'camera images; the newest one wins', 'best effort')
