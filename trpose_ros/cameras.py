@@ -347,7 +347,7 @@ def _opencv_undistorted(target: np.ndarray, camera: Camera) -> np.ndarray:
     except cv2.error:
         return target.copy()
     found = found[:, 0]
-    usable = np.isfinite(found).all(axis=1) & (np.abs(found) < _FAR).all(axis=1)
+    usable = np.asarray(np.isfinite(found).all(axis=1) & (np.abs(found) < _FAR).all(axis=1))
     return np.where(usable[:, None], found, target)
 
 
