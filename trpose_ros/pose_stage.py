@@ -27,6 +27,7 @@ from trpose_ros.configuration import check_fields
 from trpose_ros.people import Frame
 from trpose_ros.people import People
 from trpose_ros.people import TrackState
+from trpose_ros.people import with_scores
 from trpose_ros.people import with_visibility
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ class PoseStage:
         end = self._now()
         people = self._tracker.update(with_visibility(people), frame.camera)
         self._remember(people)
-        return people.replace(
+        # Behind the tracker, which tells two estimates of one person apart by other evidence.
+        return with_scores(people).replace(
             provenance=dataclasses.replace(
                 people.provenance,
                 estimator=self.estimator.name,
