@@ -64,6 +64,7 @@ from trpose_ros.training.metrabs_loss import Heads
 from trpose_ros.training.metrabs_loss import photograph_loss
 from trpose_ros.training.metrabs_loss import rendered_loss
 from trpose_ros.training.metrabs_loss import state_loss
+from trpose_ros.training.metrabs_measure import coverage_on_photographs
 from trpose_ros.training.metrabs_measure import measured
 from trpose_ros.training.pictures import pose_sheet
 from trpose_ros.training.real_video import on_real_video
@@ -78,8 +79,9 @@ accad_female1) and photographs that were not trained on, by condition of the tru
 included, and `p90_mm` its 90 % quantile over people; `px` mean distance of projected joints in px
 of the 256 px crop; `seen_auc` area under the ROC curve of the score for "visible". `photographs`
 on people of themes that were not trained on, against joints on which two networks agree: `pck`
-share of joints nearer than 0.2 of the torso. `real_video`, where it is: a man balancing on a bench
-before two calibrated cameras, 12 joints relative to the middle of the hips. Measured by
+share of joints nearer than 0.2 of the torso, and `inside_50`, `inside_95` percent inside the
+projected ellipses that should hold 50 and 95 percent. `real_video`, where it is: a man balancing
+on a bench before two calibrated cameras, 12 joints relative to the middle of the hips. Measured by
 
     trpose train metrabs --measure NAME --data-2d photographs
 
@@ -375,8 +377,13 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
         return {'cached': make_cache(config, loop_config.seed)}
     testing = prepare(config, 'test', 1)
     if config.measure:
-        model = load_network(config.measure).model.float()
+        network = load_network(config.measure)
+        model = network.model.float()
         results = measured(model, testing, config.data_2d)
+        if config.data_2d and network.uncertainty is not None:
+            covered = coverage_on_photographs(model, network.uncertainty, config.data_2d)
+            for condition, shares in covered.items():
+                results[config.data_2d][condition] |= shares
         results |= {'real_video': video} if (video := on_real_video(model)) else {}
         if config.record:
             weights.rewrite(config.measure, measured_error=json.dumps(results))
