@@ -73,7 +73,7 @@ _CARD = """
 One person per crop; 39 joints (skeleton body_39) in metres in the camera's frame, also outside the
 crop; h36m_17, coco_17, coco_19, smpl_24 and smpl+head_30 are contained.
 
-`measured_error`: `rendered` on 1008 rendered crops of bodies, motion subjects (cmu014,
+`measured_error`: `rendered` on {crops} rendered crops of bodies, motion subjects (cmu014,
 accad_female1) and photographs that were not trained on, by condition of the truncation protocol
 (main severity): `mpjpe_mm` mean root-relative distance of Human3.6M's 17 joints, hidden ones
 included, and `p90_mm` its 90 % quantile over people; `px` mean distance of projected joints in px
@@ -145,6 +145,10 @@ class MetrabsTraining:
         metadata={'help': 'cache for this backbone, too: backbone=weights of MoveNet'},
     )
     workers: int = field(default=1, metadata={'help': 'processes that compose', 'range': (0, 64)})
+    test_crops: int = field(
+        default=1008,
+        metadata={'help': 'to measure on, of each condition', 'range': (1, 100_000)},
+    )
     measure: str = field(default='', metadata={'help': 'measure these weights, train nothing'})
     record: bool = field(
         default=False, metadata={'help': 'write what is measured into the file and its card'}
@@ -326,7 +330,7 @@ def export(
             'measured_error': json.dumps(results),
         },
     )
-    weights.write_card(file, _CARD)
+    weights.write_card(file, _CARD.format(crops=config.test_crops))
     return file
 
 
@@ -379,7 +383,7 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
     if config.measure:
         network = load_network(config.measure)
         model = network.model.float()
-        results = measured(model, testing, config.data_2d)
+        results = measured(model, testing, config.data_2d, config.test_crops)
         if config.data_2d and network.uncertainty is not None:
             covered = coverage_on_photographs(model, network.uncertainty, config.data_2d)
             for condition, shares in covered.items():
@@ -411,7 +415,7 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
         return results
 
     loop.run(lambda loop: measure(loop, 256))
-    return measure(loop, 1008) if loop.is_first else {}
+    return measure(loop, config.test_crops) if loop.is_first else {}
 
 
 @register_trainer('metrabs')
