@@ -2,7 +2,7 @@
 
     python -m venv blazepose
     blazepose/bin/pip install mediapipe==0.10.21
-    python benchmarks/bench_blazepose.py --python blazepose/bin/python [--clips N]
+    python benchmarks/bench_blazepose.py --python blazepose/bin/python [--clips N] [--seconds S]
 
 Both see the same frames, clean and under the five conditions (protocol v1, track DET, k = 0), one
 frame after the other. Errors are relative to the hips, over the 14 of 17 joints that both have;
@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from results import Numbers, add_option
 
-from trpose_ros.estimators import create_estimator
+from trpose_ros.estimators import EstimatorConfig
 from trpose_ros.evaluation.conditions import Condition, plan
 from trpose_ros.evaluation.metrics.join import hold, join
 from trpose_ros.evaluation.metrics.motion import acceleration_error
 from trpose_ros.evaluation.metrics.positions import mpjpe
-from trpose_ros.evaluation.rendered_sequences import rendered_clips
+from trpose_ros.evaluation.rendered_sequences import SECONDS, rendered_clips
 from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.lifters import LifterConfig
 from trpose_ros.occlusion.occluder import union_box
@@ -87,12 +87,13 @@ class BlazePose:
 
 
 class Ours:
-    """Detector, metrabs-s, tracker, lifter and fusion, as the nodes run them."""
+    """Detector, estimator, tracker, lifter and fusion, as the nodes run them."""
 
-    def __init__(self, lifter: str) -> None:
+    def __init__(self, model: str, lifter: str) -> None:
         kind = lifter.partition('-')[0]
-        self._config = PipelineConfig(lifter=LifterConfig(name=kind, model=lifter))
-        self._estimator = create_estimator(self._config.estimator_name, self._config.estimator)
+        self._config = PipelineConfig(
+            estimator=EstimatorConfig(model=model), lifter=LifterConfig(name=kind, model=lifter)
+        )
         self._pose = build_pose_stage(self._config)
 
     def __call__(self, frames: list[Frame]) -> tuple[dict[int, People], list[float]]:
@@ -133,18 +134,23 @@ def main() -> None:
     """Run both and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--python', required=True, help='of an environment with mediapipe')
-    parser.add_argument('--clips', type=int, default=8)
+    parser.add_argument('--clips', type=int, default=8, help='0: all')
+    parser.add_argument('--seconds', type=float, default=SECONDS, help='of each clip, at most')
+    parser.add_argument('--model', default='metrabs-s', help='weights of our estimator')
     parser.add_argument('--lifter', default='videopose3d-robust')
     add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(2)
     methods = {
         'BlazePose-full': BlazePose(options.python),
-        f'ours, {options.lifter}': Ours(options.lifter),
+        f'ours, {options.model}, {options.lifter}': Ours(options.model, options.lifter),
     }
     rows: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     times: dict[str, list[float]] = {name: [] for name in methods}
-    for clip in rendered_clips(options.clips):
+    clip_count = frame_count = 0
+    for clip in rendered_clips(options.clips, options.seconds):
+        clip_count += 1
+        frame_count += len(clip.truth)
         for condition in plan(['five'], seeds=(0,)):
             frames = shown(clip, condition)
             for name, method in methods.items():
@@ -155,6 +161,7 @@ def main() -> None:
                 )
                 times[name] += milliseconds[1:]  # the first frame loads and allocates
     numbers = Numbers()
+    print(f'{clip_count} clips, {frame_count} frames, each under six conditions\n')
     print('| | clean, mm | five conditions, mm | Accel of these, mm/frame^2 | ms per frame, p50 |')
     print('|---|---:|---:|---:|---:|')
     for name in methods:

@@ -18,6 +18,7 @@ from trpose_ros.people import (
     JointState,
     People,
     concatenate,
+    with_scores,
     with_visibility,
 )
 
@@ -106,6 +107,21 @@ def test_truncation_by_hand():
     assert out.visible_fractions[0] == pytest.approx(14 / 16)
     assert np.isnan(out.visible_fractions[1])
     assert out.cut_edges.tolist() == [Edge.LEFT | Edge.BOTTOM, Edge.NONE]
+
+
+def test_a_person_has_the_mean_score_of_the_joints_in_the_image():
+    joints = np.full((4, 17, 2), 100.0)
+    joints[0, 2:] = (-0.6, 100)  # left of the first pixel: cut off, not less sure
+    joints[1, :] = (100, 5000)
+    joint_scores = np.zeros((4, 17))
+    joint_scores[0, :2] = 0.5, 1.0
+    joint_scores[1] = 0.9
+    joint_scores[2] = np.nan
+    joint_scores[3] = 0.2
+    given = np.array([np.nan, np.nan, np.nan, 0.7])
+    before = people(joints, joint_scores=joint_scores, scores=given)
+    np.testing.assert_allclose(with_scores(before).scores, [0.75, np.nan, np.nan, 0.7])
+    assert len(with_scores(before.select([]))) == 0
 
 
 @given(st.integers(0, 2**31), st.integers(1, 300), st.integers(1, 300))

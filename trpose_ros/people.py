@@ -299,3 +299,18 @@ def with_visibility(people: People) -> People:
         + bottom.any(axis=1) * int(Edge.BOTTOM)
     ).astype(np.uint8)
     return people.replace(joint_states=states, visible_fractions=fractions, cut_edges=edges)
+
+
+def with_scores(people: People) -> People:
+    """Give a score to people whose estimator gave none: the mean score of the joints in the image.
+
+    Joints beyond the image do not count: somebody whom the image cuts off is no less sure. Without
+    any joint in the image that has a score there is no evidence, and the score stays NaN.
+    """
+    x, y, scores = people.joints_px[..., 0], people.joints_px[..., 1], people.joint_scores
+    inside = (x >= -0.5) & (x <= people.width - 0.5) & (y >= -0.5) & (y <= people.height - 0.5)
+    known = inside & np.isfinite(scores)
+    count = known.sum(axis=1)
+    mean = np.where(known, scores, 0).sum(axis=1) / np.maximum(count, 1)
+    filled = ~np.isfinite(people.scores) & (count > 0)
+    return people.replace(scores=np.where(filled, mean, people.scores).astype(np.float32))

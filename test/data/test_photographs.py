@@ -1,6 +1,7 @@
 """Photographs labelled by two networks: files, splits, joints, and measures on them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +17,13 @@ from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.visibility import VISIBLE
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.metrabs import measure as metrabs_measure
-from trpose_ros.training.metrabs.measure import on_photographs, photograph_crop, roc_area, torso_of
+from trpose_ros.training.metrabs.measure import (
+    coverage_on_photographs,
+    on_photographs,
+    photograph_crop,
+    roc_area,
+    torso_of,
+)
 
 BODY = get_skeleton('body_39')
 TEST_THEME = next(f'theme{k}' for k in range(99) if split_of_theme(f'theme{k}') == 'test')
@@ -156,6 +163,50 @@ def test_pck_is_one_for_a_network_that_knows_the_labels(tmp_path, monkeypatch):
     assert good['random_box']['joints'] < 48
     monkeypatch.setattr(metrabs_measure, 'run', lambda m, b: told(m, b, 99.0))
     assert on_photographs(model, 'photographs')['clean']['pck'] == 0.0
+
+
+@pytest.mark.parametrize(('off', 'inside'), [(0.0, (100, 100)), (1.2, (0, 100)), (9.0, (0, 0))])
+def test_labels_lie_in_projected_ellipses_as_often_as_they_should(
+    tmp_path, monkeypatch, off, inside
+):
+    """The ellipse of one pixel: 50 % within 1.18 px, 95 % within 2.45 px."""
+    (tmp_path / 'photographs').mkdir()
+    written(tmp_path / 'photographs', tuple(f'{TEST_THEME}_{k}.jpg' for k in range(2)))
+    monkeypatch.setenv('TRPOSE_DATA', str(tmp_path))
+    model = Metrabs(MetrabsConfig('resnet-plain-xs', num_joints=39, states=True))
+
+    class Told:
+        """A runner that knows the labels, but for an offset."""
+
+        def __init__(self, *_):
+            pass
+
+        def run(self, images, cameras):
+            (batch,) = (b for b in seen if b.images is images)
+            px = np.nan_to_num(batch.joints_px.numpy()) + np.array([off, 0])
+            rays = np.concatenate([px, np.ones_like(px[..., :1])], axis=-1)
+            poses = 3000 * (rays @ np.linalg.inv(cameras).swapaxes(1, 2))
+            return SimpleNamespace(abs_mm=poses, solvable=np.ones(len(px), bool))
+
+    def one_px(uncertainty, features, joints):
+        return np.eye(3) * (3000 / features[:, None, None, None]) ** 2
+
+    seen = []
+    batches = metrabs_measure._photograph_batches
+
+    def watched(*arguments):
+        for batch, torso in batches(*arguments):
+            seen.append(batch)
+            yield batch, torso
+
+    monkeypatch.setattr(metrabs_measure, 'CropRunner', Told)
+    monkeypatch.setattr(metrabs_measure, '_photograph_batches', watched)
+    monkeypatch.setattr(metrabs_measure, 'covariances_mm2', one_px)
+    monkeypatch.setattr(metrabs_measure, 'features_of', lambda poses, cameras, _: cameras[:, 0, 0])
+    found = coverage_on_photographs(model, None, 'photographs')
+    assert len(found) == 6
+    for shares in found.values():
+        assert (shares['inside_50'], shares['inside_95']) == inside
 
 
 def test_the_roc_area():

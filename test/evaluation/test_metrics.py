@@ -344,6 +344,30 @@ def test_ellipsoids_hold_what_they_say():
     assert np.isnan(uncertainty.ellipsoid_coverage(errors[:2], np.zeros((2, 3, 3)))).all()
 
 
+def test_projected_covariances_are_those_of_projected_points():
+    rng = np.random.default_rng(1)
+    matrix = np.array([[500.0, 3, 320], [0, 520, 240], [0, 0, 1]])
+    joints = rng.uniform([-1, -1, 2], [1, 1, 5], (6, 3))
+    root = 1e-3 * rng.normal(size=(6, 3, 3))
+    covariances = root @ root.swapaxes(1, 2)
+    found = uncertainty.projected_covariances(covariances, joints, matrix)
+    moved = joints + (root @ rng.normal(size=(40000, 6, 3, 1)))[..., 0]
+    seen = moved @ matrix.T
+    seen = seen[..., :2] / seen[..., 2:]
+    for k in range(6):
+        np.testing.assert_allclose(found[k], np.cov(seen[:, k].T), rtol=0.06, atol=1e-3)
+    exact = joints @ matrix.T
+    errors = seen - exact[:, :2] / exact[:, 2:]
+    covered = uncertainty.ellipsoid_coverage(errors, np.broadcast_to(found, (40000, 6, 2, 2)))
+    np.testing.assert_allclose(covered, [50, 90, 95], atol=1)
+    # along the line of sight nothing shows, and behind the camera nothing is known
+    sight = joints[0] / np.linalg.norm(joints[0])
+    along = uncertainty.projected_covariances(np.outer(sight, sight), joints[0], matrix)
+    np.testing.assert_allclose(along, 0, atol=1e-9)
+    behind = uncertainty.projected_covariances(covariances, -joints, matrix)
+    assert np.isnan(behind).all()
+
+
 def test_identity_by_hand():
     frames = 10
     true_ids = [np.array([0, 1])] * frames

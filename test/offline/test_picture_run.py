@@ -125,6 +125,7 @@ def test_covariances_and_states_are_written(tmp_path):
     assert person['covariances_m2'][0] == [[0.0001235, 0, 0], [0, 2.0, 0], [0, 0, 3.0]]
     assert person['covariances_m2'][1] is None
     assert person['joint_scores'] == [0.5] * 17
+    assert person['score'] == 0.5
     assert person['joint_states'][3] == 'truncated'
     assert person['cut_edges'] == ['bottom']
     assert 0 < person['visible_fraction'] < 1

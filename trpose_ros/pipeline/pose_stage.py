@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trpose_ros.configuration import check_fields, setting
-from trpose_ros.people import Frame, People, TrackState, with_visibility
+from trpose_ros.people import Frame, People, TrackState, with_scores, with_visibility
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned, turn_boxes
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class PoseStage:
         end = self._now()
         people = self._tracker.update(with_visibility(people), frame.camera)
         self._remember(people)
-        return people.replace(
+        # Behind the tracker, which tells two estimates of one person apart by other evidence.
+        return with_scores(people).replace(
             provenance=dataclasses.replace(
                 people.provenance,
                 estimator=self.estimator.name,

@@ -86,7 +86,8 @@ class NoiseConfig:
     def fitted(cls, estimator: str, rate_hz: float = 30.0) -> NoiseConfig:
         """Return the errors that an estimator really makes (see keypoint_errors.py).
 
-        ``estimator`` is a name that is shipped ('metrabs-small') or a file of `trpose train noise`.
+        ``estimator`` is one whose errors are shipped ('metrabs-small', the former estimator) or a
+        file of `trpose train noise`.
         Raises ValueError for neither.
         """
         return cls(errors=load_fitted(estimator), rate_hz=rate_hz)

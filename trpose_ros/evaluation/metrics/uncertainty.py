@@ -39,11 +39,13 @@ def ellipsoid_coverage(
 ) -> np.ndarray:
     """Return the share, %, of errors inside the predicted ellipsoid of each level.
 
-    errors_m is (..., 3), predicted minus true; covariances (..., 3, 3). Ideal: the level itself.
-    Values and covariances that are not finite, and singular covariances, do not count.
+    errors_m is (..., 3), predicted minus true; covariances (..., 3, 3); or ellipses, (..., 2) and
+    (..., 2, 2) in pixels. Ideal: the level itself. Values and covariances that are not finite, and
+    singular covariances, do not count.
     """
-    errors = np.asarray(errors_m, np.float64).reshape(-1, 3)
-    covariances = np.asarray(covariances_m2, np.float64).reshape(-1, 3, 3)
+    size = np.shape(errors_m)[-1]
+    errors = np.asarray(errors_m, np.float64).reshape(-1, size)
+    covariances = np.asarray(covariances_m2, np.float64).reshape(-1, size, size)
     known = np.isfinite(errors).all(-1) & np.isfinite(covariances).all((-1, -2))
     errors, covariances = errors[known], covariances[known]
     regular = np.linalg.det(covariances) > 0
@@ -52,7 +54,26 @@ def ellipsoid_coverage(
         return np.full(len(levels), np.nan)
     solved = np.linalg.solve(covariances, errors[..., None])[..., 0]
     squared = (errors * solved).sum(-1)
-    return np.array([(squared <= chi2.ppf(level, 3)).mean() * 100.0 for level in levels])
+    return np.array([(squared <= chi2.ppf(level, size)).mean() * 100.0 for level in levels])
+
+
+def projected_covariances(
+    covariances_m2: np.ndarray, joints_m: np.ndarray, matrices: np.ndarray
+) -> np.ndarray:
+    """Return covariances (..., 2, 2) px2 in the image, to first order.
+
+    Of joints (..., 3) in the camera's frame with covariances (..., 3, 3), of the same length unit,
+    seen by pinhole cameras with matrices (..., 3, 3). What a covariance says along the line of
+    sight does not show. Joints that are not before the camera give NaN.
+    """
+    joints, covariances = np.asarray(joints_m, np.float64), np.asarray(covariances_m2, np.float64)
+    depth = np.where(joints[..., 2] > 0, joints[..., 2], np.nan)
+    ray = joints[..., :2] / depth[..., None]
+    jacobian = np.zeros((*joints.shape[:-1], 2, 3))
+    jacobian[..., 0, 0] = jacobian[..., 1, 1] = 1.0
+    jacobian[..., 2] = -ray
+    jacobian = np.asarray(matrices, np.float64)[..., :2, :2] @ jacobian / depth[..., None, None]
+    return np.asarray(jacobian @ covariances @ jacobian.swapaxes(-1, -2))
 
 
 def _pairs(sigmas: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

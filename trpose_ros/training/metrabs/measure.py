@@ -12,13 +12,16 @@ from trpose_ros.cameras import camera_from_fov
 from trpose_ros.data.registry import load_dataset
 from trpose_ros.data.rendering.crops import Composer, Crop, joint_box, reference_box
 from trpose_ros.data.rendering.hiding import CONDITIONS, hide
+from trpose_ros.evaluation.metrics.uncertainty import ellipsoid_coverage, projected_covariances
 from trpose_ros.metrabs import warps_cpu
 from trpose_ros.metrabs.augmentation import augmentation_table
 from trpose_ros.metrabs.crops import box_views, crop_views
 from trpose_ros.metrabs.heatmaps import decode
+from trpose_ros.metrabs.inference import CropRunner
 from trpose_ros.metrabs.loss import project_mm
 from trpose_ros.metrabs.model import Metrabs
 from trpose_ros.metrabs.reconstruction import reconstruct
+from trpose_ros.metrabs.uncertainty import UncertaintyModel, covariances_mm2, features_of
 from trpose_ros.metrabs.visibility import VISIBLE
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.metrabs.batches import Batch, collect, held_out_batches
@@ -119,6 +122,38 @@ def on_photographs(model: Metrabs, dataset: str, split: str = 'test') -> dict:
             good += int(((distance <= _PCK * torso[:, None]) & seen).sum())
             all_ += int(seen.sum())
         results[condition] = {'pck': round(good / max(all_, 1), 3), 'joints': all_}
+    return results
+
+
+def coverage_on_photographs(
+    model: Metrabs, uncertainty: UncertaintyModel, dataset: str, split: str = 'test'
+) -> dict:
+    """Return ``{'clean': {'inside_50', 'inside_95'}, ...}``, percent, by condition.
+
+    The share of labelled joints that are seen and lie in the projected ellipses around the
+    estimated ones that should hold 50 and 95 percent. The distance of a joint does not matter, but
+    the ellipse is as large as the estimated distance makes it. The labels' own errors are in it.
+    """
+    runner = CropRunner(model, torch.device('cpu'), torch.float32)
+    results = {}
+    for condition in ('clean', *CONDITIONS):
+        errors, ellipses = [np.zeros((0, 2))], [np.zeros((0, 2, 2))]
+        for batch, _ in _photograph_batches(dataset, split, model.config.proc_side, condition):
+            assert batch.images is not None
+            cameras = batch.intrinsics.numpy().astype(np.float64)
+            poses = runner.run(batch.images, cameras)
+            joints = poses.abs_mm.astype(np.float64)
+            features = features_of(poses, cameras, model.config.geometry)
+            covariances = covariances_mm2(uncertainty, features, joints)
+            found = project_mm(torch.from_numpy(joints), torch.from_numpy(cameras)).numpy()
+            seen = (batch.states.numpy() == VISIBLE) & poses.solvable[:, None]
+            errors.append((found - batch.joints_px.numpy())[seen])
+            ellipses.append(projected_covariances(covariances, joints, cameras[:, None])[seen])
+        covered = ellipsoid_coverage(np.concatenate(errors), np.concatenate(ellipses), (0.5, 0.95))
+        results[condition] = {
+            'inside_50': round(float(covered[0]), 1),
+            'inside_95': round(float(covered[1]), 1),
+        }
     return results
 
 

@@ -54,7 +54,7 @@ from trpose_ros.training.metrabs.batches import (
 from trpose_ros.training.metrabs.crop_cache import CropCache, write_shard
 from trpose_ros.training.metrabs.labelled_2d import Labelled2d
 from trpose_ros.training.metrabs.losses import Heads, photograph_loss, rendered_loss, state_loss
-from trpose_ros.training.metrabs.measure import measured
+from trpose_ros.training.metrabs.measure import coverage_on_photographs, measured
 from trpose_ros.training.metrabs.pictures import pose_sheet
 from trpose_ros.training.metrabs.real_video import on_real_video
 from trpose_ros.training.options import read_options
@@ -63,14 +63,15 @@ _CARD = """
 One person per crop; 39 joints (skeleton body_39) in metres in the camera's frame, also outside the
 crop; h36m_17, coco_17, coco_19, smpl_24 and smpl+head_30 are contained.
 
-`measured_error`: `rendered` on 1008 rendered crops of bodies, motion subjects (cmu014,
+`measured_error`: `rendered` on {crops} rendered crops of bodies, motion subjects (cmu014,
 accad_female1) and photographs that were not trained on, by condition of the truncation protocol
 (main severity): `mpjpe_mm` mean root-relative distance of Human3.6M's 17 joints, hidden ones
 included, and `p90_mm` its 90 % quantile over people; `px` mean distance of projected joints in px
 of the 256 px crop; `seen_auc` area under the ROC curve of the score for "visible". `photographs`
 on people of themes that were not trained on, against joints on which two networks agree: `pck`
-share of joints nearer than 0.2 of the torso. `real_video`, where it is: a man balancing on a bench
-before two calibrated cameras, 12 joints relative to the middle of the hips. Measured by
+share of joints nearer than 0.2 of the torso, and `inside_50`, `inside_95` percent inside the
+projected ellipses that should hold 50 and 95 percent. `real_video`, where it is: a man balancing
+on a bench before two calibrated cameras, 12 joints relative to the middle of the hips. Measured by
 
     trpose train metrabs --measure NAME --data-2d photographs
 
@@ -111,6 +112,7 @@ class MetrabsTraining:
     cache_part: str = setting('0/1', 'of several processes that cache: number/count')
     also: str = setting('', 'cache for this backbone, too: backbone=weights of MoveNet')
     workers: int = setting(1, 'processes that compose', range=(0, 64))
+    test_crops: int = setting(1008, 'to measure on, of each condition', range=(1, 100_000))
     measure: str = setting('', 'measure these weights, train nothing')
     record: bool = setting(False, 'write what is measured into the file and its card')
 
@@ -290,7 +292,7 @@ def export(
             'measured_error': json.dumps(results),
         },
     )
-    weights.write_card(file, _CARD)
+    weights.write_card(file, _CARD.format(crops=config.test_crops))
     return file
 
 
@@ -341,8 +343,13 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
         return {'cached': make_cache(config, loop_config.seed)}
     testing = prepare(config, 'test', 1)
     if config.measure:
-        model = load_network(config.measure).model.float()
-        results = measured(model, testing, config.data_2d)
+        network = load_network(config.measure)
+        model = network.model.float()
+        results = measured(model, testing, config.data_2d, config.test_crops)
+        if config.data_2d and network.uncertainty is not None:
+            covered = coverage_on_photographs(model, network.uncertainty, config.data_2d)
+            for condition, shares in covered.items():
+                results[config.data_2d][condition] |= shares
         results |= {'real_video': video} if (video := on_real_video(model)) else {}
         if config.record:
             weights.rewrite(config.measure, measured_error=json.dumps(results))
@@ -370,7 +377,7 @@ def train(config: MetrabsTraining, loop_config: LoopConfig) -> dict:
         return results
 
     loop.run(lambda loop: measure(loop, 256))
-    return measure(loop, 1008) if loop.is_first else {}
+    return measure(loop, config.test_crops) if loop.is_first else {}
 
 
 @TRAINERS.register('metrabs')
