@@ -86,7 +86,7 @@ finish() {
     local name=metrabs-$1
     "$PYTHON" -m trpose_ros.training.run uncertainty --model "$OUT/$name.safetensors" --threads 1 \
         --sprites "$sprites" --shards "$shards" --crops "$FIT_CROPS" --test-crops "$TEST_CROPS"
-    "$PYTHON" -m trpose_ros.commands.main weights pack "$OUT/$name.safetensors" "$OUT/packed/$name.safetensors"
+    "$PYTHON" -m trpose_ros weights pack "$OUT/$name.safetensors" "$OUT/packed/$name.safetensors"
     metrabs --measure "$OUT/packed/$name.safetensors" --record true --data-2d photographs \
         --test-crops "$TEST_CROPS"
 }
