@@ -34,14 +34,15 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if not item.get_closest_marker('slow')]
     config.hook.pytest_deselected(items=slow)
     config.stash[LEFT_OUT] = len(slow)
-    if hasattr(config, 'workeroutput'):  # a process of pytest-xdist: the first one says it
+    if hasattr(config, 'workeroutput'):  # a process of pytest-xdist: its parent says it
         config.workeroutput['left_out'] = len(slow)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
     """Take the number from a process of pytest-xdist; all have collected the same tests."""
-    node.config.stash[LEFT_OUT] = getattr(node, 'workeroutput', {}).get('left_out', 0)
+    if left_out := getattr(node, 'workeroutput', {}).get('left_out'):  # none of one that died
+        node.config.stash[LEFT_OUT] = left_out
 
 
 def pytest_terminal_summary(terminalreporter, config):

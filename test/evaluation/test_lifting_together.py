@@ -38,6 +38,10 @@ def edge_cases():
     }
 
 
+# What becomes of failures and times does not depend on the lifter: one will do.
+one_lifter = pytest.mark.parametrize('name', ['videopose3d'], indirect=True)
+
+
 @pytest.fixture(params=['videopose3d', 'videopose3d, smoothed', 'mixste', 'mixste in hops'])
 def name(request, tmp_path):
     if request.param.startswith('videopose3d'):
@@ -130,6 +134,7 @@ def test_rows_of_a_group(name):
             assert np.isfinite(row['lifter_p50_ms']) == (clean or row['lifter'] == 'none')
 
 
+@one_lifter
 def test_the_rest_goes_on_when_passes_fail(name, monkeypatch):
     monkeypatch.setattr(Blinded, 'explode', 'occluded')
     settings = config(lifters=(name,))
@@ -140,6 +145,7 @@ def test_the_rest_goes_on_when_passes_fail(name, monkeypatch):
     ]
 
 
+@one_lifter
 def test_cases_are_lifted_alone_when_together_fails(name, monkeypatch):
     settings = config(lifters=(name, name + '+fusion'))
     asked = []
@@ -157,6 +163,7 @@ def test_cases_are_lifted_alone_when_together_fails(name, monkeypatch):
         assert all(np.isfinite(row['lifter_p50_ms']) for row in outcome.rows)
 
 
+@one_lifter
 def test_a_pass_that_cannot_be_lifted_does_not_take_the_others_along(name, monkeypatch):
     settings = config(lifters=(name,))
     cached_pass = cases.cached_pass
@@ -173,6 +180,7 @@ def test_a_pass_that_cannot_be_lifted_does_not_take_the_others_along(name, monke
     assert np.isnan(outcomes[2].rows[0]['lifter_p50_ms'])  # these were lifted together
 
 
+@one_lifter
 def test_answers_that_do_not_fit_are_not_used_twice(name, monkeypatch):
     settings = config(lifters=(name,))
     answers_together = lifting_together.answers_together
@@ -188,6 +196,7 @@ def test_answers_that_do_not_fit_are_not_used_twice(name, monkeypatch):
     assert timed == [True, True, False, False]
 
 
+@one_lifter
 def test_a_group_whose_clean_case_was_there_already(name):
     settings = config(lifters=(name, name + '+fusion'), conditions=FOUR[1:])
     group, _, outcomes = run_all(settings, clip())
@@ -197,6 +206,7 @@ def test_a_group_whose_clean_case_was_there_already(name):
         assert all(np.isnan(row['lifter_p50_ms']) for row in outcome.rows)
 
 
+@one_lifter
 def test_a_case_by_itself_is_timed(name):
     settings = config(lifters=(name,), conditions=FOUR[1:2])
     group, given, outcomes = run_all(settings, clip())

@@ -105,12 +105,12 @@ def test_mhformer(config):
 @pytest.mark.parametrize(
     'config',
     [
-        MixSTEConfig(27),
+        MixSTEConfig(9),
         MixSTEConfig(243, channels=32, heads=4),
         MixSTEConfig(5, channels=24, depth=1, heads=3),
         MixSTEConfig(1, channels=24, depth=2, heads=2),
     ],
-    ids=['27', '243', '5', '1'],
+    ids=['9', '243', '5', '1'],
 )
 def test_mixste(config):
     model, weights = filled(MixSTE(config))

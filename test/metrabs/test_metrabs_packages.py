@@ -74,7 +74,9 @@ def test_both_skeletons_and_the_original_mode_run(original):
     box = np.array([[100.0, 40.0, 80.0, 160.0]])
     shapes = {}
     for skeleton in ('', 'smpl_24'):
-        config = EstimatorConfig(model=str(original), skeleton=skeleton, precision='float32')
+        config = EstimatorConfig(
+            model=str(original), skeleton=skeleton, precision='float32', runtime='torch'
+        )
         estimator = create_estimator('metrabs_torch', config)
         people = estimator.estimate(frame, box)
         shapes[estimator.skeleton] = people.joints_m.shape[1:]

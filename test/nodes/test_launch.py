@@ -71,7 +71,10 @@ def test_every_argument_is_described():
     assert len({argument.name for argument in ARGUMENTS}) == len(ARGUMENTS)
 
 
-@pytest.mark.parametrize('composed', ['false', 'true'])
+@pytest.mark.parametrize(
+    'composed',
+    ['false', pytest.param('true', marks=pytest.mark.slow)],  # both nodes in one: see processes
+)
 def test_the_real_nodes_turn_images_into_skeletons(tmp_path, composed):
     save_metrabs(tmp_path / 'metrabs.safetensors')
     save_videopose3d(tmp_path / 'lifter.safetensors')

@@ -297,6 +297,7 @@ def test_truth_of_some_frames_in_another_skeleton_in_a_recording_that_was_cut_of
     assert any('cut off' in note for note in notes), notes
 
 
+@pytest.mark.slow  # the demonstration looks at the same, and evaluation names who never comes
 def test_a_node_that_cannot_start_is_named(tmp_path, weights):
     bag = write_recording(tmp_path / 'in.mcap', 3)
     code, words, _ = run_live(tmp_path, bag, weights | {'model': 'no-such-model'})

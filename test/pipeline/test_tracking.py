@@ -211,10 +211,11 @@ def test_nobody_is_searched_outside_the_view():
     tracker = Tracker()
     for step in range(6):
         tracker.update(people((0.6 * step, 0, 3), stamp_ms=40 * step), CAMERA)
-    tracker.update(people((8, 0, 3), stamp_ms=240), CAMERA)
-    assert tracker._tracks[-1].joints_m[0, 0] + 1 > 8
+    out = tracker.update(people((8, 0, 3), stamp_ms=240), CAMERA)
+    outside = out.track_ids[out.joints_m[:, 0, 0] > 7]
+    assert len(outside) == 1
     ids, _ = tracker.predict_boxes(CAMERA, 280 * MS)
-    assert tracker._tracks[-1].id not in ids
+    assert outside[0] not in ids
 
 
 def test_repeated_estimates_of_one_person_are_merged_and_the_better_one_stays():

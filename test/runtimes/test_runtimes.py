@@ -354,6 +354,6 @@ def test_freed_memory_is_kept(kept):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=240,
     )
     assert (int(done.stdout) < 3000) == (kept == 'kept')

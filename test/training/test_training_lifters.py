@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from human36m_archives import write_archives
 from made_people import moving_person
-from test_data_human36m import write_archives
 
 from trpose_ros import weights
 from trpose_ros.data.samples import MissingDataError
@@ -214,6 +214,17 @@ def test_dropouts_can_be_scaled(name, mocap):
     torch.testing.assert_close(model(joints), model(joints), rtol=0, atol=0)
 
 
+def test_what_is_compiled_is_compiled_once(mocap, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, 'compile', lambda forward: compiled.append(forward) or forward)
+    plain, other = (make_task('mixste', mocap, compiled=value) for value in (False, True))
+    batch = next(iter(plain.batches(0, 1)))
+    for _ in range(2):
+        assert plain.loss(batch, 0)['total'] == other.loss(batch, 0)['total']
+    assert len(compiled) == 1
+
+
+@pytest.mark.slow  # the compiler takes a minute
 # What torch itself imports to compile warns of its own methods.
 @pytest.mark.filterwarnings('ignore:.*torch.jit:DeprecationWarning')
 def test_a_compiled_network_learns_the_same(mocap):

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from human36m_archives import write_archives
 from made_people import moving_person
-from test_data_human36m import write_archives
 
 from trpose_ros import weights
 from trpose_ros.data.samples import DataError
