@@ -27,8 +27,10 @@ from trpose_ros.nodes.launch_arguments import (
     number,
     params_file,
     passed_on,
+    switches,
 )
 from trpose_ros.recordings.bags import BagError
+from trpose_ros.recordings.camera_book import CameraConfig
 from trpose_ros.recordings.sources import SourceError, SourceOptions, open_source
 from trpose_ros.recordings.video import VideoError
 
@@ -90,6 +92,7 @@ def _nodes(given, source, file):
                 'rate': number(given, 'rate', float),
                 'lockstep_s': LOCKSTEP_S if in_step else 0.0,
                 'image_topic': given['image_topic'],
+                **switches(given),
             },
             [*camera, ('results', PEOPLE)],
         ),
@@ -98,6 +101,7 @@ def _nodes(given, source, file):
                 'identity': source.identity,
                 'reference': 'given' if with_truth else 'tracked',
                 'image_transport': 'raw',
+                **switches(given),
             },
             [*camera, ('people', 'reference' if with_truth else PEOPLE)],
         ),
@@ -111,6 +115,7 @@ def _nodes(given, source, file):
                 'results': str(_path(given['report'])),
                 'recording': str(_path(given['bag'])),
                 'recording_topic': given['image_topic'],
+                **switches(given),
                 'conditions': given['occlusion'],
                 'identity': source.identity,
                 'severity': number(given, 'severity'),
@@ -150,8 +155,9 @@ def _open(given):
         if not given[name]:
             raise RuntimeError(f'{name} names nothing: give {name}:=PATH')
     try:
-        return open_source(
-            _path(given['bag']), SourceOptions(image_topic=given['image_topic'] or None)
+        options = SourceOptions(
+            image_topic=given['image_topic'] or None, camera=CameraConfig(**switches(given))
         )
+        return open_source(_path(given['bag']), options)
     except (BagError, SourceError, VideoError, OSError) as error:
         raise RuntimeError(f'bag {given["bag"]!r} cannot be played: {error}') from error

@@ -159,6 +159,10 @@ class Live:
                 time.sleep(0.002)
             assert time.monotonic() < end, self.report()
 
+    def text_of(self, name):
+        """What a node says in diagnostics; '' before it said anything."""
+        return self.diagnostics[name].message if name in self.diagnostics else ''
+
     def wait(self, condition, latest_s=LATEST):
         """Wait until a condition holds; fails the test when it never does."""
         end = time.monotonic() + latest_s

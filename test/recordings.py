@@ -32,6 +32,7 @@ def write_recording(
     truth: bool | Callable[[int], People | None] = True,
     camera: Camera = CAMERA,
     stamps_ns: list[int] | None = None,
+    truth_stamps_ns: list[int] | None = None,
     compression: str = 'none',
 ) -> Path:
     """Write images (JPEG), camera_info and the truth: that of frame k is ``truth(k)``, if given."""
@@ -46,7 +47,8 @@ def write_recording(
                 bag.write(INFO, make.camera_info(camera, stamp_ns, 'optical'), log_ns)
             told = truth(k) if callable(truth) else people if truth else None
             if told is not None:
-                bag.write(TRUTH, make.people(told.replace(stamp_ns=stamp_ns)), log_ns)
+                true_ns = stamp_ns if truth_stamps_ns is None else truth_stamps_ns[k]
+                bag.write(TRUTH, make.people(told.replace(stamp_ns=true_ns)), log_ns)
             bag.write(
                 f'{IMAGE}/compressed', make.compressed_image(image, stamp_ns, 'optical'), log_ns
             )

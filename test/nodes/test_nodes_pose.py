@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from doubles import CAMERA, FakeBoxes, FakeEstimator
 from live import LATEST, START_NS, STEP_NS, collect_people, image, live, values_of
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -15,9 +16,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from trpose_ros.msg import OcclusionReport, SkeletonInfo
 from trpose_ros.nodes import pose_node
-from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.base import conversions, silence
 from trpose_ros.nodes.pose_node import PoseNode
-from trpose_ros.people import TrackState
+from trpose_ros.people import Camera, TrackState
 from trpose_ros.pipeline.pipeline import PoseStage
 from trpose_ros.pipeline.tracking import Tracker
 from trpose_ros.recordings import messages
@@ -212,15 +213,42 @@ def test_stamps_that_jump_back_begin_new_tracks(world, stage):
     assert stream.notes()['time_jumps'] == '1'
 
 
-def test_repeated_and_zero_stamps_are_counted_and_answered(world, stage):
+def test_a_repeated_stamp_is_counted_and_answered(world, stage):
     stream = Stream(world)
     stream.send()
     stream.send(image(START_NS))
     assert stream.notes()['repeated_stamps'] == '1'
-    people = stream.send(image(0))
-    assert people.stamp_ns == 0
-    stream.send(image(0))
+    assert 'stamps' not in stream.notes()
+
+
+def test_stamps_that_are_all_zero_are_answered_counted_and_a_warning(world, stage):
+    stream = Stream(world)
+    for _ in range(2):
+        assert stream.send(image(0)).stamp_ns == 0
     assert stream.notes()['zero_stamps'] == '2'
+    world.wait(lambda: world.diagnostics['/pose_node'].level == DiagnosticStatus.WARN)
+    assert 'has stamp zero' in values_of(world.diagnostics['/pose_node'])['stamps']
+    stream.send()
+    assert 'stamps' not in stream.notes()
+
+
+@pytest.mark.parametrize('odd', [0, START_NS - 10**17, START_NS + 10**17])
+def test_a_stamp_that_does_not_fit_costs_its_image_and_no_track(world, stage, odd):
+    stream = Stream(world)
+    first = stream.send()
+    stream.send(image(odd), answered=False)
+    world.wait(lambda: stream.notes().get('odd_stamps') == '1')
+    second = stream.send()
+    assert second.track_ids[0] == first.track_ids[0]
+    assert second.stamp_ns == START_NS + 2 * STEP_NS
+    assert 'time_jumps' not in stream.notes()
+
+
+def test_stamps_that_repeat_on_and_on_are_a_warning(world, stage):
+    stream = Stream(world)
+    for _ in range(4):
+        stream.send(image(START_NS))
+    assert 'repeats the stamp' in stream.notes()['stamps']
 
 
 def test_nobody_is_an_empty_message(world, stage):
@@ -339,3 +367,80 @@ def test_the_occlusion_of_the_image_is_named(world, stage):
     world.settle()
     assert stream.send().provenance.occlusion == 'fixed_left'
     assert stream.send().provenance.occlusion == ''
+
+
+def test_silence_is_said_with_what_is_published_nearby_and_ends_with_an_image(
+    world, stage, monkeypatch
+):
+    monkeypatch.setattr(silence, 'SILENT_S', 0.3)
+    beside = world.tester.create_publisher(CompressedImage, 'image/compressed', 1)
+    node = world.start(PoseNode, camera_info_wait_s=0.0)
+    world.wait(lambda: 'set image_transport to compressed' in world.text_of('/pose_node'))
+    assert world.diagnostics['/pose_node'].level == DiagnosticStatus.WARN
+    images, _ = world.camera_publishers()
+    world.connected(node, 'image')
+    monkeypatch.setattr(silence, 'SILENT_S', 300.0)
+    images.publish(image(START_NS))
+    world.wait(lambda: 'nothing has come' not in world.text_of('/pose_node'))
+    assert beside.topic_name == '/image/compressed'
+
+
+def test_an_empty_frame_id_is_counted(world, stage):
+    stream = Stream(world)
+    message = image(START_NS)
+    message.header.frame_id = ''
+    stream.send(message)
+    assert stream.notes()['empty_frame_id'] == '1'
+
+
+def test_two_nodes_of_one_name_are_named(world, stage):
+    for _ in range(2):
+        world.add(PoseNode)
+    world.wait(lambda: '2 nodes are called /pose_node' in world.text_of('/pose_node'))
+
+
+def test_camera_info_that_was_published_once_before_the_node_is_found(world, stage):
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    once = world.tester.create_publisher(CameraInfo, 'camera_info', kept)
+    once.publish(conversions.make.camera_info(CAMERA, 5, 'optical'))
+    people = collect_people(world)
+    images, _ = world.camera_publishers()
+    node = world.start(PoseNode, camera_info_wait_s=10.0)
+    world.connected(node, 'image', 'pose_node/people')
+    images.publish(image(START_NS))
+    world.wait(lambda: people)
+    assert not people[0].provenance.intrinsics_assumed
+
+
+def test_camera_info_of_another_camera_is_refused_with_both_names(world, stage):
+    stream = Stream(world)
+    message = conversions.make.camera_info(CAMERA, stream.next_ns, 'color')
+    stream.infos.publish(message)
+    world.wait(lambda: stream.node._cameras.book._newest is not None)
+    assert stream.send().provenance.intrinsics_assumed
+    assert "'color'" in stream.notes()['intrinsics_assumed']
+    assert "'optical'" in stream.notes()['intrinsics_assumed']
+
+
+def test_rectified_images_and_their_topic(world, stage):
+    lens = Camera(640, 480, CAMERA.matrix, [-0.3, 0.09, 0.0, 0.0, 0.0])
+    stream = Stream(world, rectified=True)
+    stream.send_info(lens)
+    world.wait(lambda: stream.node._cameras.book._newest is not None)
+    assert 'not called image_rect' in stream.node._cameras._noted
+    stream.send()
+    assert not stream.node._cameras.book._newest[0].distortion.any()
+
+
+def test_a_camera_mounted_upside_down(world, monkeypatch):
+    class Looking(Stage):
+        def build(self, config):
+            monkeypatch.setattr(self.estimator, 'roots_m', np.array([[0.0, 0.2, 4.0]]))
+            boxes = FakeBoxes([[250, 100, 140, 300, 0.9]])
+            return PoseStage(
+                estimator=self.estimator, box_source=boxes, tracker=Tracker(), config=config.pose
+            )
+
+    Looking(monkeypatch)
+    people = Stream(world, rotate_deg=180).send()
+    np.testing.assert_allclose(people.joints_m[0, 0], (0.0, -0.2, 4.0), atol=1e-6)

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trpose_ros.recordings.image_codec import (
+    DARK_ROW,
     ENCODINGS,
     ImageError,
+    Stream,
     UnknownEncodingError,
     decode_compressed,
     decode_image,
@@ -182,19 +184,20 @@ def test_an_unknown_encoding_is_named():
 
 @pytest.mark.parametrize('encoding', ENCODINGS)
 def test_every_encoding_of_every_small_size_decodes_or_explains(encoding):
+    planar = encoding in ('nv12', 'nv21', 'i420', 'yv12')
     for width in range(1, 5):
         for height in range(1, 5):
             step = 8 * width
             try:
                 got = decode_image(
-                    bytes(step * height),
+                    bytes(step * height * 3 // 2 if planar else step * height),
                     encoding=encoding,
                     width=width,
                     height=height,
                     step=step,
                 )
             except ImageError:
-                assert width % 2 or min(width, height) < 3
+                assert width % 2 or (height % 2 if planar else min(width, height) < 3)
             else:
                 assert got.shape == (height, width, 3)
                 assert got.dtype == np.uint8
@@ -230,10 +233,113 @@ def test_corrupt_and_foreign_data_are_refused(photo, capfd):
     jpeg[2:60] = bytes(58)
     with pytest.raises(ImageError, match='corrupt'):
         decode_compressed(bytes(jpeg), 'jpeg')
-    with pytest.raises(ImageError, match='neither JPEG nor PNG'):
+    with pytest.raises(ImageError, match='none of JPEG, PNG'):
         decode_compressed(b'BM' + bytes(100), 'bmp')
     with pytest.raises(ImageError, match='depth'):
         decode_compressed(b'\x89PNG', '16UC1; compressedDepth png')
     with pytest.raises(ImageError, match='one of'):
         encode_compressed(photo, 'webp')
     capfd.readouterr()  # libpng and libjpeg complain on stderr as well
+
+
+# -- bits, planes, padding --------------------------------------------------------------------
+
+
+def grey16(values):
+    return {
+        'encoding': 'mono16',
+        'width': values.shape[1],
+        'height': values.shape[0],
+        'step': 2 * values.shape[1],
+    }, values.astype('<u2').tobytes()
+
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+def test_sixteen_bit_images_are_scaled_by_the_bits_that_the_camera_uses(bits):
+    values = np.array([[0, 2**bits // 2, 2**bits - 1]])
+    fields, data = grey16(values)
+    stream = Stream()
+    got = decode_image(data, stream=stream, **fields)
+    assert got[0, :, 0].tolist() == [0, 128, 255]
+    assert stream.bits == bits
+    assert ('bits' in stream.notes()) == (bits < 16)
+
+
+def test_the_bits_of_a_stream_only_grow():
+    stream = Stream()
+    for brightest, expected in ((900, 10), (3000, 12), (100, 12), (65535, 16), (5, 16)):
+        fields, data = grey16(np.array([[brightest]]))
+        decode_image(data, stream=stream, **fields)
+        assert stream.bits == expected
+
+
+def test_a_stream_that_stays_black_is_noted_until_it_is_light():
+    stream, black = Stream(), np.full((48, 64, 3), 3, np.uint8)
+    for _ in range(DARK_ROW - 1):
+        stream.look(black)
+    assert stream.notes() == {}
+    stream.look(black)
+    assert 'nearly black' in stream.notes()['dark']
+    black[0, 0] = 90
+    stream.look(black)
+    assert stream.notes() == {}
+
+
+def planes(photo, encoding, padding):
+    height, width = photo.shape[:2]
+    flat = cv2.cvtColor(photo, cv2.COLOR_RGB2YUV_I420).ravel()
+    luma, u, v = np.split(flat, [width * height, width * height * 5 // 4])
+    luma = luma.reshape(height, width)
+    u, v = (c.reshape(height // 2, width // 2) for c in (u, v))
+    if encoding.startswith('nv'):
+        pair = (u, v) if encoding == 'nv12' else (v, u)
+        rows = [luma, np.stack(pair, 2).reshape(height // 2, width)]
+        rows = [np.pad(r, ((0, 0), (0, padding)), constant_values=9) for r in rows]
+    else:
+        pair = (u, v) if encoding == 'i420' else (v, u)
+        rows = [np.pad(luma, ((0, 0), (0, padding)), constant_values=9)]
+        rows += [np.pad(c, ((0, 0), (0, padding // 2)), constant_values=9) for c in pair]
+    return b''.join(r.tobytes() for r in rows), cv2.cvtColor(
+        flat.reshape(-1, width), cv2.COLOR_YUV2RGB_I420
+    )
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21', 'i420', 'yv12'])
+@pytest.mark.parametrize('padding', [0, 4])
+@pytest.mark.parametrize('size', [(2, 2), (12, 8)])
+def test_planes_of_yuv(encoding, padding, size):
+    width, height = size
+    photo = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    data, expected = planes(photo, encoding, padding)
+    fields = {'encoding': encoding, 'width': width, 'height': height, 'step': width + padding}
+    np.testing.assert_array_equal(decode_image(data, **fields), expected)
+    assert encoding in ENCODINGS
+    for change, words in (
+        ({'width': width + 1}, 'even sides'),
+        ({'height': 0}, 'even sides'),
+        ({'step': width - 1}, 'does not fit'),
+        ({'height': height + 2}, 'cut off'),
+    ):
+        with pytest.raises(ImageError, match=words):
+            decode_image(data, **(fields | change))
+
+
+@pytest.mark.parametrize('form', ['jpeg', 'png'])
+@pytest.mark.parametrize('zeros', [1, 511, 100_000])
+def test_zeros_behind_an_image_are_no_damage(form, zeros):
+    photo = np.random.default_rng(1).integers(0, 256, (16, 24, 3), np.uint8)
+    data = encode_compressed(photo, form)
+    expected = decode_compressed(data, form)
+    np.testing.assert_array_equal(decode_compressed(data + bytes(zeros), form), expected)
+    with pytest.raises(ImageError, match='cut off'):
+        decode_compressed(data[:-40] + bytes(zeros), form)
+
+
+@pytest.mark.parametrize('suffix', ['.webp', '.tiff'])
+def test_webp_and_tiff(suffix):
+    photo = np.full((16, 24, 3), (200, 100, 50), np.uint8)
+    options = [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == '.webp' else []
+    data = cv2.imencode(suffix, photo[..., ::-1], options)[1].tobytes()
+    np.testing.assert_array_equal(decode_compressed(data, suffix[1:]), photo)
+    with pytest.raises(ImageError, match=r'cut off|corrupt'):
+        decode_compressed(data[: len(data) // 2], suffix[1:])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trpose_ros.evaluation.results import Row, Table
     from trpose_ros.evaluation.runner import EvaluationRun
     from trpose_ros.evaluation.sequences import EvaluationClip
+    from trpose_ros.recordings.camera_book import CameraConfig
 
 # Square brackets of the help are no markup.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help='The truncation benchmark.')
@@ -78,6 +79,12 @@ def evaluate(
         str, typer.Option(help="address of a running Ray cluster, e.g. 'auto' or HOST:6379")
     ] = '',
     report: Annotated[bool, typer.Option(help='write report.html, with videos')] = True,
+    rectified: Annotated[
+        bool, typer.Option('--rectified', help='recordings hold undistorted images: P, not K')
+    ] = False,
+    any_frame: Annotated[
+        bool, typer.Option('--any-frame', help='take camera_info of another frame_id')
+    ] = False,
 ) -> None:
     """Measure estimators and lifters under the truncation conditions of protocol v1.
 
@@ -95,6 +102,7 @@ def evaluate(
     from trpose_ros.evaluation.runner import EvaluationRun
     from trpose_ros.evaluation.spread import load_ray
     from trpose_ros.recordings.bags import BagError
+    from trpose_ros.recordings.camera_book import CameraConfig
     from trpose_ros.recordings.sources import SourceError
     from trpose_ros.report import check_libraries
 
@@ -107,7 +115,13 @@ def evaluate(
             check_libraries()
         chosen = plan(condition or ['five'], severities, range(1 if quick else seeds), realisation)
         what = _what_to_compare(estimator, lifter, console)
-        opened = _open(data or ['rendered'], clips, quick, console)
+        opened = _open(
+            data or ['rendered'],
+            clips,
+            quick,
+            console,
+            CameraConfig(rectified=rectified, any_frame=any_frame),
+        )
         config = EvaluationConfig(
             estimators=what.estimators,
             lifters=what.lifters,
@@ -171,8 +185,11 @@ def _what_to_compare(
     return chosen
 
 
-def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[EvaluationClip]:
+def _open(
+    names: list[str], limit: int, quick: bool, console: Console, camera: CameraConfig
+) -> list[EvaluationClip]:
     from trpose_ros.evaluation.open_data import open_data
+    from trpose_ros.recordings.sources import SourceOptions
 
     opened: list[EvaluationClip] = []
     for name in names:
@@ -185,7 +202,7 @@ def _open(names: list[str], limit: int, quick: bool, console: Console) -> list[E
 
             opened += rendered_clips(limit, QUICK_SECONDS, QUICK_MOTIONS)
         else:
-            opened += open_data(name, limit)
+            opened += open_data(name, limit, SourceOptions(camera=camera))
     for clip in opened:
         for problem in clip.problems:
             _say(console, clip.identity, problem, 'yellow')

@@ -62,6 +62,15 @@ TruthTopic = Annotated[str, typer.Option(help='PersonArray topic with the ground
 Fov = Annotated[
     float, typer.Option(help='field of view along the larger side to assume where none is known')
 ]
+Rectified = Annotated[
+    bool, typer.Option('--rectified', help='images are undistorted: intrinsics of P of camera_info')
+]
+AnyFrame = Annotated[
+    bool, typer.Option('--any-frame', help='take camera_info of another frame_id than the images')
+]
+RotateDeg = Annotated[
+    int, typer.Option(help='turn images clockwise by 90, 180 or 270: a camera mounted turned')
+]
 MaxMegapixels = Annotated[
     float, typer.Option(help='larger pictures are refused: memory', min=0.01, max=1000)
 ]
@@ -95,6 +104,9 @@ def replay(
     truth_topic: TruthTopic = '',
     fov_deg: Fov = 55.0,
     calibration: Calibration = None,
+    rectified: Rectified = False,
+    any_frame: AnyFrame = False,
+    rotate_deg: RotateDeg = 0,
     video: Annotated[bool, typer.Option(help='write annotated.mp4')] = True,
     bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
     max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
@@ -173,6 +185,9 @@ def run(
     truth_topic: TruthTopic = '',
     fov_deg: Fov = 55.0,
     calibration: Calibration = None,
+    rectified: Rectified = False,
+    any_frame: AnyFrame = False,
+    rotate_deg: RotateDeg = 0,
     max_megapixels: MaxMegapixels = 64.0,
     seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
 ) -> None:
@@ -320,7 +335,7 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
     from trpose_ros.estimators import EstimatorConfig
     from trpose_ros.lifters import LifterConfig
     from trpose_ros.occlusion.occluder import OcclusionConfig
-    from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStageConfig
+    from trpose_ros.pipeline.pipeline import LiftStageConfig, PipelineConfig, PoseStageConfig
 
     lifter: dict[str, Any] = {'device': given['device'], 'smoothing': given['smoothing']}
     if given['lifter']:
@@ -336,7 +351,8 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
     return PipelineConfig(
         estimator_name=kind,
         estimator=EstimatorConfig(**estimator),
-        pose=PoseStageConfig(boxes=given['boxes']),
+        pose=PoseStageConfig(boxes=given['boxes'], rotate_deg=given.get('rotate_deg', 0)),
+        lift=LiftStageConfig(rotate_deg=given.get('rotate_deg', 0)),
         lifter=LifterConfig(**lifter),
         occlusion=OcclusionConfig(
             profile=given['occlusion'],
@@ -366,6 +382,7 @@ def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any
 
 def _source_options(given: dict[str, Any]) -> SourceOptions:
     from trpose_ros.recordings.calibration import read_calibration
+    from trpose_ros.recordings.camera_book import CameraConfig
     from trpose_ros.recordings.sources import SourceOptions
 
     calibration = given.get('calibration')
@@ -373,7 +390,9 @@ def _source_options(given: dict[str, Any]) -> SourceOptions:
         image_topic=given['image_topic'] or None,
         camera_info_topic=given['camera_info_topic'] or None,
         truth_topic=given['truth_topic'] or None,
-        fov_deg=given['fov_deg'],
+        camera=CameraConfig(
+            rectified=given['rectified'], fov_deg=given['fov_deg'], any_frame=given['any_frame']
+        ),
         calibration=None if calibration is None else read_calibration(calibration),
         max_megapixels=given.get('max_megapixels', 64.0),
     )

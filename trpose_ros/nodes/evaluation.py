@@ -36,6 +36,7 @@ from trpose_ros.nodes.pass_thread import PassThread
 from trpose_ros.occlusion.occluder import seed_of
 from trpose_ros.people import People
 from trpose_ros.recordings import messages
+from trpose_ros.recordings.camera_book import CameraConfig
 from trpose_ros.recordings.sources import SourceOptions, read_frames
 from trpose_ros.report import check_libraries, write_report
 
@@ -60,6 +61,8 @@ class EvaluationNodeConfig:
     results: str = setting('', 'folder for results.parquet, tables and report.html')
     recording: str = setting('', "what is played; its images go into the report's videos")
     recording_topic: str = setting('', 'its image topic, where it has several')
+    rectified: bool = setting(False, 'its images are rectified: the intrinsics of P')
+    any_frame: bool = setting(False, 'take its camera_info of another frame_id than the images')
     conditions: str = setting(
         '',
         "conditions to play after the unoccluded pass, with commas; 'none' is that "
@@ -234,7 +237,11 @@ class EvaluationNode(StageNode):
         folder, recording = Path(self._config.results), self._config.recording
         if recording:
             try:
-                which = SourceOptions(image_topic=self._config.recording_topic or None)
+                config = self._config
+                which = SourceOptions(
+                    image_topic=config.recording_topic or None,
+                    camera=CameraConfig(rectified=config.rectified, any_frame=config.any_frame),
+                )
                 identity = self._config.identity
                 save_pass_scenes(
                     folder, self._passes, identity, lambda: read_frames(recording, which)

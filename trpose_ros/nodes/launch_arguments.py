@@ -16,6 +16,7 @@ from trpose_ros.resources import resource
 
 PRESETS = ('fast', 'balanced', 'accurate')
 BOOLEANS = ('true', 'false')
+_SWITCH = ('', *BOOLEANS)  # '' keeps what the parameter file says
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 
 
@@ -39,6 +40,17 @@ ARGUMENTS = (
     LaunchArgument('image_topic', 'image', 'camera images'),
     LaunchArgument('camera_info_topic', 'camera_info', 'intrinsics of the camera'),
     LaunchArgument('image_transport', '', 'raw, or compressed for IMAGE_TOPIC/compressed'),
+    LaunchArgument(
+        'rectified', '', 'images are rectified: intrinsics of P, no distortion', _SWITCH
+    ),
+    LaunchArgument(
+        'any_frame', '', 'take camera_info of another frame_id than the images', _SWITCH
+    ),
+    LaunchArgument(
+        'rotate_deg',
+        '',
+        'turn images clockwise by 90, 180 or 270: a camera mounted turned',
+    ),
     LaunchArgument('estimator', '', 'metrabs_torch, metrabs_tensorflow or movenet'),
     LaunchArgument('model', '', 'weights of the pose estimator: a name, a file or a folder'),
     LaunchArgument('boxes', '', 'who finds people: detector, topic, model or image'),
@@ -73,7 +85,8 @@ _PASSED_ON = (
     'device',
     'runtime',
 )
-_NUMBERS = ('look_ahead', 'smoothing')
+_NUMBERS = ('look_ahead', 'smoothing', 'rotate_deg')
+SWITCHES = ('rectified', 'any_frame')
 
 REPLAY_ARGUMENTS = (
     LaunchArgument('bag', '', 'recording to play: .mcap, .db3, a bag folder, or a video'),
@@ -103,7 +116,7 @@ REPLAY_ARGUMENTS = (
     *(
         argument
         for argument in ARGUMENTS
-        if argument.name in ('params_file', *_NUMBERS, *_PASSED_ON[1:])
+        if argument.name in ('params_file', *_NUMBERS, *SWITCHES, *_PASSED_ON[1:])
     ),
     LaunchArgument('log_level', 'info', 'of all nodes', LOG_LEVELS),
 )
@@ -133,7 +146,13 @@ def number(given: Mapping[str, str], name: str, kind: type = int) -> Any:
 def passed_on(given: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments that are parameters; an empty one keeps the file's value."""
     parameters: dict[str, Any] = {n: given[n] for n in _PASSED_ON if given.get(n)}
-    return parameters | {n: number(given, n) for n in _NUMBERS if given.get(n)}
+    parameters |= {n: number(given, n) for n in _NUMBERS if given.get(n)}
+    return parameters | switches(given)
+
+
+def switches(given: Mapping[str, str]) -> dict[str, bool]:
+    """Return the arguments that say how intrinsics are found, as parameters."""
+    return {n: given[n] == 'true' for n in SWITCHES if given.get(n)}
 
 
 def fast_dds_profile() -> dict[str, str]:

@@ -30,8 +30,12 @@ from trpose_ros.pipeline.fusion import FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pipeline import PipelineConfig, build_lift_stage
 from trpose_ros.recordings import messages
+from trpose_ros.recordings.camera_book import CameraConfig
+from trpose_ros.recordings.stamps import SKIPPED
 
-PEOPLE_IN = Topic('people', PersonArray, 'in', 'tracked people of the pose node', depth=10)
+PEOPLE_IN = Topic(
+    'people', PersonArray, 'in', 'tracked people of the pose node', depth=10, steady=True
+)
 PEOPLE = Topic('~/people', PersonArray, 'out', 'stable 3D skeletons with covariances', depth=10)
 MARKERS = Topic('~/markers', MarkerArray, 'out', 'the same for RViz', when='somebody subscribes')
 SKELETON = Topic('~/skeleton', SkeletonInfo, 'out', 'names and parents of the joints', 'latched')
@@ -45,14 +49,6 @@ class LifterNodeConfig:
     queue: int = setting(
         30, 'frames that may wait for the lifter; the oldest is dropped beyond', range=(1, 1000)
     )
-    fov_deg: float = setting(
-        55.0,
-        'field of view along the larger side that is assumed without camera_info, deg',
-        range=(5.0, 170.0),
-    )
-    camera_info_wait_s: float = setting(
-        0.5, 'wait so long for the first camera_info, s', range=(0.0, 10.0)
-    )
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -65,7 +61,9 @@ class LifterNode(StageNode):
     GROUPS = (
         Group(LifterConfig, rename={'name': 'lifter', 'model': 'lifter_model'}),
         Group(LifterNodeConfig),
-        Group(LiftStageConfig, live=True),
+        Group(CameraConfig),
+        Group(LiftStageConfig, omit=('max_wait_s',)),
+        Group(LiftStageConfig, omit=('rotate_deg',), live=True),
         Group(FusionConfig, prefix='fusion.', live=True),
         Group(MarkersConfig, prefix='markers.', live=True),
     )
@@ -122,7 +120,7 @@ class LifterNode(StageNode):
             idle_s=self._idle_s,
             length=config.queue,
         )
-        self._cameras = CameraListener(self, config)
+        self._cameras = CameraListener(self, self.parameters[CameraConfig])
         self.subscribe(PEOPLE_IN, self._on_people)
 
     def halt(self, timeout_s: float | None = None) -> bool:
@@ -168,11 +166,16 @@ class LifterNode(StageNode):
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return
-        if self._stamps.check(people.stamp_ns) == 'time_jumps':
+        problem = self._stamps.check(people.stamp_ns)
+        if problem == SKIPPED:
+            return
+        if problem == 'time_jumps':
             self._clear_markers(people.stamp_ns, people.frame_id)
         camera = None
         if people.width > 0 and people.height > 0:
-            camera = self._cameras.find(people.stamp_ns, people.width, people.height)
+            camera = self._cameras.find(
+                people.stamp_ns, people.width, people.height, people.frame_id
+            )
         for lifted in self._stage.push(people, camera):
             self._publish(lifted)
 

@@ -27,6 +27,7 @@ from trpose_ros.occlusion.occluder import Occluder, OcclusionConfig, make_occlud
 from trpose_ros.people import Frame
 from trpose_ros.pipeline.reference_box import box_for, tracked_box
 from trpose_ros.recordings import messages
+from trpose_ros.recordings.camera_book import CameraConfig
 
 PEOPLE_IN = Topic('people', PersonArray, 'in', 'whose box the condition is measured by', depth=10)
 IMAGE_OUT = Topic('~/image', Image, 'out', 'the altered image, with its stamp', depth=1)
@@ -65,6 +66,7 @@ class OcclusionNode(ImageNode):
         Group(OcclusionConfig, live=True),
         Group(OcclusionNodeConfig),
         Group(ImageConfig),
+        Group(CameraConfig),
     )
     TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, PEOPLE_IN, IMAGE_OUT, INFO_OUT, REPORT)
 

@@ -33,6 +33,7 @@ from trpose_ros.nodes.base import conversions
 from trpose_ros.people import People
 from trpose_ros.recordings import messages
 from trpose_ros.recordings.bags import BagError
+from trpose_ros.recordings.camera_book import CameraConfig
 from trpose_ros.recordings.sources import SourceError, SourceFrame, SourceOptions, open_source
 from trpose_ros.recordings.video import VideoError
 
@@ -53,6 +54,8 @@ _PARAMETERS: tuple[tuple[str, Any, str], ...] = (
     ('clock', False, 'publish the stamp of each image as /clock before it'),
     ('loop', False, 'start again at the end, stamps jump back'),
     ('image_topic', '', 'image topic of the bag, where there are several'),
+    ('rectified', False, 'the images of the bag are rectified: camera_info is sent for those'),
+    ('any_frame', False, 'take camera_info of the bag of another frame_id than the images'),
 )
 
 
@@ -77,7 +80,10 @@ class Player(Node):
         self._answered_ns: int | None = None
         self._clock_ns = 0
         self._played = False
-        self._options = SourceOptions(image_topic=given['image_topic'] or None)
+        self._options = SourceOptions(
+            image_topic=given['image_topic'] or None,
+            camera=CameraConfig(rectified=given['rectified'], any_frame=given['any_frame']),
+        )
         source = open_source(given['source'], self._options)
         if given['clock']:
             first = next(source.frames(), None)

@@ -37,6 +37,7 @@ from trpose_ros.pipeline.pipeline import (
 )
 from trpose_ros.pipeline.tracking import TrackerConfig
 from trpose_ros.recordings import messages
+from trpose_ros.recordings.camera_book import CameraConfig
 
 PEOPLE = Topic('~/people', PersonArray, 'out', 'everybody, with 2D and metric 3D joints', depth=10)
 ANNOTATED = Topic(
@@ -70,9 +71,10 @@ class PoseNode(ImageNode):
         Group(PoseNodeConfig),
         Group(EstimatorConfig),
         Group(ImageConfig),
+        Group(CameraConfig),
         Group(PoseStageConfig, omit=('detect_every_s', 'max_people', 'overlap')),
         Group(BoxTopicConfig),
-        Group(PoseStageConfig, omit=('boxes', 'tiles'), live=True),
+        Group(PoseStageConfig, omit=('boxes', 'tiles', 'rotate_deg'), live=True),
         Group(TrackerConfig, prefix='tracker.'),
     )
     TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, BOXES, REPORT, PEOPLE, ANNOTATED, SKELETON)

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +26,7 @@ from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.recordings import messages
 from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagError, BagWriter
-from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.recordings.image_codec import ImageError, Stream
 
 _LOOK_PERIOD_S = 0.1
 _QUEUE = 300
@@ -54,6 +54,7 @@ class Recorder(Node):
         self._refused: set[str] = set()
         self._subscribed: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self._streams: defaultdict[str, Stream] = defaultdict(Stream)
         self._images: Worker[tuple[str, Any, int]] = Worker(
             self._compress, name='images', on_error=self._on_error, length=_QUEUE
         )
@@ -129,7 +130,7 @@ class Recorder(Node):
             return
         stamp_ns, frame_id = messages.origin_of(message)
         try:
-            image = conversions.read_image(message)
+            image = conversions.read_image(message, self._streams[topic])
         except ImageError as error:
             self.get_logger().warning(f'{topic}: {error}', throttle_duration_sec=10.0)
             return

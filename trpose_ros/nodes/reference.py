@@ -56,7 +56,7 @@ def launch_table(arguments: Sequence[LaunchArgument] = ARGUMENTS) -> str:
     rows = [('argument', 'default', 'what')]
     for argument in arguments:
         choices = ''
-        if argument.choices and set(argument.choices) != {'true', 'false'}:
+        if argument.choices and set(argument.choices) - {''} != {'true', 'false'}:
             choices = f': {", ".join(argument.choices)}'
         rows.append((f'`{argument.name}`', _code(argument.default), argument.help + choices))
     return _table(rows)

@@ -37,6 +37,7 @@ TRUTH_TOPIC = '/ground_truth/people'
 MARKERS_TOPIC = '/lifter_node/markers'
 REPORT_TOPIC = '/occlusion_node/report'
 SKELETON_TOPIC = '/lifter_node/skeleton'
+_DAY_NS = 86_400 * 1_000_000_000
 
 Progress = Callable[[int, int], None]  # frames done, frames in all (0 unknown)
 
@@ -294,7 +295,7 @@ def _video_rate(source: Source) -> float:
 
 
 class LogTime:
-    """Times of recording that go forward even where the stamps jump back."""
+    """Times of recording that go forward, and without a gap of days, whatever the stamps do."""
 
     def __init__(self) -> None:
         self._shift_ns = 0
@@ -303,8 +304,10 @@ class LogTime:
 
     def of_frame(self, stamp_ns: int) -> int:
         """Return the time for a frame: its stamp, moved on where needed."""
-        if self._last_ns is not None and stamp_ns + self._shift_ns < self._last_ns:
-            self._shift_ns = self._last_ns + 1 - stamp_ns
+        if self._last_ns is not None:
+            step_ns = stamp_ns + self._shift_ns - self._last_ns
+            if not 0 <= step_ns < _DAY_NS:
+                self._shift_ns = self._last_ns + 1 - stamp_ns
         self._last_ns = stamp_ns + self._shift_ns
         self._by_stamp[stamp_ns] = self._last_ns
         return self._last_ns

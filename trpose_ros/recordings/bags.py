@@ -186,6 +186,11 @@ class BagReader:
 
     def _plain(self, file: Path) -> Path:
         """Return the file itself, or its decompressed copy."""
+        if file.suffix == '.bag':
+            raise BagError(
+                f'{file} is a recording of ROS 1; convert it: rosbags-convert --src {file} --dst '
+                f'{file.stem}_ros2'
+            )
         if _storage(file) is None:
             raise BagError(f'{file} is not a recording; give a .mcap or .db3 file or a bag folder')
         if file.suffix != '.zstd':

@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trpose_ros.cameras import camera_from_info_fields, camera_to_info_fields, crop_camera
+from trpose_ros.cameras import camera_to_info_fields
 from trpose_ros.people import Camera, People, Provenance
-from trpose_ros.recordings.image_codec import decode_compressed, decode_image, encode_compressed
+from trpose_ros.recordings.camera_book import camera_of_info
+from trpose_ros.recordings.image_codec import (
+    Stream,
+    decode_compressed,
+    decode_image,
+    encode_compressed,
+)
 from trpose_ros.skeletons import get_skeleton
 
 if TYPE_CHECKING:
@@ -55,7 +61,7 @@ def origin_of(message: Any) -> tuple[int, str]:
     return stamp_ns(message), message.header.frame_id
 
 
-def read_image(message: Any) -> np.ndarray:
+def read_image(message: Any, stream: Stream | None = None) -> np.ndarray:
     """Return an Image or CompressedImage as (H, W, 3) uint8 RGB; a view of the message for rgb8.
 
     Raises ImageError, which names the offending value, for everything that cannot be decoded.
@@ -69,36 +75,13 @@ def read_image(message: Any) -> np.ndarray:
         height=message.height,
         step=message.step,
         big_endian=bool(message.is_bigendian),
+        stream=stream,
     )
 
 
 def read_camera(message: Any, *, rectified: bool = False) -> Camera:
-    """Return the camera of a CameraInfo, binning and region of interest applied.
-
-    With ``rectified`` the image is taken for undistorted: intrinsics from P, no distortion.
-    Raises ValueError with the remedy for an uncalibrated or impossible calibration.
-    """
-    camera = camera_from_info_fields(
-        message.width,
-        message.height,
-        np.asarray(message.p).reshape(3, 4)[:, :3].ravel() if rectified else message.k,
-        np.zeros(0) if rectified else message.d,
-        '' if rectified else message.distortion_model,
-    )
-    roi = message.roi
-    binning = (max(message.binning_x, 1), max(message.binning_y, 1))
-    if binning[0] != binning[1]:
-        raise MessageError(
-            f'CameraInfo bins {binning[0]} pixels in x and {binning[1]} in y; only equal binning '
-            'is supported'
-        )
-    cropped = roi.width > 0 and roi.height > 0
-    if not cropped and binning[0] == 1:
-        return camera
-    x, y, width, height = 0, 0, message.width, message.height
-    if cropped:
-        x, y, width, height = roi.x_offset, roi.y_offset, roi.width, roi.height
-    return crop_camera(camera, x, y, width, height, 1.0 / binning[0])
+    """Return the camera of a CameraInfo; raises as ``camera_of_info``."""
+    return camera_of_info(message, rectified)
 
 
 def read_people(message: Any) -> People:

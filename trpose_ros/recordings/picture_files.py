@@ -70,6 +70,8 @@ def are_pictures(arguments: Sequence[str | Path]) -> bool:
     """
     if len(arguments) != 1:
         return True
+    if '://' in str(arguments[0]):
+        return False  # a camera or video somewhere else
     path = Path(arguments[0])
     if path.is_dir():
         return not _holds_recording(path)

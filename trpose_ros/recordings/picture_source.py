@@ -121,7 +121,7 @@ class PictureSource:
             note = misfit(calibration, '{}x{}'.format(*upright), self._options)
             if note not in self.problems:
                 self.problems.append(note)
-        return camera_from_fov(*upright, self._options.fov_deg)
+        return camera_from_fov(*upright, self._options.camera.fov_deg)
 
 
 def _shrunk(image: np.ndarray, camera: Camera) -> tuple[np.ndarray, Camera]:

@@ -10,8 +10,9 @@ Pictures are frames that have nothing to do with each other: ``picture_source`` 
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,12 +21,21 @@ import numpy as np
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.people import Camera, Frame, People
 from trpose_ros.recordings import messages
-from trpose_ros.recordings.bags import BagReader
-from trpose_ros.recordings.image_codec import ImageError
-from trpose_ros.recordings.picture_files import PICTURE_SUFFIXES
+from trpose_ros.recordings.bags import BagMessage, BagReader
+from trpose_ros.recordings.camera_book import (
+    EMPTY_FRAME,
+    SYNC_WAIT_S,
+    CameraBook,
+    CameraConfig,
+    rectified_note,
+)
+from trpose_ros.recordings.image_codec import DARK_ROW, ImageError, Stream
+from trpose_ros.recordings.picture_files import PICTURE_SUFFIXES, are_pictures
 from trpose_ros.recordings.pictures import MAX_MEGAPIXELS
-from trpose_ros.recordings.video import VIDEO_SUFFIXES, VideoReader
+from trpose_ros.recordings.stamps import SKIPPED, StampWatch, say_nothing, stamp_notes
+from trpose_ros.recordings.video import VIDEO_SUFFIXES, VideoReader, is_url
 
+_VIDEO_TYPES = ('CompressedVideo', 'FFMPEGPacket')
 _IMAGES = (messages.IMAGE, messages.COMPRESSED_IMAGE)
 
 
@@ -67,14 +77,14 @@ class SourceOptions:
     image_topic: str | None = None
     camera_info_topic: str | None = None
     truth_topic: str | None = None
-    fov_deg: float = 55.0  # assumed where nothing is known
+    camera: CameraConfig = field(default_factory=CameraConfig)
     calibration: Camera | None = None  # where there is no camera_info; of pictures as stored
     max_megapixels: float = MAX_MEGAPIXELS  # of one picture
     results: Path | None = None  # folder whose pictures are results, and not to be read
 
 
 def open_source(path: str | Path, options: SourceOptions | None = None) -> Source:
-    """Open a bag file or folder, a video file or a /dev/video device.
+    """Open a bag file or folder, a video file or address (rtsp://...), or a /dev/video device.
 
     Raises:
         BagError, VideoError, SourceError: when it cannot be read, with the reason.
@@ -84,9 +94,15 @@ def open_source(path: str | Path, options: SourceOptions | None = None) -> Sourc
     suffix = Path(path).suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         raise SourceError(f'{path} is a picture: `trpose run` takes those; give a video or a bag')
-    if str(path).startswith('/dev/') or suffix in VIDEO_SUFFIXES:
+    if str(path).startswith('/dev/') or is_url(path) or suffix in VIDEO_SUFFIXES:
         return VideoSource(path, options)
+    if Path(path).is_dir() and are_pictures([path]) and _has_pictures(Path(path)):
+        raise SourceError(f'{path} is a folder of pictures: `trpose run` takes those')
     return BagSource(path, options)
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(p.suffix.lower() in PICTURE_SUFFIXES for p in folder.iterdir())
 
 
 def read_frames(path: str | Path, options: SourceOptions | None = None) -> Iterator[Frame]:
@@ -121,7 +137,7 @@ class VideoSource:
                 if camera is None or (camera.width, camera.height) != (width, height):
                     if camera is not None:
                         self.problems.append(misfit(camera, f'{width}x{height}', self._options))
-                    camera = camera_from_fov(width, height, self._options.fov_deg)
+                    camera = camera_from_fov(width, height, self._options.camera.fov_deg)
             yield SourceFrame(Frame(image, stamp_ns, camera, 'camera'))
 
     def close(self) -> None:
@@ -142,14 +158,14 @@ class BagSource:
                 self._bag.topics, self.image_topic, options.camera_info_topic
             )
             self.truth_topic = _truth_topic(self._bag.topics, options.truth_topic)
-            self._fov_deg = options.fov_deg
+            self._config = options.camera
             self._calibration = options.calibration
             self.problems = self._bag.problems
+            self._note_camera(options.camera_info_topic)
             self.total = self._bag.counts[self.image_topic]
+            self.rate_hz = self._look_at_times()
             self.truth = self._read_truth()
             self.reference_boxes = reference_boxes_by_stamp(self.truth)
-            self._first_camera = self._read_first_camera()
-            self.rate_hz = self._measure_rate()
         except BaseException:
             self._bag.close()
             raise
@@ -162,64 +178,115 @@ class BagSource:
         """Yield the frames in the order of recording.
 
         A frame without ground truth has the reference box of the last one before it that has, the
-        first frames that of the first.
+        first frames that of the first. Images whose stamps do not fit are left out and counted.
         """
-        camera = self._first_camera
+        book = CameraBook(self._config, wait=False)
+        if self._first_info is not None:
+            self._add(book, self._first_info)
         box = next(iter(self.reference_boxes.values()), None)
-        wanted = [self.image_topic] + ([self.info_topic] if self.info_topic else [])
-        bad = 0
-        for entry in self._bag.messages(wanted):
-            if entry.topic == self.info_topic:
-                try:
-                    camera = messages.read_camera(entry.message)
-                except ValueError:
-                    continue  # named when the first camera was looked for
-                continue
+        stream, bad, dark, watch, odd = Stream(), 0, 0, StampWatch(), Counter[str]()
+        for entry in self._images(book):
             try:
-                image = messages.read_image(entry.message)
+                image = messages.read_image(entry.message, stream)
             except (ImageError, ValueError) as error:
                 bad += 1
                 if bad == 1:
                     self.problems.append(f'{self.image_topic} at {entry.log_ns} ns: {error}')
                 continue
-            stamp_ns, frame_id = messages.origin_of(entry.message)
-            frame = Frame(image, stamp_ns, self._fitting(camera, image), frame_id)
+            if not entry.message.header.frame_id:
+                self._note(f'{self.image_topic}: images have {EMPTY_FRAME}')
+            stream.look(image)
+            dark += 'dark' in stream.notes()
+            stamp_ns = self._time_ns(entry)
+            odd[problem := watch.check(stamp_ns)] += 1
+            if problem == SKIPPED:
+                continue
+            frame = Frame(
+                image, stamp_ns, self._camera(book, entry, image), entry.message.header.frame_id
+            )
             box = self.reference_boxes.get(stamp_ns, box)
             yield SourceFrame(frame, self.truth.get(stamp_ns), box)
         if bad > 1:
             self.problems.append(f'{self.image_topic}: {bad} images in all cannot be decoded')
+        self.problems += stamp_notes(self.image_topic, odd)
+        notes = stream.notes()
+        if 'bits' in notes:
+            self._note(f'{self.image_topic}: {notes["bits"]}')
+        if dark:
+            self._note(
+                f'{self.image_topic}: {dark + DARK_ROW - 1} images in a row and more are nearly '
+                'black: nobody can be found in them'
+            )
 
-    def _fitting(self, camera: Camera | None, image: np.ndarray) -> Camera:
-        """Return the camera if it fits the image, else the calibration, else an assumed one."""
+    def _images(self, book: CameraBook) -> Iterator[BagMessage]:
+        """Yield the messages with images, each when its camera_info is in the book or overdue."""
+        wanted = [self.image_topic] + ([self.info_topic] if self.info_topic else [])
+        waiting: deque[BagMessage] = deque()
+        for entry in self._bag.messages(wanted):
+            if entry.topic == self.info_topic:
+                self._add(book, entry)
+            else:
+                waiting.append(entry)
+            while waiting and not (
+                self.info_topic
+                and entry.log_ns - waiting[0].log_ns <= SYNC_WAIT_S * 1e9
+                and book.may_come(self._time_ns(waiting[0]))
+            ):
+                yield waiting.popleft()
+        yield from waiting
+
+    def _add(self, book: CameraBook, entry: BagMessage) -> bool:
+        """Take a camera_info into the book; return whether it can be used."""
+        try:
+            book.add(entry.message, self._time_ns(entry))
+        except ValueError as error:
+            self._note(f'{self.info_topic}: {error}')
+            return False
+        return True
+
+    def _camera(self, book: CameraBook, entry: BagMessage, image: np.ndarray) -> Camera:
+        """Return the camera of an image: that of the book, the calibration, or an assumed one."""
         height, width = image.shape[:2]
-        for known in (camera, self._calibration):
-            if known is not None and (known.width, known.height) == (width, height):
-                return known
-        note = (
-            f'{self.image_topic}: no camera_info for {width}x{height}, a field of view of '
-            f'{self._fov_deg:g} degrees is assumed; depths and sizes are as good as this guess'
-        )
-        if note not in self.problems:
-            self.problems.append(note)
-        return camera_from_fov(width, height, self._fov_deg)
+        stamp_ns, frame_id = self._time_ns(entry), entry.message.header.frame_id
+        camera, reason = book.find(stamp_ns, width, height, frame_id)
+        known = self._calibration
+        if not reason:
+            return camera
+        if known is not None and (known.width, known.height) == (width, height):
+            return known
+        if reason.startswith('no camera_info'):
+            reason = f'no camera_info for {width}x{height}'
+        self._note(f'{self.image_topic}: {book.assumption(reason)}')
+        return camera
 
-    def _read_first_camera(self) -> Camera | None:
-        """Return the first usable camera, so that frames before it have one too."""
+    def _note(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
+
+    def _note_camera(self, wanted: str | None) -> None:
+        """Find the first usable camera_info, so that frames before it have one; say what is odd."""
+        self._first_info: BagMessage | None = None
+        self._by_log = False
         if self.info_topic is None:
-            return None
+            return
+        if wanted is None and self.info_topic != _info_beside(self.image_topic):
+            self._note(
+                f'{self.image_topic}: there is no camera_info beside it, so the only one in the '
+                f'recording is taken: {self.info_topic}'
+            )
+        book = CameraBook(self._config, wait=False)
         for entry in self._bag.messages([self.info_topic]):
-            try:
-                return messages.read_camera(entry.message)
-            except ValueError as error:
-                note = f'{self.info_topic}: {error}'
-                if note not in self.problems:
-                    self.problems.append(note)
-        return None
+            if self._add(book, entry):
+                self._first_info = entry
+                note = rectified_note(self.image_topic, entry.message, self._config.rectified)
+                if note:
+                    self._note(note)
+                return
 
     def _read_truth(self) -> dict[int, People]:
         if self.truth_topic is None:
             return {}
-        found = {}
+        found, stamps = {}, []
         for entry in self._bag.messages([self.truth_topic]):
             try:
                 people = messages.read_people(entry.message)
@@ -228,17 +295,37 @@ class BagSource:
                 if note not in self.problems:
                     self.problems.append(note)
                 continue
-            found[people.stamp_ns] = people
+            stamps.append(people.stamp_ns)
+            stamp_ns = self._time_ns(entry)
+            found[stamp_ns] = people.replace(stamp_ns=stamp_ns)
+        if say_nothing(stamps) and not self._by_log:
+            self.problems.append(
+                f'{self.truth_topic} is left out: its stamps are zero or repeated, so nobody can '
+                'say which image it is the truth of'
+            )
+            return {}
         return found
 
-    def _measure_rate(self) -> float:
-        """Median rate of the first frames, Hz."""
-        stamps = []
+    def _time_ns(self, entry: BagMessage) -> int:
+        """Return the stamp of a message, or its time of recording where stamps say nothing."""
+        return entry.log_ns if self._by_log else messages.stamp_ns(entry.message)
+
+    def _look_at_times(self) -> float:
+        """Decide which times to go by; return the median rate of the first frames, Hz."""
+        logs, stamps = [], []
         for entry in self._bag.messages([self.image_topic]):
-            stamps.append(entry.log_ns)
-            if len(stamps) > 20:
+            logs.append(entry.log_ns)
+            stamps.append(messages.stamp_ns(entry.message))
+            if len(logs) > 20:
                 break
-        periods = np.diff(stamps)
+        self._by_log = say_nothing(stamps)
+        if self._by_log:
+            self.problems.append(
+                f'{self.image_topic}: the stamps of the images are zero or repeated; the times of '
+                'recording are taken instead. They are as even as the recorder was: let the '
+                'camera driver stamp its images'
+            )
+        periods = np.diff(logs)
         periods = periods[periods > 0]
         return float(1e9 / np.median(periods)) if len(periods) else 0.0
 
@@ -247,7 +334,7 @@ def misfit(calibration: Camera, size: str, options: SourceOptions) -> str:
     """Say that a calibration is of another size than an image ('640x480'), and what is assumed."""
     return (
         f'the calibration is of {calibration.width}x{calibration.height} px, not {size}: a field '
-        f'of view of {options.fov_deg:g} degrees is assumed'
+        f'of view of {options.camera.fov_deg:g} degrees is assumed'
     )
 
 
@@ -276,6 +363,13 @@ def _image_topic(topics: dict[str, str], wanted: str | None) -> str:
     plain = [n for n in images if 'depth' not in n.lower() and 'annotated' not in n]
     candidates = plain or images
     if not candidates:
+        videos = [n for n, kind in topics.items() if kind.rpartition('/')[2] in _VIDEO_TYPES]
+        if videos:
+            raise SourceError(
+                f'{videos} hold video streams ({topics[videos[0]]}), which are not read: play the '
+                'recording, republish them as images (image_transport republish, or '
+                "foxglove's and ffmpeg_image_transport's decoders) and record those"
+            )
         raise SourceError(f'no image topic; topics are {sorted(topics)}')
     if len(candidates) > 1:
         raise SourceError(f'several image topics, choose one with --image-topic: {candidates}')
@@ -288,11 +382,15 @@ def _info_topic(topics: dict[str, str], image_topic: str, wanted: str | None) ->
         if wanted not in infos:
             raise SourceError(f'no camera_info topic {wanted!r}; there are {infos}')
         return wanted
-    parts = image_topic.removesuffix('/compressed').split('/')[:-1]
-    beside = '/'.join([*parts, 'camera_info'])
+    beside = _info_beside(image_topic)
     if beside in infos:
         return beside
     return infos[0] if len(infos) == 1 else None
+
+
+def _info_beside(image_topic: str) -> str:
+    parts = image_topic.removesuffix('/compressed').split('/')[:-1]
+    return '/'.join([*parts, 'camera_info'])
 
 
 def _truth_topic(topics: dict[str, str], wanted: str | None) -> str | None:

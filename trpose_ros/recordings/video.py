@@ -19,7 +19,15 @@ import numpy as np
 
 from trpose_ros.recordings.opencv_quiet import quiet
 
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
+VIDEO_SUFFIXES = (
+    *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg'),
+    *('.mts', '.m2ts', '.ts', '.wmv', '.3gp', '.flv', '.ogv'),
+)
+
+
+def is_url(source: str | Path) -> bool:
+    """Whether a source is an address (rtsp://..., http://...) rather than a file."""
+    return '://' in str(source)
 
 
 class VideoError(Exception):
@@ -33,14 +41,14 @@ class VideoReader:
     """
 
     def __init__(self, source: str | Path) -> None:
-        """Open a file or a device such as /dev/video0.
+        """Open a file, an address such as rtsp://HOST/PATH or a device such as /dev/video0.
 
         Raises:
             VideoError: if it cannot be opened.
 
         """
         self.source = str(source)
-        self.live = self.source.startswith('/dev/')
+        self.live = self.source.startswith('/dev/') or is_url(self.source)
         if not self.live and not Path(self.source).is_file():
             raise VideoError(f'{self.source} does not exist')
         self._capture = cv2.VideoCapture(self.source)
@@ -49,6 +57,8 @@ class VideoReader:
                 f'{self.source} cannot be opened: '
                 + ('is the camera connected?' if self.live else 'not a video that OpenCV reads')
             )
+        if is_url(self.source) and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
+            self.live = False  # a file on a server has stamps of its own
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)

@@ -17,8 +17,9 @@ from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera, JointState, People
 from trpose_ros.recordings import messages
-from trpose_ros.recordings.bags import BagError, BagReader
-from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.recordings.bags import BagError, BagMessage, BagReader
+from trpose_ros.recordings.image_codec import ImageError, Stream
+from trpose_ros.recordings.stamps import say_nothing
 from trpose_ros.skeletons import get_skeleton
 
 _SUFFIXES = ('.mcap', '.db3')
@@ -65,9 +66,11 @@ def find_bags(folder: Path) -> list[Path]:
 class BagImages:
     """The images of one topic, found again by their stamps; going forward is cheap."""
 
-    def __init__(self, path: Path, topic: str, stamps: list[int]) -> None:
-        self._path, self._topic, self._stamps = path, topic, stamps
+    def __init__(self, path: Path, topic: str, stamps: list[int], by_log: bool = False) -> None:
+        """Take the stamps of the images; with ``by_log`` these are times of recording."""
+        self._path, self._topic, self._stamps, self._by_log = path, topic, stamps, by_log
         self._bag: BagReader | None = None
+        self._stream = Stream()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -75,7 +78,7 @@ class BagImages:
 
     def __getstate__(self) -> dict:
         """Leave the open recording behind when a worker process gets a copy."""
-        return {'_path': self._path, '_topic': self._topic, '_stamps': self._stamps, '_bag': None}
+        return {**self.__dict__, '_bag': None, '_messages': None}
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return image ``index`` as (H, W, 3) uint8 RGB; raises DataError when undecodable."""
@@ -84,9 +87,9 @@ class BagImages:
             if self._bag is None or again:
                 self._rewind()
             for message in self._messages:
-                if messages.stamp_ns(message.message) == wanted:
+                if _time_ns(message, self._by_log) == wanted:
                     try:
-                        return messages.read_image(message.message)
+                        return messages.read_image(message.message, self._stream)
                     except (ImageError, ValueError) as error:
                         raise DataError(f'{self._path}, {self._topic}: {error}') from error
         raise DataError(f'{self._path}, {self._topic}: no image with stamp {wanted}')
@@ -103,24 +106,35 @@ def _recording(path: Path, truth_topic: str | None, with_images: bool) -> Iterat
     try:
         with BagReader(path) as bag:
             topic = _truth(bag.topics, truth_topic, path)
-            truth = [messages.read_people(m.message) for m in bag.messages([topic])]
+            truth, by_log = _read_truth(bag, topic)
             camera = _camera(bag)
             kinds = [name for name, kind in sorted(bag.topics.items()) if kind in _IMAGES]
             picture_topic = kinds[0] if len(kinds) == 1 and with_images else None
             pictures = []
             if picture_topic is not None:
-                pictures = [messages.stamp_ns(m.message) for m in bag.messages([picture_topic])]
+                pictures = [_time_ns(m, by_log) for m in bag.messages([picture_topic])]
     except (BagError, ValueError) as error:
         raise DataError(f'{path}: {error}') from error
     truth = sorted({people.stamp_ns: people for people in truth}.values(), key=lambda p: p.stamp_ns)
     stamps = [people.stamp_ns for people in truth]
     images = None
     if picture_topic is not None and set(stamps) <= set(pictures):
-        images = BagImages(path, picture_topic, stamps)
+        images = BagImages(path, picture_topic, stamps, by_log)
     ids = sorted({key for people in truth for key in _keys(people)})
     for number, key in enumerate(ids):
         sample = _person(path, truth, key, number, camera)
         yield sample.replace(images=images)
+
+
+def _read_truth(bag: BagReader, topic: str) -> tuple[list[People], bool]:
+    """Return the people, and whether their stamps are times of recording: theirs say nothing."""
+    entries = [(m, messages.read_people(m.message)) for m in bag.messages([topic])]
+    by_log = say_nothing([people.stamp_ns for _, people in entries])
+    return [people.replace(stamp_ns=_time_ns(m, by_log)) for m, people in entries], by_log
+
+
+def _time_ns(message: BagMessage, by_log: bool) -> int:
+    return message.log_ns if by_log else messages.stamp_ns(message.message)
 
 
 def _truth(topics: dict[str, str], wanted: str | None, path: Path) -> str:

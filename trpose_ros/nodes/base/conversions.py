@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trpose_ros.recordings import messages
-from trpose_ros.recordings.image_codec import ImageError, UnknownEncodingError
+from trpose_ros.recordings.image_codec import ImageError, Stream, UnknownEncodingError
 from trpose_ros.recordings.messages import MessageFields
 
 
@@ -44,14 +44,14 @@ class RosMessageMaker(MessageFields):
 make = RosMessageMaker()
 
 
-def read_image(message: Any) -> np.ndarray:
+def read_image(message: Any, stream: Stream | None = None) -> np.ndarray:
     """Return an Image or CompressedImage as (H, W, 3) uint8 RGB, as messages.read_image does.
 
     Encodings that image_codec does not know go through cv_bridge when it is installed. Raises
     ImageError, which names the offending value, for everything that cannot be decoded.
     """
     try:
-        return messages.read_image(message)
+        return messages.read_image(message, stream)
     except UnknownEncodingError as error:
         return _through_cv_bridge(message, error)
 

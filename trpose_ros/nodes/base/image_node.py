@@ -10,20 +10,23 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
-from trpose_ros.nodes.base.stamp_book import REMEDIES, StampWatch
 from trpose_ros.nodes.base.worker import Worker
-from trpose_ros.people import Frame
+from trpose_ros.people import Camera, Frame
 from trpose_ros.recordings import messages
-from trpose_ros.recordings.camera_book import CameraBook
-from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.recordings.camera_book import EMPTY_FRAME, CameraBook, CameraConfig, rectified_note
+from trpose_ros.recordings.image_codec import ImageError, Stream
+from trpose_ros.recordings.stamps import REMEDIES, SKIPPED, StampWatch
 
-IMAGE = Topic('image', Image, 'in', 'camera images; the newest one wins', 'best effort')
+IMAGE = Topic(
+    'image', Image, 'in', 'camera images; the newest one wins', 'best effort', steady=True
+)
 COMPRESSED = Topic(
     'image/compressed',
     CompressedImage,
@@ -31,29 +34,20 @@ COMPRESSED = Topic(
     'the same as JPEG or PNG; follows a remapping of `image`',
     'best effort',
     when='image_transport is compressed',
+    steady=True,
 )
 CAMERA_INFO = Topic(
     'camera_info', CameraInfo, 'in', 'intrinsics of the images', 'best effort', depth=10
 )
+_REPEATED_ROW = 3  # so many repeated stamps in a row are a condition, fewer an incident
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """How images and intrinsics come in."""
+    """How images come in."""
 
     image_transport: str = setting(
         'raw', 'kind of images to subscribe to', choices=('raw', 'compressed')
-    )
-    rectified: bool = setting(
-        False, 'the images are rectified: take the intrinsics of P, no distortion'
-    )
-    fov_deg: float = setting(
-        55.0,
-        'field of view along the larger side that is assumed without camera_info, deg',
-        range=(5.0, 170.0),
-    )
-    camera_info_wait_s: float = setting(
-        0.5, 'wait so long for the first camera_info, s', range=(0.0, 10.0)
     )
 
     def __post_init__(self) -> None:
@@ -64,48 +58,66 @@ class ImageConfig:
 class CameraListener:
     """Keeps the CameraBook of a node up to date and says when something is wrong with it."""
 
-    def __init__(self, node: StageNode, config: Any, rectified: bool = False) -> None:
+    def __init__(self, node: StageNode, config: CameraConfig, image_topic: str = '') -> None:
+        """Listen; ``image_topic`` is compared with ``rectified`` where the node knows it."""
         self._node = node
-        self._rectified = rectified
-        self.book = CameraBook(config.fov_deg, config.camera_info_wait_s)
+        self._image_topic = image_topic
+        self._noted = ''
+        self.book = CameraBook(config)
         node.subscribe(CAMERA_INFO, self._on_camera_info)
+        node.subscribe(CAMERA_INFO, self._on_camera_info, latched=True)  # published once, before
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
-            camera = messages.read_camera(message, rectified=self._rectified)
+            self.book.add(message, messages.origin_of(message)[0])
         except ValueError as error:
             self._node.warn('camera_info', f'camera_info is unusable: {error}')
             return
         self._node.statistics.clear_warning('camera_info')
-        self.book.add(camera, messages.origin_of(message)[0])
+        if self._image_topic:
+            note = rectified_note(self._image_topic, message, self.book.config.rectified)
+            if note and note != self._noted:
+                self._noted = note
+                self._node.get_logger().warning(note)
 
-    def find(self, stamp_ns: int, width: int, height: int) -> Any:
+    def find(self, stamp_ns: int, width: int, height: int, frame_id: str) -> Camera:
         """Return the camera of an image; an assumed one is said once and flagged in it."""
-        camera, reason = self.book.find(stamp_ns, width, height)
+        camera, reason = self.book.find(stamp_ns, width, height, frame_id)
         if reason:
-            self._node.warn(
-                'intrinsics_assumed',
-                f'{reason}: a field of view of {self.book.fov_deg:g} degrees is assumed, '
-                'depths and sizes are as good as this guess; every result says so',
-            )
+            self._node.warn('intrinsics_assumed', self.book.assumption(reason))
         else:
             self._node.statistics.clear_warning('intrinsics_assumed')
         return camera
 
 
 class StampListener:
-    """Counts stamps that do not behave, and says what that means when it begins."""
+    """Counts stamps that do not behave, says what that means, and in diagnostics while it lasts."""
 
     def __init__(self, node: StageNode, what: str) -> None:
         self._node = node
         self._what = what
         self._watch = StampWatch()
+        self._row = 0  # messages without a time of their own, one after the other
 
     def check(self, stamp_ns: int) -> str:
-        """Return the name of the problem of the next stamp, '' when it is fine."""
+        """Return the name of the problem of the next stamp, '' when it is fine.
+
+        A message with an ``odd_stamps`` problem is to be left out.
+        """
         problem = self._watch.check(stamp_ns)
-        if problem and (self._node.statistics.note(problem) == 1 or problem == 'time_jumps'):
-            self._node.get_logger().warning(f'{self._what} {REMEDIES[problem]}')
+        if problem not in ('zero_stamps', 'repeated_stamps'):
+            self._row = 0
+            self._node.statistics.clear_warning('stamps')
+        if not problem:
+            return problem
+        count, text = self._node.statistics.note(problem), f'{self._what} {REMEDIES[problem]}'
+        if problem in ('zero_stamps', 'repeated_stamps'):
+            self._row += 1
+            if problem == 'zero_stamps' or self._row >= _REPEATED_ROW:
+                self._node.warn('stamps', text)
+                return problem
+        if count == 1 or problem == 'time_jumps':
+            self._node.get_logger().warning(text)
         return problem
 
 
@@ -121,17 +133,18 @@ class ImageNode(StageNode):
         self._worker: Worker | None = None
         self._cameras: CameraListener | None = None
         self._stamps = StampListener(self, 'image')
+        self._stream = Stream()
 
     def start(self) -> None:
         """Subscribe to images and intrinsics, start the worker."""
         config = self.parameters[ImageConfig]
-        self._stamps = StampListener(self, 'image')
+        self._stamps, self._stream = StampListener(self, 'image'), Stream()
         self._worker = Worker(self._work, name=self.get_name(), on_error=self._on_error)
-        self._cameras = CameraListener(self, config, config.rectified)
+        topic = self.resolve_topic_name(IMAGE.name)
+        self._cameras = CameraListener(self, self.parameters[CameraConfig], topic)
         if config.image_transport == 'compressed':
             # Appended after remapping: compressed images live beside the raw ones.
-            name = self.resolve_topic_name(IMAGE.name) + '/compressed'
-            self.subscribe(COMPRESSED, self._on_image, name)
+            self.subscribe(COMPRESSED, self._on_image, f'{topic}/compressed')
         else:
             self.subscribe(IMAGE, self._on_image)
 
@@ -162,14 +175,29 @@ class ImageNode(StageNode):
         message, received_ns = item
         stamp_ns, frame_id = messages.origin_of(message)
         try:
-            image = conversions.read_image(message)
+            image = conversions.read_image(message, self._stream)
         except ImageError as error:
             self.report(f'image skipped: {error}', error)
             return
-        self._stamps.check(stamp_ns)
+        if self._stamps.check(stamp_ns) == SKIPPED:
+            return
+        if not frame_id and self.statistics.note('empty_frame_id') == 1:
+            self.get_logger().warning(f'images have {EMPTY_FRAME}')
+        self._look(image)
         assert self._cameras is not None
-        camera = self._cameras.find(stamp_ns, image.shape[1], image.shape[0])
+        camera = self._cameras.find(stamp_ns, image.shape[1], image.shape[0], frame_id)
         self.work_on(Frame(image, stamp_ns, camera, frame_id), message, received_ns)
+
+    def _look(self, image: np.ndarray) -> None:
+        """Say what is odd about the images of this camera."""
+        self._stream.look(image)
+        notes = self._stream.notes()
+        if 'bits' in notes and self.statistics.note(f'{self._stream.bits}_bit_images') == 1:
+            self.get_logger().info(notes['bits'])
+        if 'dark' not in notes:
+            self.statistics.clear_warning('dark_images')
+        elif 'dark_images' not in self.statistics.warnings:
+            self.warn('dark_images', notes['dark'])
 
     def _on_error(self, error: Exception) -> None:
         self.report(f'frame skipped: {type(error).__name__}: {error}', error)

@@ -11,6 +11,7 @@ be overridden by the qos_overrides parameters of ROS; a publisher that does not 
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
 import threading
@@ -37,7 +38,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
 from trpose_ros.configuration import setting
-from trpose_ros.nodes.base import conversions
+from trpose_ros.nodes.base import conversions, silence
 from trpose_ros.nodes.base.parameters import Group, NodeParameters
 from trpose_ros.nodes.base.statistics import Statistics
 
@@ -64,6 +65,7 @@ class Topic:
     quality: str = 'reliable'  # 'best effort', 'reliable', 'latched'
     depth: int = 1
     when: str = field(default='')  # '' always
+    steady: bool = False  # an input on which something comes all the time
 
     def profile(self) -> QoSProfile:
         """Return the quality of service."""
@@ -109,6 +111,8 @@ class StageNode(LifecycleNode):
         self.statistics = Statistics()
         self._loaded = False
         self._active = False
+        self._heard_s: dict[str, tuple[str, float]] = {}  # type, and when something came last
+        self._kept_wanted: dict[str, tuple[Topic, Callable[[Any], None]]] = {}
         self._logged_s: dict[str, float] = {}  # when a text was last logged
         self._subscriptions_by_topic: dict[str, Subscription] = {}
         self._publishers_by_topic: dict[str, Publisher] = {}
@@ -219,6 +223,8 @@ class StageNode(LifecycleNode):
             for subscription in self._subscriptions_by_topic.values():
                 self.destroy_subscription(subscription)
             self._subscriptions_by_topic.clear()
+        self._heard_s.clear()
+        self._kept_wanted.clear()
         return self.halt(timeout_s)
 
     def _free(self, collect: bool = True) -> None:
@@ -266,11 +272,25 @@ class StageNode(LifecycleNode):
         return self._publishers_by_topic[name]
 
     def subscribe(
-        self, topic: Topic, callback: Callable[[Any], None], name: str | None = None
+        self,
+        topic: Topic,
+        callback: Callable[[Any], None],
+        name: str | None = None,
+        latched: bool = False,
     ) -> None:
-        """Subscribe to a topic of TOPICS until the node is deactivated."""
+        """Subscribe to a topic of TOPICS until the node is deactivated.
+
+        ``latched`` subscribes once more, to what was published before, as soon as somebody is seen
+        who keeps that: a publisher that keeps nothing would warn of such a subscription.
+        """
         name = name or topic.name
+        if latched:
+            self._kept_wanted[self.resolve_topic_name(name)] = topic, callback
+            self._look_for_kept()
+            return
         resolved = self.resolve_topic_name(name)
+        if topic.steady:
+            callback = self._listened(resolved, topic, callback)
         subscription = self.create_subscription(
             topic.type,
             name,
@@ -283,6 +303,67 @@ class StageNode(LifecycleNode):
         )
         with self._topics_lock:
             self._subscriptions_by_topic[topic.name] = subscription
+
+    def _look_for_kept(self) -> None:
+        """Subscribe to what was published before, where a publisher keeps it."""
+        for name, (topic, callback) in list(self._kept_wanted.items()):
+            infos = self.get_publishers_info_by_topic(name)
+            if any(i.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for i in infos):
+                del self._kept_wanted[name]
+                quality = dataclasses.replace(topic, quality='latched').profile()
+                kept = self.create_subscription(
+                    topic.type,
+                    name,
+                    callback,
+                    quality,
+                    event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+                )
+                with self._topics_lock:
+                    self._subscriptions_by_topic[f'{topic.name}, latched'] = kept
+
+    def _listened(
+        self, name: str, topic: Topic, callback: Callable[[Any], None]
+    ) -> Callable[[Any], None]:
+        """Return a callback that also takes note of the time."""
+        kind = topic.type
+        wanted = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+        self._heard_s[name] = wanted, time.monotonic()
+
+        def listen(message: Any) -> None:
+            self._heard_s[name] = wanted, time.monotonic()
+            callback(message)
+
+        return listen
+
+    def _look_for_silence(self) -> None:
+        """Say on which inputs nothing comes, and why, as far as the graph shows it."""
+        for name, (wanted, heard_s) in list(self._heard_s.items()):
+            if time.monotonic() - heard_s < silence.SILENT_S:
+                self.statistics.clear_warning(f'silence {name}')
+            elif f'silence {name}' not in self.statistics.warnings:
+                self.warn(f'silence {name}', silence.silence_text(name, wanted, self._published()))
+
+    def _published(self) -> dict[str, list[str]]:
+        """Return the types of the topics that somebody publishes, by name."""
+        found = {}
+        for name, _ in self.get_topic_names_and_types():
+            infos = self.get_publishers_info_by_topic(name)
+            if infos:
+                found[name] = sorted({info.topic_type for info in infos})
+        return found
+
+    def _look_for_doubles(self) -> None:
+        """Say when another node has the name of this one: topics and parameters mix."""
+        own = self.get_name(), self.get_namespace()
+        count = self.get_node_names_and_namespaces().count(own)
+        if count < 2:
+            self.statistics.clear_warning('same_name')
+            return
+        self.warn(
+            'same_name',
+            f'{count} nodes are called {self.get_fully_qualified_name()}: their results mix on the '
+            'same topics; end one, or give each a namespace of its own',
+        )
 
     def _create_publisher(self, topic: Topic) -> Publisher:
         options = None
@@ -298,7 +379,7 @@ class StageNode(LifecycleNode):
         Only those count whose quality of service fits and that this node has matched already.
         Nobody at an input often means a topic name that was not remapped.
         """
-        found = {}
+        found: dict[str, str] = {}
         with self._topics_lock:
             for subscription in self._subscriptions_by_topic.values():
                 name = subscription.topic_name
@@ -306,7 +387,8 @@ class StageNode(LifecycleNode):
                     count = subscription.get_publisher_count()
                 else:  # Humble knows only who is there, whether it fits or not
                     count = self.count_publishers(name)
-                found[f'publishers of {name}'] = str(count)
+                key = f'publishers of {name}'  # two subscriptions may share a topic
+                found[key] = str(max(count, int(found.get(key, 0))))
             for publisher in self._publishers_by_topic.values():
                 count = publisher.get_subscription_count()
                 found[f'subscribers of {publisher.topic_name}'] = str(count)
@@ -351,6 +433,10 @@ class StageNode(LifecycleNode):
 
     def publish_diagnostics(self) -> None:
         """Send the state of this node to /diagnostics."""
+        if self._active:
+            self._look_for_silence()
+            self._look_for_kept()
+        self._look_for_doubles()
         statistics = self.statistics
         level, message = 'OK', 'active' if self._active else 'not active'
         if statistics.warnings:

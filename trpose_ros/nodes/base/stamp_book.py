@@ -1,4 +1,4 @@
-"""Things that belong to the image with a certain stamp, and stamps that do not behave."""
+"""Things that belong to the image with a certain stamp."""
 
 from __future__ import annotations
 
@@ -44,29 +44,3 @@ class StampBook(Generic[Value]):
         """Return the stamp and value that were added last; None when there is none."""
         with self._condition:
             return next(reversed(self._values.items())) if self._values else None
-
-
-class StampWatch:
-    """Names stamps that jump back, repeat, or are zero."""
-
-    def __init__(self) -> None:
-        self._last_ns: int | None = None
-
-    def check(self, stamp_ns: int) -> str:
-        """Return 'zero_stamps', 'repeated_stamps', 'time_jumps' or '' for the next stamp."""
-        last_ns, self._last_ns = self._last_ns, stamp_ns
-        if stamp_ns == 0:
-            return 'zero_stamps'
-        if last_ns is None or stamp_ns > last_ns:
-            return ''
-        return 'repeated_stamps' if stamp_ns == last_ns else 'time_jumps'
-
-
-REMEDIES = {
-    'zero_stamps': 'has stamp zero: people are estimated, but without time nothing can be tracked '
-    'over it or lifted; let the camera driver stamp its images',
-    'repeated_stamps': 'repeats the stamp of the message before: the lifter takes each moment '
-    'once; let the source stamp every image',
-    'time_jumps': 'is older than the message before (a recording that starts again?): tracks and '
-    'windows start afresh',
-}
