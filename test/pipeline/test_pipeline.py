@@ -486,3 +486,14 @@ def test_pipeline_starts_afresh_when_time_jumps_back():
 def test_configuration_names_the_wrong_value(config, field, value):
     with pytest.raises(ValueError, match=field):
         config(**{field: value})
+
+
+def test_a_fitted_root_is_unsure_along_its_ray():
+    states = np.full((1, 17), JointState.VISIBLE)
+    people = tracked_people(0, joint_states=states)
+    people = people.replace(joints_m=np.full_like(people.joints_m, np.nan))
+    (out,) = LiftStage(lifter=FakeLifter(0)).push(people, CAMERA)
+    assert out.root_sources[0] == RootSource.FIT
+    root = out.joints_m[0, 0]
+    expected = 0.06**2 * np.eye(3) + 0.1**2 * np.outer(root, root)
+    np.testing.assert_allclose(out.covariances_m2[0], np.tile(expected, (17, 1, 1)), rtol=1e-4)

@@ -33,6 +33,7 @@ HEADLINE = (
     'mrpe_mm',
     'bone_cv_percent',
     'coverage_percent',
+    'inside95_percent',
 )
 
 

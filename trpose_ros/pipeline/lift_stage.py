@@ -19,7 +19,7 @@ from trpose_ros.cameras import camera_from_fov, normalise_screen, undistort_poin
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
 from trpose_ros.people import Camera, JointState, People, TrackState, with_visibility
-from trpose_ros.pipeline.fusion import Fusion
+from trpose_ros.pipeline.fusion import Fusion, depth_covariance
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned
 from trpose_ros.skeletons import convert, convert_ranks, get_skeleton
 
@@ -191,7 +191,7 @@ class LiftStage:
         assert self.lifter is not None
         root = get_skeleton(waiting.people.skeleton).root_index
         people = self._fusion.fuse(waiting.people, waiting.lifted_m, waiting.camera, root)
-        people = place_roots(people, waiting.roots_m, waiting.camera)
+        people = _placed(people, waiting.roots_m, waiting.camera, root)
         provenance = people.provenance
         weights = [part for part in (provenance.weights_id, self.lifter.weights_id) if part]
         people = people.replace(
@@ -205,6 +205,16 @@ class LiftStage:
             )
         )
         return self._turned.back(people)
+
+
+def _placed(people: People, roots_m: np.ndarray, camera: Camera, root: int) -> People:
+    """Give people without a root a position, and its uncertainty along the viewing ray."""
+    placed = place_roots(people, roots_m, camera)
+    rows = np.flatnonzero(placed.root_sources != people.root_sources)
+    covariances = placed.covariances_m2.copy()
+    for row in rows:
+        covariances[row] += depth_covariance(placed.joints_m[row, root]).astype(np.float32)
+    return placed.replace(covariances_m2=covariances)
 
 
 def screen_joints(people: People, camera: Camera) -> np.ndarray:
