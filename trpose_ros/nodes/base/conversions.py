@@ -33,6 +33,7 @@ from trpose_ros.recordings.image_codec import (
     decode_compressed,
     decode_image,
 )
+from trpose_ros.recordings.picture_headers import MAX_MEGAPIXELS
 from trpose_ros.skeletons import Skeleton, get_skeleton
 
 if TYPE_CHECKING:
@@ -69,14 +70,16 @@ def make_header(stamp_ns: int, frame_id: str) -> Header:
 # -- images -----------------------------------------------------------------------------------
 
 
-def image_from_message(message: Image | CompressedImage) -> np.ndarray:
+def image_from_message(
+    message: Image | CompressedImage, max_megapixels: float = MAX_MEGAPIXELS
+) -> np.ndarray:
     """Return an Image or CompressedImage as (H, W, 3) uint8 RGB; a view of the message for rgb8.
 
     Encodings that image_codec does not know go through cv_bridge when it is installed. Raises
     ImageError, which names the offending value, for everything that cannot be decoded.
     """
     if isinstance(message, CompressedImage):
-        return decode_compressed(message.data, message.format)
+        return decode_compressed(message.data, message.format, max_megapixels)
     try:
         return decode_image(
             message.data,

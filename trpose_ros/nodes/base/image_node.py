@@ -21,6 +21,7 @@ from trpose_ros.nodes.base.stamp_book import REMEDIES, StampWatch
 from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.people import Frame
 from trpose_ros.recordings.image_codec import ImageError
+from trpose_ros.recordings.picture_headers import MAX_MEGAPIXELS
 
 IMAGE = Topic('image', Image, 'in', 'camera images; the newest one wins', 'best effort')
 COMPRESSED = Topic(
@@ -53,6 +54,11 @@ class ImageConfig:
     )
     camera_info_wait_s: float = setting(
         0.5, 'wait so long for the first camera_info, s', range=(0.0, 10.0)
+    )
+    max_megapixels: float = setting(
+        MAX_MEGAPIXELS,
+        'compressed images of more pixels are not decoded, millions',
+        range=(0.1, 1000.0),
     )
 
     def __post_init__(self) -> None:
@@ -119,11 +125,13 @@ class ImageNode(StageNode):
         super().__init__(name, **options)
         self._worker: Worker | None = None
         self._cameras: CameraListener | None = None
+        self._max_megapixels = MAX_MEGAPIXELS
         self._stamps = StampListener(self, 'image')
 
     def start(self) -> None:
         """Subscribe to images and intrinsics, start the worker."""
         config = self.parameters[ImageConfig]
+        self._max_megapixels = config.max_megapixels
         self._stamps = StampListener(self, 'image')
         self._worker = Worker(self._work, name=self.get_name(), on_error=self._on_error)
         self._cameras = CameraListener(self, config, config.rectified)
@@ -161,7 +169,7 @@ class ImageNode(StageNode):
         message, received_ns = item
         stamp_ns, frame_id = conversions.origin_of(message)
         try:
-            image = conversions.image_from_message(message)
+            image = conversions.image_from_message(message, self._max_megapixels)
         except ImageError as error:
             self.report(f'image skipped: {error}', error)
             return
