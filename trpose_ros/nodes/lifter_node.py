@@ -22,6 +22,7 @@ from trpose_ros.msg import PersonArray, SkeletonInfo
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.image_node import CAMERA_INFO, CameraListener, StampListener, system_ns
 from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.people_limit import MOST_PEOPLE, bounded
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.base.worker import Worker
@@ -44,6 +45,9 @@ class LifterNodeConfig:
 
     queue: int = setting(
         30, 'frames that may wait for the lifter; the oldest is dropped beyond', range=(1, 1000)
+    )
+    most_people: int = setting(
+        MOST_PEOPLE, 'people of a message beyond this number are left out', range=(1, 1000)
     )
     fov_deg: float = setting(
         55.0,
@@ -80,6 +84,7 @@ class LifterNode(StageNode):
         self._stamps = StampListener(self, 'people')
         self._skeleton = ''  # the one that was announced
         self._idle_s = _LEAST_IDLE_S
+        self._most_people = MOST_PEOPLE
         self._came_ns = 0  # when people came last, by the node's clock
 
     def load(self) -> None:
@@ -112,6 +117,7 @@ class LifterNode(StageNode):
         assert self._stage is not None
         self._stage.reset()
         config = self.parameters[LifterNodeConfig]
+        self._most_people = config.most_people
         self._stamps = StampListener(self, 'people')
         self._idle_s = max(_LEAST_IDLE_S, 2.0 * self.parameters[LifterConfig].max_gap_s)
         self._worker = Worker(
@@ -164,7 +170,7 @@ class LifterNode(StageNode):
         assert self._stage is not None
         assert self._cameras is not None
         try:
-            people = conversions.people_from_message(message)
+            people = conversions.people_from_message(bounded(self, message, self._most_people))
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return
