@@ -111,7 +111,8 @@ def test_a_change_that_fails_is_refused_in_words(world, monkeypatch):
         raise KeyError('strange')
 
     monkeypatch.setattr(OcclusionNode, 'apply', fail)
-    result = node.set_parameters([Parameter('profile', value='fixed_lower')])[0]
+    other = 'none' if node.get_parameter('profile').value != 'none' else 'fixed_lower'
+    result = node.set_parameters([Parameter('profile', value=other)])[0]
     assert not result.successful
     assert 'strange' in result.reason
 
