@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from trpose_ros.writing import write_text
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,8 @@ class Numbers:
         """Write the file, whole or not at all; None writes nothing."""
         if path is None:
             return
-        temporary = path.with_name(f'.{path.name}.part')
         text = json.dumps([asdict(number) for number in self.entries], indent=1)
-        temporary.write_text(text + '\n', encoding='utf-8')
-        os.replace(temporary, path)
+        write_text(path, text + '\n')
 
 
 def read(path: Path) -> list[Number]:

@@ -30,6 +30,8 @@ from results import Number, read
 from rich.console import Console
 from rich.table import Table
 
+from trpose_ros.writing import write_text
+
 HERE = Path(__file__).resolve().parent
 BASELINE = HERE / 'baseline.json'
 # Each short enough that all take less than a quarter of an hour on two idle cores.
@@ -182,9 +184,7 @@ def save(rounds: list[dict[str, Number]], runs: dict[str, str], path: Path) -> N
         'rounds': len(rounds),
         'numbers': {name: {'run': runs[name], **entry} for name, entry in merged.items()},
     }
-    temporary = path.with_name(f'.{path.name}.part')
-    temporary.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    os.replace(temporary, path)
+    write_text(path, json.dumps(content, indent=1) + '\n')
 
 
 def main() -> int:

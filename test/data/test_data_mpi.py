@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import sys
+import zlib
 
 import h5py
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import scipy.io
 from made_people import cells, pinhole, seen_mm
 
+from trpose_ros.data.datasets import mat_files
 from trpose_ros.data.datasets.mat_files import read_mat
 from trpose_ros.data.datasets.mpi_inf_3dhp import CAMERAS, JOINTS_17, frame_rate, read_calibration
 from trpose_ros.data.registry import load_dataset
@@ -185,6 +188,43 @@ def test_damaged_matlab_files(tmp_path):
         read_mat(path, ('x',))
     with pytest.raises(MissingDataError):
         read_mat(tmp_path / 'b.mat', ('x',))
+
+
+# 424 bytes, four of them changed: scipy's reader died by a signal, and took the process with it.
+CRASHING = zlib.decompress(
+    base64.b85decode(
+        b'c-r%I4DoSvQZUssQ1EpO(M`+DNmU5QNi0drFUqx2D9A6)tk6+#E=o--Nlj76&$ChpPApOI%P&(fvQRKE'
+        b'urfBbGPG1MGB7e@AOkRZ`tkv(3Ls_!Vh$(`0<2IzGZZrdAxIr35PQH4_+XFU0>bhj`xhYD&xmF}h|dJI'
+        b'KN(1a)LS5_=fk3&5y>1LG;=}f4UqJ+5YR8Ml93@1NCN;*Gadv'
+    )
+)
+
+
+def test_a_matlab_file_that_crashes_its_reader_is_a_message(tmp_path, monkeypatch):
+    path = tmp_path / 'a.mat'
+    path.write_bytes(CRASHING)
+    with pytest.raises(DataError, match=r'a\.mat is not a readable MATLAB file .*obtain it again'):
+        read_mat(path, ('x', 'c'))
+    monkeypatch.setattr(mat_files, '_CHILD', 'import os; os.kill(os.getpid(), 11)')
+    with pytest.raises(DataError, match='the reader ended by SIGSEGV'):
+        read_mat(path, ('x',))
+    monkeypatch.setattr(mat_files, '_CHILD', 'import os; print(os.getcwd())')
+    with pytest.raises(DataError, match='cannot be read as a pickle'):
+        read_mat(path, ('x',))
+
+
+def test_cells_and_structures_come_back(tmp_path):
+    path = tmp_path / 'a.mat'
+    cells = np.empty((1, 2), object)
+    cells[0, 0], cells[0, 1] = {'a': np.arange(3.0), 'b': 'word'}, np.zeros((2, 0))
+    scipy.io.savemat(path, {'cells': cells, 'x': np.arange(4, dtype=np.uint8)})
+    found = read_mat(path, ('cells', 'x'))
+    np.testing.assert_array_equal(found['x'], [[0, 1, 2, 3]])
+    assert found['x'].dtype == np.uint8
+    record = found['cells'][0, 0][0, 0]
+    np.testing.assert_array_equal(record['a'], [[0, 1, 2]])
+    assert record['b'] == ['word']
+    assert found['cells'][0, 1].shape == (2, 0)
 
 
 # --- MPI-INF-3DHP: archives of P-STMO --------------------------------------------------------

@@ -328,3 +328,100 @@ def test_a_full_disk_leaves_no_half_pack(tmp_path, monkeypatch):
         prepare(tmp_path, target, SHORT)
     assert target.read_bytes() == before
     assert not list(tmp_path.glob('.*.part'))
+
+
+# --- files that no system of motion capture writes ----------------------------------------------
+
+BVH = """HIERARCHY
+ROOT a
+{{
+OFFSET {offset}
+CHANNELS {channels}
+End Site
+{{
+OFFSET 0 1 0
+}}
+}}
+MOTION
+Frames: {frames}
+Frame Time: {period}
+{values}
+"""
+PLAIN = {
+    'offset': '0 0 0',
+    'channels': '3 Xrotation Yrotation Zrotation',
+    'frames': 1,
+    'period': 0.01,
+    'values': '0 0 0',
+}
+
+
+def test_the_plain_file_is_read(tmp_path):
+    path = tmp_path / 'a.bvh'
+    path.write_text(BVH.format(**PLAIN))
+    np.testing.assert_array_equal(read_bvh(path).points['a.end'], [[0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'offset': 'nan 0 0'},
+        {'offset': '1e308 0 0'},
+        {'offset': '0 0'},
+        {'channels': '3 Xrotation Yrotation Wrotation'},
+        {'channels': '3 Xrotation Yrotation turning'},
+        {'channels': '3 Xrotation Xrotation Yrotation'},
+        {'channels': '4 Xrotation Yrotation Zrotation Xrotation', 'values': '0 0 0 0'},
+        {'channels': '4 Xrotation Yrotation Zrotation'},
+        {'channels': '-1'},
+        {'period': '0'},
+        {'period': '-1'},
+        {'period': '1e-300'},
+        {'period': 'nan'},
+        {'values': '0 0 1e308'},
+        {'values': '0 0 inf'},
+        {'frames': 1 << 70},
+        {'frames': -1},
+    ],
+)
+def test_absurd_bvh_files_are_one_line_that_names_the_file(tmp_path, changed):
+    path = tmp_path / 'strange.bvh'
+    path.write_text(BVH.format(**(PLAIN | changed)))
+    with pytest.raises(DataError, match=r'strange\.bvh'):
+        read_bvh(path)
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('length 0.45', 'length 0'),
+        ('length 0.45', 'length nan'),
+        ('length 0.45', 'length -1'),
+        ('order TX TY TZ RX RY RZ', 'order TX TY'),
+        ('order TX TY TZ RX RY RZ', 'order TX TX TZ RX RY RZ'),
+        ('axis 0 0 0  XYZ', 'axis 0 0 0  XXY'),
+        ('axis 0 0 0  XYZ', 'axis 0 0 0  ABC'),
+        ('dof rx ry rz', 'dof rx rx rz'),
+        ('dof rx ry rz', 'dof qx'),
+        ('    length ', '    length nan'),
+        ('    length ', '    length 1e308 '),
+        ('    direction ', '    direction inf '),
+    ],
+)
+def test_absurd_asf_files_are_one_line_that_names_the_file(tmp_path, old, new):
+    text = (REAL / '07.asf').read_text()
+    assert old in text
+    path = tmp_path / 'strange.asf'
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=r'strange\.asf, line'):
+        read_asf(path)
+
+
+def test_few_bytes_do_not_become_gigabytes(tmp_path):
+    """A joint without channels costs a line of text, and memory in every frame."""
+    sites = 'End Site\n{\nOFFSET 0 1 0\n}\n' * 2000
+    text = BVH.format(**(PLAIN | {'frames': 6000, 'values': '0 0 0 ' * 6000}))
+    path = tmp_path / 'a.bvh'
+    path.write_text(text.replace('End Site', f'{sites}End Site', 1))
+    with pytest.raises(DataError, match=r'a\.bvh has 2002 joints in 6000 frames'):
+        read_bvh(path)

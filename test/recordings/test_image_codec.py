@@ -343,3 +343,63 @@ def test_webp_and_tiff(suffix):
     np.testing.assert_array_equal(decode_compressed(data, suffix[1:]), photo)
     with pytest.raises(ImageError, match=r'cut off|corrupt'):
         decode_compressed(data[: len(data) // 2], suffix[1:])
+
+
+# --- headers that lie -------------------------------------------------------------------------
+
+
+def picture(width, height, form='jpeg'):
+    return bytearray(encode_compressed(np.full((height, width, 3), 90, np.uint8), form))
+
+
+def with_jpeg_size(data, width, height):
+    at = data.index(b'\xff\xc0') + 5
+    data[at : at + 4] = height.to_bytes(2, 'big') + width.to_bytes(2, 'big')
+    return bytes(data)
+
+
+def test_a_small_message_does_not_become_gigabytes(monkeypatch):
+    """631 bytes whose header said 20000 x 20000 took a node to 4.5 GB."""
+    monkeypatch.setattr(cv2, 'imdecode', None)  # nothing is decoded
+    with pytest.raises(ImageError, match='20000x20000 px, 400 megapixels, and the limit is 64'):
+        decode_compressed(with_jpeg_size(picture(16, 16), 20000, 20000), 'jpeg')
+    with pytest.raises(ImageError, match=r'says 8000x8000 px and has .* bytes: it is cut'):
+        decode_compressed(with_jpeg_size(picture(16, 16), 8000, 8000), 'jpeg')
+    large = bytes(picture(200, 100, 'png'))
+    with pytest.raises(ImageError, match=r'limit is 0\.01.*max_megapixels'):
+        decode_compressed(large, 'png', max_megapixels=0.01)
+    with pytest.raises(ImageError, match='is empty by its header: 0x16'):
+        decode_compressed(with_jpeg_size(picture(16, 16), 0, 16), 'jpeg')
+
+
+def test_chunks_of_a_png_lie_within_it(monkeypatch):
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    for place in range(4):
+        data = picture(40, 30, 'png')
+        data[data.index(b'IDAT') - 4 + place] ^= 0x80
+        with pytest.raises(ImageError, match='is cut off'):
+            decode_compressed(bytes(data), 'png')
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused(monkeypatch):
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    data = bytes(picture(16, 16))
+    at = data.index(b'\xff\xda')
+    with pytest.raises(ImageError, match='more than 100 scans'):
+        decode_compressed(data[:at] + data[at:-2] * 1000 + data[-2:], 'jpeg')
+
+
+@pytest.mark.parametrize('form', ['jpeg', 'png'])
+@pytest.mark.parametrize('grey', [0, 128, 255])
+def test_plain_pictures_are_no_bombs(form, grey):
+    """The smallest files that there are: one grey all over."""
+    image = np.full((1200, 1600, 3), grey, np.uint8)
+    for quality in (1, 100):
+        got = decode_compressed(encode_compressed(image, form, quality), form)
+        assert np.abs(got.astype(int) - grey).max() <= 4
+
+
+def test_a_long_format_is_cut_in_the_message():
+    with pytest.raises(ImageError) as caught:
+        decode_compressed(b'GIF89a', 'x' * 1_000_000)
+    assert len(str(caught.value)) < 300

@@ -1,9 +1,12 @@
 """Weights files: round trip, atomic writing, and a clear error for everything that can be wrong."""
 
 import json
+import struct
+from contextlib import suppress
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,3 +194,71 @@ def test_rewriting_keeps_tensors_and_the_text_of_the_card(saved, tmp_path):
     assert new.path.with_suffix('.md').read_text() == card.replace('90 mm', '91 mm').replace(
         new.sha256, weights.load(new.path).sha256
     )
+
+
+# --- headers that no writer writes ------------------------------------------------------------
+
+
+def safetensors_file(path, header, body=b''):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack('<Q', len(text)) + text + body)
+    return path
+
+
+def header_of(dtype='F32', shape=(2,), end=8, **meta):
+    tensor = {'dtype': dtype, 'shape': list(shape), 'data_offsets': [0, end]}
+    return {'a': tensor, '__metadata__': META | meta}
+
+
+@pytest.mark.parametrize(
+    'header',
+    [
+        header_of(config='[' * 200_000),
+        header_of(config='{"a":' * 200_000),
+        header_of(config='3'),
+        header_of(config='"' + 'x' * 1_000_000 + '"'),
+        header_of('F8_E5M2', (8,)),
+        header_of('F8_E4M3', (8,)),
+        header_of('BF16', (4,)),
+        header_of(shape=(1 << 40,)),
+        header_of(shape=(1 << 32, 1 << 32)),
+        header_of(shape=(-2,)),
+        b'{"a":' * 100_000,
+        b'[' * 100_000,
+        b'\xff' * 100,
+        b'{}',
+        {'__metadata__': {'config': {'a': 1}}},
+    ],
+)
+def test_strange_headers_are_one_line_that_names_the_file(tmp_path, header):
+    path = safetensors_file(tmp_path / 'strange.safetensors', header, bytes(8))
+    with pytest.raises(weights.WeightsError, match=r'strange\.safetensors') as caught:
+        weights.load(path)
+    assert len(str(caught.value)) < 400 + len(str(path))
+    with suppress(weights.WeightsError):  # a header may be fine where the tensors are not
+        weights.read_meta(path)
+
+
+def test_a_bad_file_does_not_hide_the_good_ones(saved, monkeypatch, capsys):
+    from trpose_ros.commands import weights as command
+
+    monkeypatch.setenv('TRPOSE_WEIGHTS', str(saved.path.parent))
+    monkeypatch.setenv('COLUMNS', '200')
+    for number, header in enumerate([header_of(config='[' * 200_000), b'{"a":' * 100_000, b'']):
+        safetensors_file(saved.path.with_name(f'bad{number}.safetensors'), header)
+    saved.path.with_name('link.safetensors').symlink_to('nowhere')
+    saved.path.with_name('folder.safetensors').mkdir()
+    with pytest.raises(typer.Exit):
+        command.list_weights()
+    said = capsys.readouterr()
+    assert 'small' in said.out
+    assert all(f'bad{number}.safetensors' in said.err for number in range(3))
+
+
+def test_scales_that_do_not_fit_do_not_amplify():
+    """A row of bytes and a column of scales were their product in floats."""
+    tensors = {'a': np.zeros((1, 4096), np.int8), 'a.int8_scale': np.ones(4096, np.float32)}
+    with pytest.raises(ValueError, match=r'4096,. scales'):
+        unpack(tensors)
+    with pytest.raises(ValueError, match='scales'):
+        unpack({'a': np.zeros((), np.int8), 'a.int8_scale': np.ones(1, np.float32)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import typer
 
 from trpose_ros.commands import datasets as datasets_cli
 from trpose_ros.data.registry import data_folder
+from trpose_ros.writing import write_bytes
 
 app = typer.Typer(help='Rendered people, the sample recording, published data sets.')
 app.registered_commands += datasets_cli.app.registered_commands
@@ -189,7 +189,4 @@ def _write(path: Path, picture: np.ndarray) -> None:
     done, data = cv2.imencode(ending, picture[..., ::-1])
     if not done:
         raise typer.BadParameter(f'{path}: pictures end in .png or .jpg')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.part')
-    partial.write_bytes(data.tobytes())
-    os.replace(partial, path)
+    write_bytes(path, data.tobytes())

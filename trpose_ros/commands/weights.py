@@ -42,7 +42,7 @@ def list_weights() -> None:
         origin = 'shipped' if path.parent == weights.SHIPPED else str(path.parent)
         try:
             meta = weights.read_meta(path)
-        except WeightsError as error:
+        except (WeightsError, OSError) as error:
             damaged.append(str(error))
             continue
         size = f'{path.stat().st_size / 1e6:.1f} MB'

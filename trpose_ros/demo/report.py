@@ -19,12 +19,12 @@ from trpose_ros.drawing.figures import Figure, Shot, grid, save_picture
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
 from trpose_ros.evaluation.passes import Pass
 from trpose_ros.occlusion.occluder import FIVE
-from trpose_ros.offline.replay import write_text
 from trpose_ros.people import Camera, Provenance
 from trpose_ros.recordings.bags import BagReader
 from trpose_ros.recordings.messages import read_image, read_occlusion, read_people, stamp_ns
 from trpose_ros.recordings.sources import BagSource, SourceOptions
 from trpose_ros.recordings.video import VideoWriter
+from trpose_ros.writing import whole_stream, write_text
 
 _IMAGES = '/occlusion_node/image/compressed'
 _INFOS = '/camera/camera_info'
@@ -222,12 +222,11 @@ class Table:
 
     def write(self, out: Path) -> None:
         """Write table.txt and table.json."""
-        with (out / '.table.part').open('w') as file:
+        with whole_stream(out / 'table.txt', 'w', encoding='utf-8') as file:
             console = Console(file=file, width=110)
             console.print(self.rich())
             for line in self.footnotes():
                 console.print(line)
-        (out / '.table.part').replace(out / 'table.txt')
         content = {
             'protocol': 'v1',
             'recording': self.played,

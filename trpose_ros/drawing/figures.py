@@ -27,6 +27,7 @@ from trpose_ros.drawing.overlay import (
 )
 from trpose_ros.people import Camera, People, TrackState
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.writing import write_bytes
 
 PAPER_RGB = (24, 25, 29)
 _DIM_RGB = (170, 172, 178)
@@ -198,10 +199,7 @@ def save_picture(path: Path, image: np.ndarray) -> None:
     done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f'{path} cannot be encoded; give a name ending in .png or .jpg')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.part')
-    temporary.write_bytes(data.tobytes())
-    temporary.replace(path)
+    write_bytes(path, data.tobytes())
 
 
 def at_the_true_pelvis(people: People, truth: People | None) -> People:

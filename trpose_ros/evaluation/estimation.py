@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -39,6 +38,7 @@ from trpose_ros.people import (
     with_visibility,
 )
 from trpose_ros.pipeline.pipeline import PoseStage, body_box, box_settings
+from trpose_ros.writing import whole_stream
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator
@@ -231,15 +231,8 @@ def _save(file: Path, result: EstimatorPass) -> None:
     for name in PER_PERSON:
         if people:
             arrays[f'people_{name}'] = np.concatenate([getattr(p, name) for p in people])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix='.part')
-    try:
-        with os.fdopen(handle, 'wb') as stream:
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_stream(file) as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -9,8 +9,6 @@ which joints were hidden, and every method's skeleton. It is one compressed file
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ import cv2
 import numpy as np
 
 from trpose_ros.people import Camera, JointState, People
+from trpose_ros.writing import whole_stream
 
 FOLDER = 'scenes'
 IMAGE_HZ = 15.0  # images kept per second, about
@@ -129,16 +128,8 @@ def save_scene(folder: Path, name: str, scene: Scene) -> Path:
     arrays |= {name: getattr(scene, name) for name in _ARRAYS}
     arrays |= {f'output{i}': scene.outputs_m[lifter] for i, lifter in enumerate(names)}
     file = folder / FOLDER / f'{name}.npz'
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix='.part')
-    try:
-        with os.fdopen(handle, 'wb') as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]  # images are compressed already
-        os.chmod(temporary, 0o644)  # that of mkstemp is for its owner alone
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_stream(file) as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # images are compressed already
     return file
 
 

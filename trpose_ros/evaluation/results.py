@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 
 from trpose_ros.evaluation.metrics.positions import finite_mean, severity_area
 from trpose_ros.occlusion.occluder import FIVE
+from trpose_ros.writing import whole_file, write_text
 
 Row = dict[str, Any]
 
@@ -255,7 +254,8 @@ def write_rows(file: Path, rows: list[Row]) -> None:
     arrow, parquet = _pyarrow()
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = arrow.table({name: [row.get(name) for row in rows] for name in names})
-    _replace(file, lambda temporary: parquet.write_table(table, temporary))
+    with whole_file(file) as temporary:
+        parquet.write_table(table, temporary)
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -283,20 +283,7 @@ def write_json(file: Path, value: Any) -> None:
 
 def replace_text(file: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    _replace(file, lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
-
-
-def _replace(file: Path, write: Callable[[str], object]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix='.part')
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(file, text)
 
 
 def check_extra() -> None:

@@ -22,15 +22,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from trpose_ros import weights
+from trpose_ros.archives import ARCHIVE_ERRORS, load_arrays
 from trpose_ros.metrabs.backbones import efficientnet_v2
 from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.tensors import TRANSFORM_KEY, check_tensors
 from trpose_ros.skeletons import SKELETONS
 from trpose_ros.weights import WeightsError, WeightsFile
 from trpose_ros.weights.pickles import read_numbers
+from trpose_ros.yaml_files import load_yaml
 
 FILES = (
     'config.yaml',
@@ -92,11 +93,9 @@ def read_package(folder: str | Path) -> WeightsFile:
 def _settings(path: Path) -> dict[str, Any]:
     """Return the settings of config.yaml, nested groups flattened."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WeightsError(f'{path} is not plain YAML ({error}); unpack the package again') from (
-            error
-        )
+        loaded = load_yaml(path)
+    except ValueError as error:
+        raise WeightsError(f'{error}; unpack the package again') from error
     if not isinstance(loaded, dict):
         raise WeightsError(f'{path} must hold settings by name, got {type(loaded).__name__}')
     flat: dict[str, Any] = {}
@@ -122,7 +121,7 @@ def _state_dict(path: Path) -> dict[str, np.ndarray]:
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file makes the loader stumble over
-        reason = str(error).split('\n', maxsplit=1)[0]
+        reason = str(error).split('\n', maxsplit=1)[0][:200]
         raise WeightsError(
             f'{path} is not a checkpoint of tensors alone ({type(error).__name__}: {reason}); it '
             'is damaged or would execute code. Nothing was executed: obtain it again from its '
@@ -189,7 +188,7 @@ def _refuse_unfit(config: MetrabsConfig, tensors: dict[str, np.ndarray], path: P
 def _array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, MemoryError, *ARCHIVE_ERRORS) as error:
         raise WeightsError(f'{path} is not a plain numpy array ({error})') from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or not np.isfinite(array).all():
         raise WeightsError(f'{path} must hold a finite matrix (J, K)')
@@ -199,9 +198,8 @@ def _array(path: Path) -> np.ndarray:
 def _joint_names(path: Path, joints: int, transform: tuple[int, ...]) -> list[str]:
     """Return the names of the network's joints; transformed joints may follow them."""
     try:
-        with np.load(path, allow_pickle=False) as data:
-            names = [_text(name) for name in data['joint_names']]
-    except (ValueError, OSError, EOFError, KeyError) as error:
+        names = [_text(name) for name in load_arrays(path)['joint_names']]
+    except (ValueError, OSError, KeyError) as error:
         raise WeightsError(f'{path} holds no plain array joint_names ({error})') from error
     if transform[0] != joints:
         raise WeightsError(

@@ -16,6 +16,7 @@ import numpy as np
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.estimators.boxes import BoxesByStamp, StampedBoxes
 from trpose_ros.msg import PersonArray
+from trpose_ros.nodes.base.people_limit import MOST_PEOPLE, bounded
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.people import TrackState
 from trpose_ros.recordings import messages
@@ -47,6 +48,9 @@ class BoxTopicConfig:
     )
     boxes_classes: str = setting(
         'person', 'class_id of people in a Detection2DArray, several with commas; empty: all'
+    )
+    boxes_most: int = setting(
+        MOST_PEOPLE, 'boxes of a message beyond this number are left out', range=(1, 1000)
     )
     boxes_min_score: float = setting(0.3, 'boxes with a lower score are left out', range=(0.0, 1.0))
 
@@ -128,6 +132,7 @@ class BoxListener:
 
     def _on_boxes(self, message: Any) -> None:
         others: set[str] = set()
+        message = bounded(self._node, message, self._config.boxes_most)
         if isinstance(message, PersonArray):
             found = boxes_from_people(message)
         else:
@@ -138,7 +143,7 @@ class BoxListener:
         if others and len(found.rows) == 0:
             self._node.warn(
                 'boxes',
-                f'boxes are of the classes {sorted(others)} alone, people would be '
+                f'boxes are of the classes {sorted(others)[:10]} alone, people would be '
                 f'{sorted(self._classes)}: set boxes_classes if a detector names them otherwise',
             )
         else:

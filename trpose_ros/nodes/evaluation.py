@@ -30,6 +30,7 @@ from trpose_ros.msg import OcclusionReport, PersonArray
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.image_node import system_ns
 from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.people_limit import bounded
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.pass_thread import PassThread
@@ -171,7 +172,7 @@ class EvaluationNode(StageNode):
 
     def _people(self, message: PersonArray) -> People | None:
         try:
-            return messages.read_people(message)
+            return messages.read_people(bounded(self, message))
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return None

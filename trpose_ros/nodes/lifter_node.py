@@ -22,6 +22,7 @@ from trpose_ros.msg import PersonArray, SkeletonInfo
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.image_node import CAMERA_INFO, CameraListener, StampListener, system_ns
 from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.people_limit import MOST_PEOPLE, bounded
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.base.worker import Worker
@@ -48,6 +49,9 @@ class LifterNodeConfig:
 
     queue: int = setting(
         30, 'frames that may wait for the lifter; the oldest is dropped beyond', range=(1, 1000)
+    )
+    most_people: int = setting(
+        MOST_PEOPLE, 'people of a message beyond this number are left out', range=(1, 1000)
     )
 
     def __post_init__(self) -> None:
@@ -78,6 +82,7 @@ class LifterNode(StageNode):
         self._stamps = StampListener(self, 'people')
         self._skeleton = ''  # the one that was announced
         self._idle_s = _LEAST_IDLE_S
+        self._most_people = MOST_PEOPLE
         self._came_ns = 0  # when people came last, by the node's clock
 
     def load(self) -> None:
@@ -110,6 +115,7 @@ class LifterNode(StageNode):
         assert self._stage is not None
         self._stage.reset()
         config = self.parameters[LifterNodeConfig]
+        self._most_people = config.most_people
         self._stamps = StampListener(self, 'people')
         self._idle_s = max(_LEAST_IDLE_S, 2.0 * self.parameters[LifterConfig].max_gap_s)
         self._worker = Worker(
@@ -162,7 +168,7 @@ class LifterNode(StageNode):
         assert self._stage is not None
         assert self._cameras is not None
         try:
-            people = messages.read_people(message)
+            people = messages.read_people(bounded(self, message, self._most_people))
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return

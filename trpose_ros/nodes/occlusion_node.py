@@ -20,6 +20,7 @@ from trpose_ros.msg import OcclusionReport, PersonArray
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.image_node import CAMERA_INFO, COMPRESSED, IMAGE, ImageConfig, ImageNode
 from trpose_ros.nodes.base.parameters import Group
+from trpose_ros.nodes.base.people_limit import bounded
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import Topic
 from trpose_ros.nodes.base.stamp_book import StampBook
@@ -108,7 +109,7 @@ class OcclusionNode(ImageNode):
 
     def _on_people(self, message: PersonArray) -> None:
         try:
-            people = messages.read_people(message)
+            people = messages.read_people(bounded(self, message))
         except ValueError as error:
             self.report(f'people skipped: {error}', error)
             return

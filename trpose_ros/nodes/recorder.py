@@ -51,6 +51,7 @@ class Recorder(Node):
         self._writer = BagWriter(path)
         self._make = MessageMaker(self._writer.typestore)
         self._lock = threading.Lock()
+        self._failure: OSError | None = None  # why the bag could not be written
         self._refused: set[str] = set()
         self._subscribed: set[str] = set()
         self.counts: Counter[str] = Counter()
@@ -60,12 +61,24 @@ class Recorder(Node):
         )
         self.create_timer(_LOOK_PERIOD_S, self._look)
 
+    def finish(self) -> bool:
+        """Write what waits and finish the bag; say why, and return False, when that fails."""
+        try:
+            self.close()
+        except (BagError, OSError) as error:
+            if error is not self._failure:  # that one has been said
+                print(f'recorder: {error}', file=sys.stderr, flush=True)
+            return False
+        return True
+
     def close(self) -> None:
-        """Write what waits, finish the bag."""
+        """Write what waits, finish the bag; raises what went wrong, also while recording."""
         written = threading.Event()
         self._images.put(('', written, 0))  # behind all others
         written.wait()
         self._images.stop()
+        if self._failure is not None:
+            raise self._failure
         with self._lock:
             self._writer.close()
         counts = ', '.join(f'{name} {n}' for name, n in sorted(self.counts.items()))
@@ -111,9 +124,7 @@ class Recorder(Node):
     def _raw_callback(self, topic: str, msgtype: str) -> Callable[[bytes], None]:
         def write(data: bytes) -> None:
             log_ns = time.time_ns()
-            with self._lock:
-                self._writer.write_serialized(topic, msgtype, data, log_ns)
-            self.counts[topic] += 1
+            self._write(topic, lambda: self._writer.write_serialized(topic, msgtype, data, log_ns))
 
         return write
 
@@ -135,8 +146,21 @@ class Recorder(Node):
             self.get_logger().warning(f'{topic}: {error}', throttle_duration_sec=10.0)
             return
         small = self._make.compressed_image(image, stamp_ns, frame_id, self._quality)
+        self._write(topic, lambda: self._writer.write(f'{topic}/compressed', small, log_ns))
+
+    def _write(self, topic: str, write: Callable[[], None]) -> None:
+        """Write one message; a bag that cannot be written ends the recording."""
         with self._lock:
-            self._writer.write(f'{topic}/compressed', small, log_ns)
+            if self._failure is not None:
+                return
+            try:
+                write()
+            except OSError as error:
+                self._failure = error
+        if self._failure is not None:
+            print(f'recorder: {self._failure}', file=sys.stderr, flush=True)
+            self.context.try_shutdown()
+            return
         self.counts[topic] += 1
 
     def _on_error(self, error: Exception) -> None:
@@ -145,7 +169,7 @@ class Recorder(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Record until told to end; return the exit code."""
-    recorder = None
+    recorder, code = None, 0
     try:
         rclpy.init(args=None if args is None else list(args))
         recorder = Recorder()
@@ -154,13 +178,13 @@ def main(args: Sequence[str] | None = None) -> int:
         pass
     except (BagError, ValueError, OSError, ParameterException) as error:
         print(f'recorder: {error}', file=sys.stderr, flush=True)
-        return 1
+        code = 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not tear the bag
-        if recorder is not None:
-            recorder.close()
+        if recorder is not None and not recorder.finish():
+            code = 1
         rclpy.try_shutdown()
-    return 0
+    return code
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ and a parameter file (.yaml) as a whole. A test holds both against the code.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from trpose_ros.nodes.launch_arguments import ARGUMENTS, REPLAY_ARGUMENTS, Launc
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.nodes.pose_node import PoseNode
+from trpose_ros.writing import write_text
 
 NODES: dict[str, type[StageNode]] = {
     'pose_node': PoseNode,
@@ -151,9 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = parameter_file()
         else:
             text = filled(path.read_text(encoding='utf-8'))
-        temporary = path.with_name(path.name + '.part')
-        temporary.write_text(text, encoding='utf-8')
-        os.replace(temporary, path)
+        write_text(path, text)
     return 0
 
 

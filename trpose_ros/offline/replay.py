@@ -12,7 +12,6 @@ processed and the rest is named. Into the folder go
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import cv2
 import numpy as np
 
 from trpose_ros.drawing.figures import Figure, Shot
@@ -29,7 +29,8 @@ from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
 from trpose_ros.recordings.bag_messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
 from trpose_ros.recordings.bags import BagWriter
 from trpose_ros.recordings.sources import Source, SourceFrame
-from trpose_ros.recordings.video import VideoWriter
+from trpose_ros.recordings.video import VideoError, VideoWriter
+from trpose_ros.writing import write_text
 
 IMAGE_TOPIC = '/camera/image_raw/compressed'
 CAMERA_TOPIC = '/camera/camera_info'
@@ -39,6 +40,8 @@ REPORT_TOPIC = '/occlusion_node/report'
 SKELETON_TOPIC = '/lifter_node/skeleton'
 _DAY_NS = 86_400 * 1_000_000_000
 
+# What a picture of strange sizes, an encoder or a disk may raise.
+_VIDEO_FAILS = (VideoError, OSError, ValueError, MemoryError, cv2.error)
 Progress = Callable[[int, int], None]  # frames done, frames in all (0 unknown)
 
 
@@ -130,7 +133,7 @@ def replay(
             pipeline = Pipeline(config or PipelineConfig(), identity=options.identity, clock=None)
         result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
         out.mkdir(parents=True, exist_ok=True)
-        with _Writers(out, options, _video_rate(source)) as writers:
+        with _Writers(out, options, _video_rate(source), result.problems) as writers:
             _process(source, pipeline, writers, options, result, progress)
     finally:
         source.close()
@@ -206,7 +209,10 @@ def _keep(
 class _Writers:
     """Bag and video of a replay; a context manager. After an exception nothing is left."""
 
-    def __init__(self, out: Path, options: ReplayOptions, rate_hz: float) -> None:
+    def __init__(
+        self, out: Path, options: ReplayOptions, rate_hz: float, problems: list[str]
+    ) -> None:
+        self._problems = problems
         self._video = VideoWriter(out / 'annotated.mp4', rate_hz) if options.video else None
         self._bag = BagWriter(out / 'result.mcap') if options.bag else None
         self._maker = None if self._bag is None else MessageMaker(self._bag.typestore)
@@ -222,10 +228,18 @@ class _Writers:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
             self._draw_until(None)
-        if self._bag is not None:
-            self._bag.__exit__(kind, error, trace)
-        if self._video is not None:
-            self._video.__exit__(kind, error, trace)
+        try:
+            if self._bag is not None:
+                self._bag.__exit__(kind, error, trace)
+        except BaseException:
+            if self._video is not None:
+                self._video.discard()
+            raise
+        try:
+            if self._video is not None:
+                self._video.__exit__(kind, error, trace)
+        except _VIDEO_FAILS as failure:
+            self._give_up_video(failure)
 
     def add(self, entry: SourceFrame, outcome: Outcome) -> None:
         """Write a frame and its people; the drawing waits for the skeleton."""
@@ -266,8 +280,22 @@ class _Writers:
             self._bag.write(MARKERS_TOPIC, markers, log_ns)
         self._draw_until(people)
 
+    def _give_up_video(self, error: Exception) -> None:
+        """Go on without the video: it never costs the bag."""
+        assert self._video is not None
+        self._problems.append(f'there is no {self._video.path.name}: {error!s:.300}')
+        self._video.discard()
+        self._video = None
+        self._waiting.clear()
+
     def _draw_until(self, people: People | None) -> None:
         """Draw the waiting frames up to that of ``people``, or all of them."""
+        try:
+            self._draw(people)
+        except _VIDEO_FAILS as error:
+            self._give_up_video(error)
+
+    def _draw(self, people: People | None) -> None:
         if self._video is None:
             return
         while self._waiting:
@@ -315,10 +343,3 @@ class LogTime:
     def of_result(self, stamp_ns: int) -> int:
         """Return the time of the latest frame with this stamp."""
         return self._by_stamp.get(stamp_ns, stamp_ns + self._shift_ns)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, complete or not at all."""
-    temporary = path.with_name(f'.{path.name}.part')
-    temporary.write_text(text)
-    os.replace(temporary, path)

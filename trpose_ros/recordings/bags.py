@@ -12,7 +12,6 @@ a short one. The message objects have the attribute names of rclpy's messages.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -22,20 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import MessageDefinitionFormat
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+from rosbags.rosbag2 import Reader
 
 from trpose_ros.recordings import salvage as bag_salvage
+from trpose_ros.recordings.bag_writer import COMPRESSIONS, BagError, BagWriter, storage_of
+from trpose_ros.recordings.definitions import make_typestore, typestore_of
 from trpose_ros.recordings.salvage import RawMessage, Topic
-from trpose_ros.resources import resource
+from trpose_ros.recordings.unpacking import unpack_file, unpack_message
+from trpose_ros.yaml_files import load_yaml
 
+__all__ = ['COMPRESSIONS', 'BagError', 'BagMessage', 'BagReader', 'BagWriter', 'make_typestore']
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-COMPRESSIONS = ('none', 'file', 'message', 'storage')
-
-
-class BagError(Exception):
-    """A recording cannot be read or written; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +42,6 @@ class BagMessage:
     msgtype: str  # for example sensor_msgs/msg/Image
     log_ns: int  # when it was recorded
     message: Any  # attributes named as in the .msg file; numeric arrays are numpy arrays
-
-
-def make_typestore() -> Typestore:
-    """Return a store with the standard messages and this package's seven."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    types: dict[str, Any] = {}
-    for path in sorted(resource('msg').glob('*.msg')):
-        types.update(get_types_from_msg(path.read_text(), f'trpose_ros/msg/{path.stem}'))
-    store.register(types)
-    return store
 
 
 class BagReader:
@@ -121,15 +107,17 @@ class BagReader:
                 except Exception as error:  # whatever a damaged message makes the decoder do
                     if not broken[raw.topic.name]:
                         self.problems.append(
-                            f'{raw.topic.name} at {raw.log_ns} ns: message cannot be decoded '
-                            f'({type(error).__name__}: {error})'
+                            f'{part.name}: {raw.topic.name} at {raw.log_ns} ns: message cannot be '
+                            f'decoded ({type(error).__name__}: {error!s:.200})'
                         )
                     broken[raw.topic.name] += 1
                     continue
                 yield BagMessage(raw.topic.name, raw.topic.msgtype, raw.log_ns, message)
         for name, count in broken.items():
             if count > 1:
-                self.problems.append(f'{name}: {count} messages in all cannot be decoded')
+                self.problems.append(
+                    f'{self.path.name}: {name}: {count} messages in all cannot be decoded'
+                )
 
     def _open(self) -> None:
         files = self._files()
@@ -143,15 +131,22 @@ class BagReader:
             self._parts.append(part)
         if not self._parts:
             raise BagError(f'{self.path} cannot be read: {"; ".join(self.problems)}')
-        self._store = _typestore_of([t for part in self._parts for t in part.topics])
+        topics = [topic for part in self._parts for topic in part.topics]
+        self._store, refused = typestore_of(topics)
         for part in self._parts:
             self.counts.update(part.counts)
             for topic in part.topics:
                 if topic.msgtype in self._store.fielddefs:
                     self.topics[topic.name] = topic.msgtype
                 elif part is self._parts[0]:
+                    why = refused.get(topic.msgtype)
                     self.problems.append(
-                        f'{topic.name}: type {topic.msgtype} has no definition, left out'
+                        f'{part.name}: {topic.name}: type {topic.msgtype[:80]} has '
+                        + (
+                            f'a bad definition ({why}), left out'
+                            if why
+                            else 'no definition, left out'
+                        )
                     )
 
     def _files(self) -> list[Path]:
@@ -160,7 +155,9 @@ class BagReader:
             return [self.path]
         if not self.path.is_dir():
             raise BagError(f'{self.path} does not exist; give a .mcap or .db3 file or a bag folder')
-        present = [p for p in sorted(self.path.iterdir(), key=_natural) if _storage(p) is not None]
+        present = [
+            p for p in sorted(self.path.iterdir(), key=_natural) if storage_of(p) is not None
+        ]
         listed = self._listed()
         files = [self.path / name for name in listed if (self.path / name).is_file()]
         self.problems += [f'{n}: file is missing' for n in listed if not (self.path / n).is_file()]
@@ -171,16 +168,16 @@ class BagReader:
 
     def _listed(self) -> list[str]:
         """Names of the storage files that metadata.yaml lists."""
-        import yaml
-
+        path = self.path / 'metadata.yaml'
         try:
-            content = yaml.safe_load((self.path / 'metadata.yaml').read_text())
+            content = load_yaml(path)
             paths = content['rosbag2_bagfile_information']['relative_file_paths']
-            return [Path(str(entry)).name for entry in paths]
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+            return [Path(entry).name for entry in paths]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = str(error) if isinstance(error, ValueError) else f'{path}: {error!r:.120}'
             self.problems.append(
-                f'metadata.yaml cannot be used ({type(error).__name__}); '
-                'reading the files in the order of their names'
+                f'metadata.yaml cannot be used ({why}); reading the files in the order of their '
+                'names'
             )
             return []
 
@@ -191,13 +188,13 @@ class BagReader:
                 f'{file} is a recording of ROS 1; convert it: rosbags-convert --src {file} --dst '
                 f'{file.stem}_ros2'
             )
-        if _storage(file) is None:
+        if storage_of(file) is None:
             raise BagError(f'{file} is not a recording; give a .mcap or .db3 file or a bag folder')
         if file.suffix != '.zstd':
             return file
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix='trpose_bag_'))
         plain = Path(folder) / file.stem
-        problem = bag_salvage.decompress_file(file, plain)
+        problem = unpack_file(file, plain)
         if problem:
             self.problems.append(f'{file.name}: {problem}')
         return plain
@@ -208,14 +205,16 @@ class _Part:
 
     def __init__(self, path: Path, name: str, problems: list[str]) -> None:
         self._path = path
-        self._name = name
+        self.name = name
+        if path.suffix == '.db3':
+            bag_salvage.check_tables(path)
         self._reader: Reader | None = Reader(path)
         self.counts: Counter[str] = Counter()
         try:
             self._reader.open()
         except Exception as error:  # rosbags and apsw raise many types for damaged files
             self._reader = None
-            problems.append(f'{name}: {error}; reading what is there')
+            problems.append(f'{name}: {_short(error)}; reading what is there')
             self.topics = bag_salvage.scan_topics(path)
             return
         connections = list(self._reader.connections)
@@ -252,137 +251,21 @@ class _Part:
                     yield RawMessage(topics[connection.topic], stamp_ns, data)
                 return
             except Exception as error:  # as above; GeneratorExit passes
-                problems.append(f'{self._name}: {error}; reading what is left')
-        for raw in bag_salvage.scan_messages(self._path, self._name, problems):
+                problems.append(f'{self.name}: {_short(error)}; reading what is left')
+        for raw in bag_salvage.scan_messages(self._path, self.name, problems):
             if raw.topic.name not in wanted or raw.log_ns < last_ns:
                 continue
             if raw.log_ns > last_ns or (raw.topic.name, len(raw.data)) not in at_last:
                 yield raw
 
 
-class BagWriter:
-    """Writes a recording; a context manager. The target appears only when it is complete.
-
-    A path ending in ``.mcap`` or ``.db3`` becomes one file, any other a bag folder with
-    ``metadata.yaml``. Existing targets are replaced. After an exception nothing is left behind.
-    """
-
-    def __init__(
-        self, path: str | Path, *, storage: str = 'mcap', compression: str = 'none'
-    ) -> None:
-        """Open for writing.
-
-        Args:
-            path: file or folder to write.
-            storage: 'mcap' or 'sqlite3' for a folder; a file says it by its ending.
-            compression: 'none', 'file', 'message' (zstd, folders only) or 'storage' (zstd inside
-                an MCAP file).
-
-        Raises:
-            BagError: if the combination is not possible.
-
-        """
-        self.path = Path(path)
-        self._single = self.path.suffix in ('.mcap', '.db3')
-        if self._single:
-            storage = 'mcap' if self.path.suffix == '.mcap' else 'sqlite3'
-        if storage not in ('mcap', 'sqlite3'):
-            raise BagError(f"storage must be 'mcap' or 'sqlite3', got {storage!r}")
-        if compression not in COMPRESSIONS:
-            raise BagError(f'compression must be one of {COMPRESSIONS}, got {compression!r}')
-        if self._single and compression in ('file', 'message'):
-            raise BagError(
-                f'{compression} compression needs a bag folder (metadata.yaml says it); '
-                f'give a path without {self.path.suffix}'
-            )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self.path.name}.', dir=self.path.parent))
-        self.typestore = make_typestore()
-        plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
-        self._writer = Writer(self._folder / self.path.stem, version=9, storage_plugin=plugin)
-        if compression != 'none':
-            self._writer.set_compression(
-                CompressionMode[compression.upper()], CompressionFormat.ZSTD
-            )
-        self._writer.open()
-        self._connections: dict[str, Any] = {}
-
-    def __enter__(self) -> BagWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    def write(self, topic: str, message: Any, log_ns: int) -> None:
-        """Append one message; its type name is ``message.__msgtype__``."""
-        connection = self._connections.get(topic)
-        if connection is None:
-            connection = self._writer.add_connection(
-                topic, message.__msgtype__, typestore=self.typestore
-            )
-            self._connections[topic] = connection
-        data = self.typestore.serialize_cdr(message, connection.msgtype)
-        self._writer.write(connection, log_ns, data)
-
-    def write_serialized(self, topic: str, msgtype: str, data: bytes, log_ns: int) -> None:
-        """Append one message that is already serialised (CDR)."""
-        connection = self._connections.get(topic)
-        if connection is None:
-            connection = self._writer.add_connection(topic, msgtype, typestore=self.typestore)
-            self._connections[topic] = connection
-        self._writer.write(connection, log_ns, data)
-
-    def close(self) -> None:
-        """Finish the recording and move it to its place."""
-        try:
-            self._writer.close()
-        except BaseException:
-            self.abort()
-            raise
-        written = self._folder / self.path.stem
-        if self._single:
-            written = written / f'{self.path.stem}{self.path.suffix}'
-        if self.path.is_dir():
-            shutil.rmtree(self.path)
-        written.replace(self.path)
-        shutil.rmtree(self._folder)
-
-    def abort(self) -> None:
-        """Give up: leave nothing behind."""
-        self._writer.abort()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _typestore_of(topics: list[Topic]) -> Typestore:
-    """Return a store with the standard messages, those of the recording, and ours."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    for topic in topics:
-        if topic.msgtype in store.fielddefs or not topic.definition:
-            continue
-        if topic.encoding == 'idl':
-            types = get_types_from_idl(topic.definition)
-        else:
-            types = get_types_from_msg(topic.definition, topic.msgtype)
-        store.register({k: v for k, v in types.items() if k not in store.fielddefs})
-    ours = make_typestore().fielddefs
-    store.register({k: v for k, v in ours.items() if k not in store.fielddefs})
-    return store
-
-
 def _decompressed(data: bytes | memoryview) -> bytes | memoryview:
     """Undo message-level compression, recognised by zstd's magic (CDR starts with 0)."""
-    if bytes(data[:4]) == _ZSTD_MAGIC:
-        return bag_salvage.zstd.decompress(data)
-    return data
+    return unpack_message(data) if bytes(data[:4]) == _ZSTD_MAGIC else data
 
 
-def _storage(path: Path) -> str | None:
-    """Return the kind of storage by the name of a file, None for other files."""
-    name = path.name.removesuffix('.zstd')
-    return {'.mcap': 'mcap', '.db3': 'sqlite3'}.get(Path(name).suffix)
+def _short(error: BaseException) -> str:
+    return f'{error!s:.200}' or type(error).__name__
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

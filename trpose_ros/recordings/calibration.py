@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from trpose_ros.cameras import camera_from_info_fields
 from trpose_ros.people import Camera
+from trpose_ros.yaml_files import load_yaml
 
 _LARGEST_BYTES = 1 << 20
 
@@ -24,10 +24,8 @@ def read_calibration(path: str | Path) -> Camera:
     that no camera can have; OSError when it cannot be opened.
     """
     path = Path(path)
-    with path.open('rb') as file:
-        text = file.read(_LARGEST_BYTES)
+    content = load_yaml(path, _LARGEST_BYTES)
     try:
-        content = yaml.safe_load(text)
         return camera_from_info_fields(
             width=int(content['image_width']),
             height=int(content['image_height']),
@@ -35,10 +33,11 @@ def read_calibration(path: str | Path) -> Camera:
             d=np.array(content['distortion_coefficients']['data'], np.float64),
             distortion_model=str(content.get('distortion_model', '')),
         )
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f'{path} is no calibration: a YAML file with image_width, image_height, camera_matrix '
-            f'and distortion_coefficients is needed, as camera_calibration writes it ({error!r})'
+            f'and distortion_coefficients is needed, as camera_calibration writes it '
+            f'({error!r:.200})'
         ) from error
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error

@@ -12,14 +12,18 @@ OpenCV.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-
-class ImageError(ValueError):
-    """An image that cannot be decoded; the message names the value and the remedy."""
+from trpose_ros.recordings.picture_headers import (
+    MAX_MEGAPIXELS,
+    ImageError,
+    check_size,
+    read_header,
+)
 
 
 class UnknownEncodingError(ImageError):
@@ -216,26 +220,36 @@ def _from_planes(data: object, encoding: str, width: int, height: int, step: int
     return cv2.cvtColor(np.ascontiguousarray(planes), _PLANAR[encoding])
 
 
-def decode_compressed(data: np.ndarray | bytes | bytearray | memoryview, form: str) -> np.ndarray:
+def decode_compressed(
+    data: np.ndarray | bytes | bytearray | memoryview,
+    form: str,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> np.ndarray:
     """Return a JPEG, PNG, WebP or TIFF image as (H, W, 3) uint8 RGB.
 
     ``form`` is the format field of a CompressedImage ('jpeg', 'png', or the longer words of
     image_transport); only depth images are told by it, the codec is told by the data. Raises
-    ImageError for data that are empty, cut off, corrupt or of another kind.
+    ImageError for data that are empty, cut off, corrupt, of another kind, or whose header says
+    more than ``max_megapixels`` (millions of pixels) or more than the data can hold.
     """
     buffer = np.frombuffer(data, np.uint8)
     if 'compressedDepth' in form:
-        raise ImageError(f'compressed image is a depth image ({form!r}); give a colour image')
+        raise ImageError(f'compressed image is a depth image ({form!r:.80}); give a colour image')
     if buffer.size == 0:
         raise ImageError('compressed image is empty; check the camera driver')
     complete = _is_complete(buffer, form)
     image = None
     if complete:
+        try:
+            header = read_header(io.BytesIO(buffer))
+            check_size(header, buffer, max_megapixels, 'the parameter max_megapixels')
+        except ImageError as error:
+            raise ImageError(f'compressed image ({buffer.size} bytes) {error}') from error
         # The orientation tag of a photograph must not turn an image that has intrinsics.
         image = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise ImageError(
-            f'compressed image (format {form!r}, {buffer.size} bytes) is '
+            f'compressed image (format {form!r:.80}, {buffer.size} bytes) is '
             f'{"corrupt" if complete else "cut off"}; check the connection to the camera'
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

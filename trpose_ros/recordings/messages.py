@@ -25,6 +25,7 @@ from trpose_ros.recordings.image_codec import (
     decode_image,
     encode_compressed,
 )
+from trpose_ros.recordings.picture_headers import MAX_MEGAPIXELS
 from trpose_ros.skeletons import get_skeleton
 
 if TYPE_CHECKING:
@@ -61,13 +62,15 @@ def origin_of(message: Any) -> tuple[int, str]:
     return stamp_ns(message), message.header.frame_id
 
 
-def read_image(message: Any, stream: Stream | None = None) -> np.ndarray:
+def read_image(
+    message: Any, stream: Stream | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> np.ndarray:
     """Return an Image or CompressedImage as (H, W, 3) uint8 RGB; a view of the message for rgb8.
 
     Raises ImageError, which names the offending value, for everything that cannot be decoded.
     """
     if not hasattr(message, 'encoding'):
-        return decode_compressed(message.data, message.format)
+        return decode_compressed(message.data, message.format, max_megapixels)
     return decode_image(
         message.data,
         encoding=message.encoding,

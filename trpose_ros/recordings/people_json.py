@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from trpose_ros.people import Camera, Edge, JointState, People, RootSource
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.writing import Draft, write_error
 
 _PX_DIGITS, _M_DIGITS = 2, 5  # a hundredth of a pixel, a hundredth of a millimetre
 
@@ -109,40 +110,51 @@ class PeopleFile:
     def __init__(self, path: Path, head: dict[str, Any], entries: str) -> None:
         """Begin the file with the fields of ``head``; ``entries`` names the list that follows."""
         self.path = path
-        self._temporary = path.with_name(f'.{path.name}.part')
-        self._file: TextIO = self._temporary.open(
+        self._draft = Draft(path)
+        self._file: TextIO = self._draft.temporary.open(
             'w',
             encoding='utf-8',
             errors='backslashreplace',  # a lone surrogate: \\udc80 is JSON
         )
         self._separator = ''
-        for name, value in head.items():
-            self._file.write(f'{"{" if not self._separator else ","}\n{_field(name, value)}')
-            self._separator = ','
-        self._file.write(f',\n {json.dumps(entries)}: [')
-        self._separator = ''
+        fields = ',\n'.join(_field(name, value) for name, value in head.items())
+        try:
+            self._write(f'{{\n{fields},\n {json.dumps(entries)}: [')
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def __enter__(self) -> PeopleFile:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if not self._file.closed:  # not finished
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what waits to be written may not fit any more
+                self._file.close()
+        self._draft.discard()
 
     def add(self, entry: dict[str, Any]) -> None:
         """Append an entry to the list, in a line of its own."""
-        self._file.write(f'{self._separator}\n  {_dumps(entry)}')
+        self._write(f'{self._separator}\n  {_dumps(entry)}')
         self._separator = ','
 
     def finish(self, tail: dict[str, Any]) -> None:
         """Write the fields behind the list and put the file in its place."""
-        self._file.write('\n ]')
+        self._write('\n ]')
         for name, value in tail.items():
-            self._file.write(f',\n{_field(name, value)}')
-        self._file.write('\n}\n')
-        self._file.close()
-        os.replace(self._temporary, self.path)
+            self._write(f',\n{_field(name, value)}')
+        self._write('\n}\n')
+        try:
+            self._file.close()
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        self._draft.finish()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
 
 def _field(name: str, value: Any) -> str:

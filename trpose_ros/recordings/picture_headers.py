@@ -13,12 +13,22 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from trpose_ros.recordings.image_codec import ImageError
+import numpy as np
 
-_MOST_PARTS = 1_000_000  # segments or chunks of one file
+MAX_MEGAPIXELS = 64.0  # of a picture that is decoded without another word
+_BYTES_PER_PIXEL = 16  # of the largest file that a picture of its size can need: 16-bit RGBA, twice
+# A block of 8 x 8 takes one bit of a JPEG at least; a PNG can have 8 pixels in a byte, and its
+# compression ends at 1032:1. A header that says more belongs to another, or to no, picture.
+_PIXELS_PER_BYTE = {'JPEG': 1024, 'PNG': 8256}
+_MOST_SCANS = 100  # of a progressive JPEG, ten are usual; each is a pass over all pixels
+_MOST_PARTS = 100_000  # segments or chunks of one file
 _MOST_FILL = 4096  # bytes between two segments of a JPEG
 _NETPBM_BYTES = 4096  # within which a netpbm header ends, comments and all
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of TIFF
+
+
+class ImageError(ValueError):
+    """An image that cannot be decoded; the message names the value and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,38 @@ def read_header(file: BinaryIO) -> PictureHeader:
     if header.width <= 0 or header.height <= 0:
         raise ImageError(f'is empty by its header: {header.width}x{header.height}')
     return header
+
+
+def largest_bytes(header: PictureHeader, max_megapixels: float) -> int:
+    """Return what a file of this size, or of the largest that is decoded, has at most."""
+    pixels = min(header.width * header.height, int(1e6 * max_megapixels))
+    return _BYTES_PER_PIXEL * pixels + (1 << 26)
+
+
+def check_size(
+    header: PictureHeader, data: bytes | np.ndarray, max_megapixels: float, limit: str
+) -> None:
+    """Raise ImageError for data (bytes, or an array of them) that would decode to too much.
+
+    More than ``max_megapixels`` (millions of pixels), which ``limit`` names, or more than the
+    data can hold, or far more data than pixels.
+    """
+    pixels, size = header.width * header.height, len(data)
+    words = f'{header.width}x{header.height} px'
+    if pixels > 1e6 * max_megapixels:
+        raise ImageError(
+            f'has {words}, {pixels / 1e6:.0f} megapixels, and the limit is {max_megapixels:g}: '
+            f'shrink it, or raise the limit with {limit}'
+        )
+    if pixels > size * _PIXELS_PER_BYTE.get(header.kind, pixels):
+        raise ImageError(f'says {words} and has {size} bytes: it is cut off or damaged')
+    if size > largest_bytes(header, max_megapixels):
+        raise ImageError(
+            f'has {size / 1e6:.0f} MB for {words}, more than any picture of that size; is '
+            'something else appended to it?'
+        )
+    if header.kind == 'JPEG' and bytes(data).count(b'\xff\xda') > _MOST_SCANS:
+        raise ImageError(f'has more than {_MOST_SCANS} scans, as no camera writes; save it again')
 
 
 def _jpeg(file: BinaryIO) -> PictureHeader:

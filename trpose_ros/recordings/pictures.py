@@ -15,12 +15,15 @@ import cv2
 import numpy as np
 
 from trpose_ros.orientation import upright_image
-from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.recordings.opencv_quiet import quiet
-from trpose_ros.recordings.picture_headers import PictureHeader, read_header
-
-MAX_MEGAPIXELS = 64.0
-_BYTES_PER_PIXEL = 16  # of the largest file that a picture of its size can need: 16-bit RGBA, twice
+from trpose_ros.recordings.picture_headers import (
+    MAX_MEGAPIXELS,
+    ImageError,
+    PictureHeader,
+    check_size,
+    largest_bytes,
+    read_header,
+)
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,11 @@ def read_picture(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
         raise ImageError('is no file')
     with path.open('rb') as file:
         header = read_header(file)
-        _check_size(header, path.stat().st_size, max_megapixels)
         file.seek(0)
-        data = file.read()
+        # One byte more than any picture of that size has, not the gigabytes behind it.
+        data = file.read(largest_bytes(header, max_megapixels) + 1)
+    check_size(header, data, max_megapixels, '--max-megapixels')
     return Picture(_decode(data, header), header)
-
-
-def _check_size(header: PictureHeader, file_bytes: int, max_megapixels: float) -> None:
-    pixels = header.width * header.height
-    if pixels > 1e6 * max_megapixels:
-        raise ImageError(
-            f'has {header.width}x{header.height} px, {pixels / 1e6:.0f} megapixels, and the limit '
-            f'is {max_megapixels:g}: shrink it, or raise the limit with --max-megapixels'
-        )
-    if file_bytes > _BYTES_PER_PIXEL * pixels + (1 << 26):
-        raise ImageError(
-            f'has {file_bytes / 1e6:.0f} MB for {header.width}x{header.height} px, more than any '
-            'picture of that size; is something else appended to it?'
-        )
 
 
 def _decode(data: bytes, header: PictureHeader) -> np.ndarray:

@@ -12,22 +12,17 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
-import lz4.frame
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from trpose_ros.recordings.unpacking import unpacked_part
 
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
+_LEAST_ROW = 4  # bytes of a row in the file, besides its data
 
 
 class SalvageError(Exception):
@@ -73,22 +68,6 @@ def scan_messages(path: Path, name: str, problems: list[str]) -> Iterator[RawMes
         yield from _McapScan(path, name, problems)
 
 
-def decompress_file(source: Path, target: Path) -> str:
-    """Unpack a zstd file as far as possible; return what went wrong, empty when nothing did."""
-    decompressor = zstd.ZstdDecompressor()
-    with source.open('rb') as packed, target.open('wb') as plain:
-        while block := packed.read(1 << 20):
-            try:
-                plain.write(decompressor.decompress(block))
-            except (zstd.ZstdError, EOFError) as error:
-                return f'zstd stream is damaged ({error})'
-            if decompressor.eof:
-                if not decompressor.unused_data:
-                    continue
-                return 'data after the end of the zstd stream is ignored'
-    return '' if decompressor.eof else 'zstd stream is cut off'
-
-
 class _CutOffError(Exception):
     """A record ends after the end of the data."""
 
@@ -114,8 +93,10 @@ class _McapScan:
                     opcode, length = struct.unpack('<BQ', _exactly(file, 9))
                     if opcode == _DATA_END:
                         return
+                    if length > size - file.tell() and opcode != _CHUNK:
+                        raise _CutOffError
                     if opcode == _CHUNK:
-                        yield from self._chunk(file, length, start)
+                        yield from self._chunk(file, length, start, size - file.tell())
                     else:
                         yield from self._record(opcode, _exactly(file, length))
                 except _CutOffError:
@@ -128,9 +109,9 @@ class _McapScan:
                     )
                     return
 
-    def _chunk(self, file: BinaryIO, length: int, start: int) -> Iterator[RawMessage]:
+    def _chunk(self, file: BinaryIO, length: int, start: int, left: int) -> Iterator[RawMessage]:
         """Messages of a chunk; of one that is cut off, those that are whole."""
-        body = file.read(length)
+        body = file.read(min(length, left))
         whole = len(body) == length
         if len(body) < 32:
             raise _CutOffError
@@ -139,7 +120,7 @@ class _McapScan:
         if len(body) < at + 8:
             raise _CutOffError
         compression = body[32:at].decode()
-        data, problem = _unpacked(body[at + 8 :], compression)
+        data, problem = unpacked_part(body[at + 8 :], compression, size)
         if not problem and whole and crc and crc32(data) != crc:
             problem = 'checksum does not match'
             data = b''
@@ -197,30 +178,9 @@ def _text(body: bytes, at: int) -> tuple[str, int]:
     return body[at + 4 : at + 4 + length].decode(), at + 4 + length
 
 
-def _unpacked(data: bytes, compression: str) -> tuple[bytes, str]:
-    """Return what of a chunk can be unpacked, and what went wrong (empty: nothing)."""
-    if compression == '':
-        return data, ''
-    failures: tuple[type[Exception], ...]
-    if compression == 'zstd':
-        decompressor, failures = zstd.ZstdDecompressor(), (zstd.ZstdError, EOFError)
-    elif compression == 'lz4':
-        decompressor, failures = lz4.frame.LZ4FrameDecompressor(), (RuntimeError, EOFError)
-    else:
-        return b'', f'compression {compression!r} is not known'
-    unpacked = []
-    for begin in range(0, len(data), 4096):
-        if decompressor.eof:
-            break
-        try:
-            unpacked.append(decompressor.decompress(data[begin : begin + 4096]))
-        except failures as error:
-            return b''.join(unpacked), f'{compression} data is damaged ({error})'
-    return b''.join(unpacked), ''
-
-
 def _sqlite_connection(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f'{path.resolve().as_uri()}?mode=ro&immutable=1', uri=True)
+    connection.text_factory = lambda data: data.decode(errors='replace')
     # without this sqlite refuses a file that is shorter than its header says
     connection.execute('PRAGMA writable_schema = ON')
     return connection
@@ -235,14 +195,38 @@ def _sqlite_topics(path: Path) -> dict[int, Topic]:
             for msgtype, encoding, text in connection.execute(
                 'SELECT topic_type, encoding, encoded_message_definition FROM message_definitions'
             ):
-                definitions[msgtype] = (text, 'idl' if encoding.endswith('idl') else 'msg')
+                kind = 'idl' if str(encoding).endswith('idl') else 'msg'
+                definitions[msgtype] = (str(text), kind)
         except sqlite3.DatabaseError:
             definitions = {}  # older recordings have no such table; ours are known anyway
         return {
             number: Topic(name, msgtype, *definitions.get(msgtype, ('', 'msg')))
             for number, name, msgtype in rows
+            if isinstance(name, str) and isinstance(msgtype, str)
         }
     except sqlite3.DatabaseError as error:
+        raise SalvageError(f'{path.name} is not a readable sqlite3 recording ({error})') from error
+    finally:
+        connection.close()
+
+
+def check_tables(path: Path) -> None:
+    """Raise SalvageError for a database that computes its rows instead of holding them.
+
+    A view, a virtual table or a computed column can give rows, or bytes, without end.
+    """
+    connection = _sqlite_connection(path)
+    try:
+        for kind, name, text in connection.execute(
+            'SELECT type, name, sql FROM sqlite_master WHERE lower(name) IN '
+            "('topics', 'messages', 'message_definitions', 'schema', 'metadata')"
+        ).fetchmany(100):
+            if kind != 'table' or not str(text).upper().startswith('CREATE TABLE'):
+                raise SalvageError(f'{name} is a {kind} that computes its rows, no table')
+            columns = connection.execute('SELECT hidden FROM pragma_table_xinfo(?)', (name,))
+            if any(hidden for (hidden,) in columns.fetchmany(1000)):
+                raise SalvageError(f'the table {name} computes its columns')
+    except sqlite3.Error as error:
         raise SalvageError(f'{path.name} is not a readable sqlite3 recording ({error})') from error
     finally:
         connection.close()
@@ -253,14 +237,21 @@ def _sqlite_messages(path: Path, name: str, problems: list[str]) -> Iterator[Raw
     topics = _sqlite_topics(path)
     connection = _sqlite_connection(path)
     count = 0
+    left = path.stat().st_size  # damaged pages can lead in circles
     try:
         for number, stamp_ns, data in connection.execute(
             'SELECT topic_id, timestamp, data FROM messages ORDER BY id'
         ):
             count += 1
-            if number in topics and isinstance(data, bytes):
+            if not isinstance(data, bytes) or not isinstance(stamp_ns, int):
+                continue
+            left -= len(data) + _LEAST_ROW
+            if left < 0:
+                problems.append(f'{name}: more rows than the file can hold, after {count} messages')
+                return
+            if number in topics:
                 yield RawMessage(topics[number], stamp_ns, data)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         problems.append(f'{name}: unreadable after {count} messages ({error})')
     finally:
         connection.close()

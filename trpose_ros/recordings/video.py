@@ -4,11 +4,13 @@ What OpenCV's wheels can encode is MPEG-4 part 2 (.mp4, players) and VP8 (.webm,
 
 Stamps of a file are the presentation times that the container gives (variable frame rates
 included); where a container gives none, or they do not move forward, frame number over frame rate.
-A video is written to a temporary name and renamed when it is complete.
+A video is written to a temporary name and renamed when it is complete: OpenCV says nothing when a
+disk is full, so the file is opened again before it gets its name.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ import cv2
 import numpy as np
 
 from trpose_ros.recordings.opencv_quiet import quiet
+from trpose_ros.recordings.picture_headers import MAX_MEGAPIXELS
+from trpose_ros.writing import Draft
 
 VIDEO_SUFFIXES = (
     *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg'),
@@ -61,6 +65,12 @@ class VideoReader:
             self.live = False  # a file on a server has stamps of its own
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if not 0 < self.width * self.height <= 1e6 * MAX_MEGAPIXELS:
+            self._capture.release()
+            raise VideoError(
+                f'{self.source} says that its images have {self.width}x{self.height} px, and the '
+                f'limit is {MAX_MEGAPIXELS:g} megapixels; convert it to a smaller size'
+            )
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate_hz = float(rate_hz) if 0.1 < rate_hz < 1000 else 0.0
         self.frame_count = (
@@ -105,7 +115,7 @@ class VideoWriter:
         self.path = Path(path)
         self.rate_hz = rate_hz
         self.count = 0
-        self._temporary = self.path.with_name(f'.{self.path.stem}.part{self.path.suffix}')
+        self._draft: Draft | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size: tuple[int, int] = (0, 0)
 
@@ -121,25 +131,25 @@ class VideoWriter:
         if kind is None:
             self.close()
         else:
-            self._release()
-            self._temporary.unlink(missing_ok=True)
+            self.discard()
 
     def write(self, image: np.ndarray) -> None:
         """Append an (H, W, 3) uint8 RGB image; odd sizes lose their last row or column."""
         height, width = (side - side % 2 for side in image.shape[:2])
         if self._writer is None:
             self._size = (width, height)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._draft = Draft(self.path, self.path.suffix)
             webm = self.path.suffix.lower() == '.webm'
             code = cv2.VideoWriter.fourcc(*('VP80' if webm else 'mp4v'))
             with quiet():  # WebM has no tag for VP8, and needs none
                 self._writer = cv2.VideoWriter(
-                    str(self._temporary), code, self.rate_hz, (width, height)
+                    str(self._draft.temporary), code, self.rate_hz, (width, height)
                 )
             if not self._writer.isOpened():
+                self.discard()
                 raise VideoError(
-                    f'{self.path} cannot be written; is the folder writable, and can this OpenCV '
-                    f'encode {"VP8" if webm else "MPEG-4"}?'
+                    f'{self.path} cannot be written: this OpenCV does not encode {width}x{height} '
+                    f'px as {"VP8" if webm else "MPEG-4"} in a file of that name'
                 )
         if (width, height) != self._size:
             raise VideoError(
@@ -150,9 +160,37 @@ class VideoWriter:
 
     def close(self) -> None:
         """Finish the file; without any frame there is none."""
-        if self._writer is not None:
-            self._release()
-            self._temporary.replace(self.path)
+        if self._draft is None:
+            return
+        self._release()
+        draft, self._draft = self._draft, None
+        if not self._is_whole(draft.temporary):
+            free = shutil.disk_usage(draft.temporary.parent).free
+            draft.discard()
+            raise VideoError(
+                f'{self.path} cannot be written: what was encoded is no whole video; '
+                f'{free / 1e6:.1f} MB are free on that disk: free some space, or choose another one'
+            )
+        draft.finish()
+
+    def discard(self) -> None:
+        """Give up: leave nothing behind."""
+        self._release()
+        if self._draft is not None:
+            self._draft.discard()
+            self._draft = None
+
+    def _is_whole(self, path: Path) -> bool:
+        """Say whether a player finds in a file what was written."""
+        with quiet():
+            capture = cv2.VideoCapture(str(path))
+            try:
+                good, image = capture.read() if capture.isOpened() else (False, None)
+                count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            finally:
+                capture.release()
+        # Matroska says how long it is, not how many frames it has: one may be rounded away.
+        return bool(good) and image.shape[1::-1] == self._size and count >= self.count - 1
 
     def _release(self) -> None:
         if self._writer is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 import types
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from trpose_ros.training import TrainingError
+from trpose_ros.writing import write_bytes
 
 _HEAD = ['step', 'seconds']
 
@@ -47,7 +47,7 @@ class Logbook:
                 starts = json.loads(path.read_text(encoding='utf-8'))
             except ValueError:
                 self.say(f'{path} was damaged and is written anew')
-        write_whole(path, json.dumps([*starts, facts], indent=1).encode())
+        write_bytes(path, json.dumps([*starts, facts], indent=1).encode())
 
     def __enter__(self) -> Logbook:
         """Show the bar, where there is a terminal."""
@@ -110,7 +110,7 @@ class Logbook:
         if not self._silent:
             done, data = cv2.imencode('.png', image[..., ::-1])
             assert done
-            write_whole(path, data.tobytes())
+            write_bytes(path, data.tobytes())
             if self._writer is not None:
                 self._writer.add_image(name, image, step, dataformats='HWC')
         return path
@@ -124,23 +124,10 @@ class Logbook:
         path = self.folder / 'log.csv'
         names = [*self._columns, *(name for name in row if name not in self._columns)]
         if names != self._columns:  # the first row, or a new kind of loss
-            write_whole(path, _table(names, _rows(path)).encode())
+            write_bytes(path, _table(names, _rows(path)).encode())
             self._columns = names
         with path.open('a', newline='', encoding='utf-8') as stream:
             csv.DictWriter(stream, names, restval='').writerow(row)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file to a temporary name, then rename it; a full disk leaves the old one."""
-    partial = path.with_name(path.name + '.part')
-    try:
-        with partial.open('wb') as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _tidied(path: Path, step: int) -> list[str]:
@@ -150,7 +137,7 @@ def _tidied(path: Path, step: int) -> list[str]:
     kept = [row for row in _rows(path) if int(float(row['step'])) <= step]
     with path.open(newline='', encoding='utf-8') as stream:
         names = csv.DictReader(stream).fieldnames or _HEAD
-    write_whole(path, _table(list(names), kept).encode())
+    write_bytes(path, _table(list(names), kept).encode())
     return list(names)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +30,7 @@ from trpose_ros.training.devices import pick_device, uses_bfloat16
 from trpose_ros.training.initialisation import start_from
 from trpose_ros.training.logbook import Logbook
 from trpose_ros.training.optimizers import make_optimizer
+from trpose_ros.writing import whole_stream
 
 _MOST_BAD_STEPS = 50
 
@@ -325,21 +325,15 @@ class TrainingLoop:
             'optimizer': self.optimizer.state_dict(),
             'random': random,
         }
-        partial = self._checkpoint.with_suffix('.part')
         try:
-            with partial.open('wb') as stream:
+            with whole_stream(self._checkpoint) as stream:
                 torch.save(state, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(partial, self._checkpoint)
         except (OSError, RuntimeError) as error:
             left = 'the one before is kept' if self._checkpoint.exists() else 'there is none before'
             raise TrainingError(
                 f'the checkpoint of step {self.step} cannot be written to {self._checkpoint} '
                 f'({error}); {left}. Free some space and give the same command again'
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _load(self) -> None:
         state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)

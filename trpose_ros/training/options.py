@@ -13,7 +13,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import yaml
+from trpose_ros.yaml_files import load_yaml
 
 
 class OptionError(ValueError):
@@ -68,11 +68,11 @@ def _from_file(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except (OSError, yaml.YAMLError) as error:
+        content = load_yaml(Path(path))
+    except (OSError, ValueError) as error:
         raise OptionError(f'configuration {path} cannot be read: {error}') from error
     if not isinstance(content, dict):
-        raise OptionError(f'configuration {path} must hold names and values, got {content!r}')
+        raise OptionError(f'configuration {path} must hold names and values, got {content!r:.200}')
     return {str(name): value for name, value in content.items()}
 
 

@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from trpose_ros.weights.packing import INT8, pack, unpack
+from trpose_ros.writing import whole_file, write_error, write_text
 
 REQUIRED_META = (
     'architecture',
@@ -39,6 +39,9 @@ REQUIRED_META = (
     'measured_error',
 )
 SHIPPED = Path(__file__).parent
+# What safetensors' reader for numpy raises for headers that are no errors to the format: types that
+# numpy lacks, nesting without end.
+_STRANGE = (ValueError, TypeError, AttributeError, KeyError, RecursionError, MemoryError)
 
 
 class WeightsError(RuntimeError):
@@ -120,15 +123,16 @@ def load(name_or_path: str | Path, architecture: str | None = None) -> WeightsFi
             meta = dict(reader.metadata() or {})
             names = reader.keys()  # the reader itself cannot be iterated
             tensors = unpack({name: reader.get_tensor(name) for name in names})
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, *_STRANGE) as error:
         raise WeightsError(
-            f'{path} is not a readable safetensors file ({error}); it may be cut off: compare '
-            'its size and sha256 with the model card and copy it again'
+            f'{path} is not a readable safetensors file ({error!s:.200}); it may be cut off: '
+            'compare its size and sha256 with the model card and copy it again'
         ) from error
     _check_meta(meta, path)
     if architecture is not None and meta['architecture'] != architecture:
         raise WeightsError(
-            f'{path} holds weights for architecture {meta["architecture"]!r}, not {architecture!r}'
+            f'{path} holds weights for architecture {meta["architecture"]!r:.80}, not '
+            f'{architecture!r}'
         )
     return WeightsFile(tensors, meta, sha256_of(path), path)
 
@@ -141,8 +145,8 @@ def read_meta(name_or_path: str | Path) -> dict[str, str]:
     try:
         with safe_open(path, framework='numpy') as reader:
             meta = dict(reader.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f'{path} is not a readable safetensors file ({error})') from error
+    except (SafetensorError, OSError, *_STRANGE) as error:
+        raise WeightsError(f'{path} is not a readable safetensors file ({error!s:.200})') from error
     _check_meta(meta, path)
     return meta
 
@@ -154,6 +158,7 @@ def save(path: str | Path, tensors: dict[str, np.ndarray], meta: dict[str, str])
     Raises WeightsError when required metadata is missing or a tensor is empty of meaning (NaN,
     infinity).
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -164,15 +169,11 @@ def save(path: str | Path, tensors: dict[str, np.ndarray], meta: dict[str, str])
         raise WeightsError(f'refusing to save {path}: NaN or infinity in {_listing(bad)}')
     written = pack(tensors) if meta.get('packing') == INT8 else tensors
     written = {name: np.asarray(value, order='C') for name, value in written.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix='.part')
-    os.close(handle)
-    try:
-        save_file(written, temporary, metadata=meta)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        try:
+            save_file(written, temporary, metadata=meta)
+        except SafetensorError as error:  # as of a full disk, in words of its own
+            raise write_error(path, str(error)) from error
     return WeightsFile(unpack(written), meta, sha256_of(path), path)
 
 
@@ -201,9 +202,7 @@ def write_card(weights: WeightsFile, text: str = '') -> Path:
     if text:
         lines += ['', text.strip()]
     card = weights.path.with_suffix('.md')
-    temporary = card.with_suffix('.md.part')
-    temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    os.replace(temporary, card)
+    write_text(card, '\n'.join(lines) + '\n')
     return card
 
 
@@ -253,10 +252,10 @@ def _check_meta(meta: dict[str, str], path: Path) -> None:
         )
     try:
         config = json.loads(meta['config'])
-    except ValueError as error:
-        raise WeightsError(f'{path}: metadata "config" is not JSON ({error})') from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f'{path}: metadata "config" is not JSON ({error!s:.200})') from error
     if not isinstance(config, dict):
-        raise WeightsError(f'{path}: metadata "config" must be a JSON object, got {config!r}')
+        raise WeightsError(f'{path}: metadata "config" must be a JSON object, got {config!r:.80}')
 
 
 def _listing(names: list[str], most: int = 6) -> str:

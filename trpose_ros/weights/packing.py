@@ -44,7 +44,10 @@ def unpack(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name in scales:
             continue
         if name + _SCALE in scales:
-            scale = tensors[name + _SCALE].reshape(-1, *[1] * (value.ndim - 1))
+            scale = tensors[name + _SCALE]
+            if value.ndim == 0 or scale.shape != (len(value),):
+                raise ValueError(f'{name} has {value.shape} values and {scale.shape} scales')
+            scale = scale.reshape(-1, *[1] * (value.ndim - 1))
             value = value.astype(np.float32) * scale
         plain[name] = value
     return plain

@@ -29,6 +29,7 @@ from scipy.optimize import least_squares
 
 from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.people import Camera
+from trpose_ros.writing import write_text
 
 CAMERAS = ('54138969', '55011271', '58860488', '60457274')
 SIZES = ((1000, 1002), (1000, 1000), (1000, 1000), (1000, 1002))
@@ -263,6 +264,4 @@ def write_poses(path: Path, poses: Mapping[str, list[CameraPose]]) -> None:
         ]
         for subject, cameras in poses.items()
     }
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(content, indent=1))
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=1))

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 from trpose_ros.data.samples import DataError
+from trpose_ros.recordings.picture_headers import ImageError
+from trpose_ros.recordings.pictures import read_picture
 
 
 class ImageFiles:
@@ -23,10 +25,13 @@ class ImageFiles:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return image ``index`` as (H, W, 3) uint8 RGB; raises DataError when unreadable."""
-        image = cv2.imread(str(self.paths[index]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f'{self.paths[index]} is not a readable image; extract it again')
-        return np.ascontiguousarray(image[..., ::-1])
+        path = self.paths[index]
+        try:
+            return read_picture(path).image
+        except (ImageError, OSError) as error:
+            raise DataError(f'{path} is not a readable image ({error}); extract it again') from (
+                error
+            )
 
 
 class VideoFrames:

@@ -133,7 +133,7 @@ def _structure(cell: Any, where: str) -> dict[str, np.ndarray]:
             if value.shape != (channels, 17):
                 raise DataError(f'{where}: {name} must be ({channels}, 17), got {value.shape}')
             values[name] = (value.T / scale).astype(np.float32)
-    except (IndexError, ValueError, TypeError) as error:
+    except (IndexError, ValueError, TypeError, KeyError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

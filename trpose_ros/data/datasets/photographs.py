@@ -11,7 +11,6 @@ theme show the same people.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from trpose_ros.archives import load_arrays
 from trpose_ros.data.datasets.image_sources import ImageFiles
 from trpose_ros.data.registry import DATASETS, register_dataset
 from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
 from trpose_ros.data.samples import DataError, Sample
+from trpose_ros.recordings.picture_headers import ImageError
+from trpose_ros.recordings.pictures import read_picture
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.writing import whole_stream
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png')
 _SURE, _UNSEEN = 0.35, 0.12  # scores of joints
@@ -63,12 +66,12 @@ def label(folder: Path, out: Path) -> dict[str, int]:
     rows: dict[str, list] = {k: [] for k in ('name', 'joints_px', 'scores', 'unseen', 'box_px')}
     counts = {'pictures': 0, 'unreadable': 0, 'people': 0, 'joints': 0}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
+        try:
+            image = read_picture(path).image
+        except (ImageError, OSError):
             counts['unreadable'] += 1
             continue
         counts['pictures'] += 1
-        image = np.ascontiguousarray(image[..., ::-1])
         for joints, scores, unseen, box in _agreed(image, several, single):
             for key, value in zip(rows, (path.name, joints, scores, unseen, box), strict=True):
                 rows[key].append(value)
@@ -83,11 +86,8 @@ def label(folder: Path, out: Path) -> dict[str, int]:
         'unseen': np.array(rows['unseen'], bool).reshape(-1, 17),
         'box_px': np.array(rows['box_px'], np.float32).reshape(-1, 4),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + '.part')
-    with partial.open('wb') as stream:
+    with whole_stream(out) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
-    os.replace(partial, out)
     return counts
 
 
@@ -151,11 +151,14 @@ def load(folder: Path, split: str | None = None) -> Iterator[Sample]:
     path = folder / 'labels.npz'
     if not path.is_file():
         raise DATASETS['photographs'].missing(folder, 'labels.npz is not there')
-    with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
-        missing = sorted({'name', 'joints_px', 'unseen'} - set(data.files))
-        if missing:
-            raise DataError(f'{path} lacks the arrays {missing}; write it by `trpose data label`')
-        names, joints, unseen = data['name'], data['joints_px'], data['unseen']
+    try:
+        data = load_arrays(path)
+    except ValueError as error:
+        raise DataError(f'{path} cannot be read: {error}') from error
+    missing = sorted({'name', 'joints_px', 'unseen'} - set(data))
+    if missing:
+        raise DataError(f'{path} lacks the arrays {missing}; write it by `trpose data label`')
+    names, joints, unseen = data['name'], data['joints_px'], data['unseen']
     for number, name in enumerate(names.tolist()):
         part = split_of_theme(theme_of(name))
         if split in (None, part):

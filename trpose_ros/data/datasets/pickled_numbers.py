@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from trpose_ros.archives import ARCHIVE_ERRORS, checked_members, read_member
 from trpose_ros.data.samples import DataError, MissingDataError
-from trpose_ros.weights.pickles import read_numbers
+from trpose_ros.weights.pickles import read_numbers, reason
 
 
 def unpickle(stream: io.BufferedIOBase | io.BytesIO, name: str) -> Any:
@@ -54,11 +55,11 @@ def load_npz(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                with archive.open(member) as stream:
-                    key = member.removesuffix('.npy')
-                    content[key] = _read_npy(io.BytesIO(stream.read()), f'{path} ({key})')
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            for name, member in checked_members(archive).items():
+                key = name.removesuffix('.npy')
+                stream = io.BytesIO(read_member(archive, member))
+                content[key] = _read_npy(stream, f'{path} ({key[:80]})')
+    except (*ARCHIVE_ERRORS, OSError, MemoryError, ValueError) as error:
         raise DataError(
             f'{path} is not a readable npz archive ({error}); obtain the file again'
         ) from error
@@ -76,8 +77,10 @@ def _read_npy(stream: io.BytesIO, name: str) -> Any:
         if not dtype.hasobject:
             stream.seek(0)
             return npy_format.read_array(stream, allow_pickle=False)
-    except (ValueError, KeyError, TypeError, EOFError, MemoryError) as error:
-        raise DataError(f'{name} is not a numpy array ({error}); obtain the file again') from error
+    except (ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError) as error:
+        raise DataError(
+            f'{name} is not a numpy array ({reason(error)}); obtain the file again'
+        ) from error
     value = unpickle(stream, name)
     if not isinstance(value, np.ndarray) or value.size != int(np.prod(shape, dtype=np.int64)):
         raise DataError(f'{name} does not hold the array of shape {shape} that it announces')

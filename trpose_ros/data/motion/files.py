@@ -11,6 +11,7 @@ Positions are those of the file: y up, unscaled for BVH, metres for Acclaim.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from trpose_ros.data.samples import DataError, MissingDataError
 
 _INCH_M = 0.0254
 _CMU_RATE_HZ = 120.0
+_LARGEST = 1e6  # of any number: degrees, and lengths in whatever unit
+_MOST_PLACES = 10_000_000  # joints times frames
+_CHANNEL = re.compile('[XYZxyz](position|rotation)')
+_ROOT_AXES = {'tx', 'ty', 'tz', 'rx', 'ry', 'rz'}
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,21 @@ def read_asf(path: Path) -> AcclaimSkeleton:
             if words[0].startswith(':'):
                 section = words[0]
             elif section == ':units' and words[0] == 'length':
-                length = float(words[1])
+                (length,) = _numbers(words[1:2], 1)
+                if length <= 0:
+                    raise ValueError('a unit of length must be positive')
             elif section == ':units' and words[0] == 'angle':
                 degrees = words[1].startswith('deg')
             elif section == ':root' and words[0] == 'order':
                 order = tuple(word.lower() for word in words[1:])
+                if set(order) != _ROOT_AXES or len(order) != 6:
+                    raise ValueError(f'the root needs each of {sorted(_ROOT_AXES)} once')
             elif section == ':bonedata':
                 bone = _bone_line(bone, words, bones)
             elif section == ':hierarchy' and words[0] not in ('begin', 'end'):
                 links.append(words)
         except (IndexError, ValueError) as error:
-            raise DataError(f'{path}, line {number}: {" ".join(words)!r}: {error}') from error
+            raise DataError(f'{path}, line {number}: {" ".join(words)!r:.80}: {error}') from error
     ordered: list[_Bone] = []
     for parent, *children in links:
         for child in children:
@@ -109,16 +118,44 @@ def _bone_line(bone: _Bone, words: list[str], bones: dict[str, _Bone]) -> _Bone:
         bone.name = values[0]
         bones[bone.name] = bone
     elif key == 'direction':
-        direction = np.array([float(v) for v in values[:3]])
+        direction = _numbers(values[:3], 3)
         bone.direction = direction / max(float(np.linalg.norm(direction)), 1e-12)
     elif key == 'length':
-        bone.length = float(values[0])
+        (bone.length,) = _numbers(values[:1], 1).tolist()
     elif key == 'axis':
-        bone.axis = np.array([float(v) for v in values[:3]])
+        bone.axis = _numbers(values[:3], 3)
         bone.axis_order = values[3] if len(values) > 3 else 'XYZ'
+        _check_turns(bone.axis_order)
     elif key == 'dof':
         bone.dof = tuple(value.lower() for value in values)
+        if not set(bone.dof) <= {*_ROOT_AXES, 'l'}:
+            raise ValueError(f'a bone moves along {sorted(_ROOT_AXES)}')
+        _check_turns(''.join(axis[1:] for axis in bone.dof if axis.startswith('r')))
     return bone
+
+
+def _numbers(words: list[str], count: int) -> np.ndarray:
+    """Return (count,) numbers; raises ValueError for other ones than motion capture has."""
+    values = np.array([float(word) for word in words])
+    if values.shape != (count,):
+        raise ValueError(f'{count} numbers are needed, got {len(values)}')
+    if not (np.abs(values) <= _LARGEST).all():
+        raise ValueError(f'numbers must be finite and lie in -{_LARGEST:g}..{_LARGEST:g}')
+    return values
+
+
+def _check_turns(letters: str) -> None:
+    """Raise ValueError unless rotations about these axes, in order, can be meant."""
+    same = any(a == b for a, b in zip(letters.upper(), letters.upper()[1:], strict=False))
+    if len(letters) > 3 or same or not set(letters.upper()) <= set('XYZ'):
+        raise ValueError(f'rotations about {letters[:20]!r}: up to three axes, neighbours differ')
+
+
+def _check_places(joints: int, frames: int, path: Path) -> None:
+    if joints * frames > _MOST_PLACES:
+        raise DataError(
+            f'{path} has {joints} joints in {frames} frames, more than {_MOST_PLACES}: cut it'
+        )
 
 
 def read_amc(path: Path, skeleton: AcclaimSkeleton, rate_hz: float = _CMU_RATE_HZ) -> Motion:
@@ -142,13 +179,14 @@ def read_amc(path: Path, skeleton: AcclaimSkeleton, rate_hz: float = _CMU_RATE_H
             )
         else:
             try:
-                values[words[0]].append([float(v) for v in words[1:]])
+                values[words[0]].append(_numbers(words[1:], len(words) - 1).tolist())
             except ValueError as error:
                 raise DataError(f'{path}, line {number}: {error}') from error
     counts = {name: len(rows) for name, rows in values.items()}
     if frames == 0 or set(counts.values()) != {frames}:
         wrong = {name: count for name, count in counts.items() if count != frames}
         raise DataError(f'{path} announces {frames} frames but holds {wrong or "none"}')
+    _check_places(len(skeleton.bones), frames, path)
     arrays = {name: np.array(rows) for name, rows in values.items()}
     return _place_acclaim(skeleton, arrays, degrees, rate_hz)
 
@@ -165,7 +203,7 @@ def _place_acclaim(
         axes = Rotation.from_euler(bone.axis_order.lower(), bone.axis, degrees=skeleton.degrees)
         there = axes.as_matrix()
         turn = rotations[bone.parent]
-        if bone.dof:
+        if any(axis.startswith('r') for axis in bone.dof):
             turn = turn @ there @ _turns(values[bone.name], bone.dof, degrees) @ there.T
         rotations[bone.name] = turn
         reach = bone.direction * (bone.length * skeleton.metres)
@@ -222,6 +260,7 @@ def read_bvh(path: Path) -> Motion:
             f'{path} announces {frames} frames of {width} channels but holds {values.size} '
             'numbers; it is cut off or damaged'
         )
+    _check_places(len(joints), frames, path)
     return _place_bvh(joints, values.reshape(frames, width), rate_hz)
 
 
@@ -239,18 +278,27 @@ def _hierarchy(text: str, path: Path) -> list[_Joint]:
                 joints.append(_Joint(name, parent))
                 stack.append(len(joints) - 1)
             elif words[0] == 'OFFSET':
-                joints[stack[-1]].offset = np.array([float(v) for v in words[1:4]])
+                joints[stack[-1]].offset = _numbers(words[1:4], 3)
             elif words[0] == 'CHANNELS':
-                joints[stack[-1]].channels = tuple(words[2 : 2 + int(words[1])])
+                joints[stack[-1]].channels = _channels(words)
             elif words[0] == '}':
                 stack.pop()
             else:
                 raise ValueError('unknown keyword')
         except (IndexError, ValueError) as error:
-            raise DataError(f'{path}, line {number}: {line.strip()!r}: {error}') from error
+            raise DataError(f'{path}, line {number}: {line.strip()!r:.80}: {error}') from error
     if stack or not joints:
         raise DataError(f'{path}: the hierarchy is not closed')
     return joints
+
+
+def _channels(words: list[str]) -> tuple[str, ...]:
+    """Return the channels of a line; raises ValueError for what no joint can have."""
+    channels = tuple(words[2:])
+    if int(words[1]) != len(channels) or not all(map(_CHANNEL.fullmatch, channels)):
+        raise ValueError('a number, and so many of Xposition .. Zrotation, are needed')
+    _check_turns(''.join(c[0] for c in channels if c[1:] == 'rotation'))
+    return channels
 
 
 def _bvh_motion(text: str, path: Path) -> tuple[int, float, np.ndarray]:
@@ -261,8 +309,8 @@ def _bvh_motion(text: str, path: Path) -> tuple[int, float, np.ndarray]:
         values = np.array(words[period + 1 :], np.float64)
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise DataError(f'{path}: the MOTION part cannot be read ({error})') from error
-    if not (np.isfinite(values).all() and np.isfinite(rate_hz) and rate_hz > 0):
-        raise DataError(f'{path}: the MOTION part holds values that are not finite')
+    if not ((np.abs(values) <= _LARGEST).all() and 0 < rate_hz <= _LARGEST):
+        raise DataError(f'{path}: the MOTION part holds values that no motion has')
     return frames, rate_hz, values
 
 

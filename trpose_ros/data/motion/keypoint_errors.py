@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.writing import write_text
 
 GROUPS: dict[str, tuple[int, ...]] = {
     'trunk': (0, 1, 4, 7, 8, 11, 14),
@@ -111,12 +111,7 @@ class DetectorErrors:
     def save(self, path: Path) -> None:
         """Write JSON: complete or not at all."""
         content = {'format': _FORMAT, **dataclasses.asdict(self)}
-        partial = path.with_suffix('.part')
-        try:
-            partial.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(path, json.dumps(content, indent=1) + '\n')
 
     @classmethod
     def load(cls, path: Path) -> DetectorErrors:

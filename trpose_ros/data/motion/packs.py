@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trpose_ros.archives import load_arrays
 from trpose_ros.data.registry import packs_folder
 from trpose_ros.data.samples import check_metres
 from trpose_ros.skeletons import get_skeleton
@@ -129,22 +130,24 @@ def load_pack(path: str | Path) -> MotionPack:
     if not path.is_file():
         raise FileNotFoundError(f'no motion pack at {path}; set TRPOSE_SHARED to the data folder')
     needed = ('root', 'rel', 'start', 'length', 'name', 'subject', 'split', 'fps', 'joint_names')
-    # Opened here: for a damaged archive numpy would leave the file open.
-    with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
-        missing = [key for key in needed if key not in data]
-        if missing:
-            raise ValueError(f'{path.name} is not a motion pack: it lacks {missing}')
-        if data['rel'].shape[1:] != (NUM_JOINTS, 3):
-            raise ValueError(f'{path.name}: rel must be (F, 17, 3), got {data["rel"].shape}')
-        return MotionPack(
-            joints_m=data['rel'].astype(np.float32) + data['root'][:, None].astype(np.float32),
-            starts=data['start'].astype(np.int64),
-            lengths=data['length'].astype(np.int64),
-            names=tuple(str(v) for v in data['name']),
-            subjects=tuple(str(v) for v in data['subject']),
-            splits=tuple(str(v) for v in data['split']),
-            rate_hz=float(data['fps']),
-        )
+    try:
+        data = load_arrays(path)
+    except ValueError as error:
+        raise ValueError(f'{path} is not a motion pack: {error}') from error
+    missing = [key for key in needed if key not in data]
+    if missing:
+        raise ValueError(f'{path.name} is not a motion pack: it lacks {missing}')
+    if data['rel'].shape[1:] != (NUM_JOINTS, 3):
+        raise ValueError(f'{path.name}: rel must be (F, 17, 3), got {data["rel"].shape}')
+    return MotionPack(
+        joints_m=data['rel'].astype(np.float32) + data['root'][:, None].astype(np.float32),
+        starts=data['start'].astype(np.int64),
+        lengths=data['length'].astype(np.int64),
+        names=tuple(str(v) for v in data['name']),
+        subjects=tuple(str(v) for v in data['subject']),
+        splits=tuple(str(v) for v in data['split']),
+        rate_hz=float(data['fps']),
+    )
 
 
 def join_packs(packs: list[MotionPack]) -> MotionPack:

@@ -16,7 +16,6 @@ neck. ASF: Neck/Nose = base of the skull, Head = end of the head bone. BVH has n
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.motion.files import AcclaimSkeleton, Motion, read_amc, read_asf, read_bvh
 from trpose_ros.data.motion.packs import resample
 from trpose_ros.data.samples import DataError, MissingDataError, check_metres
+from trpose_ros.writing import whole_stream
 
 JOINT_NAMES = (
     *('Hip', 'RHip', 'RKnee', 'RFoot', 'LHip', 'LKnee', 'LFoot', 'Spine', 'Thorax', 'Neck/Nose'),
@@ -278,25 +278,19 @@ def write_pack(target: Path, clips: Sequence[Clip], config: MotionConfig) -> Non
     """Write clips as a pack, at once or not at all."""
     lengths = np.array([len(clip.joints_m) for clip in clips], np.int32)
     joints = np.concatenate([clip.joints_m for clip in clips])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'.{target.name}.part')
-    try:
-        with partial.open('wb') as stream:
-            np.savez_compressed(
-                stream,
-                root=joints[:, 0].astype(np.float32),
-                rel=(joints - joints[:, :1]).astype(np.float16),
-                start=(np.cumsum(lengths) - lengths).astype(np.int32),
-                length=lengths,
-                name=np.array([clip.name for clip in clips]),
-                subject=np.array([clip.subject for clip in clips]),
-                skeleton=np.array([clip.subject for clip in clips]),
-                action=np.array([''] * len(clips)),
-                source=np.array([clip.source for clip in clips]),
-                split=np.array([split_of(clip.subject, config) for clip in clips]),
-                fps=np.array(config.rate_hz),
-                joint_names=np.array(JOINT_NAMES),
-            )
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_stream(target) as stream:
+        np.savez_compressed(
+            stream,
+            root=joints[:, 0].astype(np.float32),
+            rel=(joints - joints[:, :1]).astype(np.float16),
+            start=(np.cumsum(lengths) - lengths).astype(np.int32),
+            length=lengths,
+            name=np.array([clip.name for clip in clips]),
+            subject=np.array([clip.subject for clip in clips]),
+            skeleton=np.array([clip.subject for clip in clips]),
+            action=np.array([''] * len(clips)),
+            source=np.array([clip.source for clip in clips]),
+            split=np.array([split_of(clip.subject, config) for clip in clips]),
+            fps=np.array(config.rate_hz),
+            joint_names=np.array(JOINT_NAMES),
+        )

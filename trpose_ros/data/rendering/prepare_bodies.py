@@ -10,7 +10,6 @@ ancestry, each between 0 and 1 and 0.5 in the middle, mix the macro targets.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -32,6 +31,7 @@ from trpose_ros.data.rendering.makehuman_files import (
     to_world,
 )
 from trpose_ros.data.samples import DataError, MissingDataError
+from trpose_ros.writing import whole_stream, write_bytes
 
 PARAMETERS = (
     *('gender', 'age', 'muscle', 'weight', 'height', 'proportions'),
@@ -289,17 +289,9 @@ def _picture(path: Path, target: Path) -> str:
 
 def _write_picture(image: np.ndarray, target: Path) -> None:
     data = cv2.imencode(target.suffix, image)[1].tobytes()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'.{target.name}.part')
-    partial.write_bytes(data)
-    os.replace(partial, target)
+    write_bytes(target, data)
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    partial = path.with_name(f'.{path.name}.part')
-    try:
-        with partial.open('wb') as stream:
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_stream(path) as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]

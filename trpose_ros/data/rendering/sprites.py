@@ -11,7 +11,6 @@ A sprite is a pure function of (split, seed, index).
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from trpose_ros.data.rendering.rasterizer import (
     render,
     to_camera,
 )
+from trpose_ros.writing import whole_stream
 
 SIDE = 288  # px of a stored sprite
 _RENDER_SIDE = 432  # rendered larger and averaged down: soft edges
@@ -275,10 +275,7 @@ def write_shard(
         name: getattr(sprites, name)[order]
         for name in ('intrinsics', 'joints_m', 'visible', 'up', 'shape', 'motion_frame')
     }
-    partial = target / f'{number:05d}.partial'
-    with open(partial, 'wb') as stream:
+    with whole_stream(stem.with_suffix('.npy')) as stream:
         np.save(stream, sprites.rgba[order])
-    os.replace(partial, stem.with_suffix('.npy'))
-    with open(partial, 'wb') as stream:
+    with whole_stream(stem.with_suffix('.npz')) as stream:
         np.savez(stream, **labels)
-    os.replace(partial, stem.with_suffix('.npz'))

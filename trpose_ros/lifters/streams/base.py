@@ -63,7 +63,9 @@ class LifterConfig:
         range=(0.01, 60.0),
     )
     causal: bool | None = setting(
-        None, 'official VideoPose3D checkpoints only: their files do not say it'
+        None,
+        'official VideoPose3D checkpoints only: their files do not say it',
+        choices=(True, False),
     )
     frame_step: int = setting(
         1, 'temporal down-sampling of pstmo (tds; 2 for official 50 Hz weights)', range=(1, 16)

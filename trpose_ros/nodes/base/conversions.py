@@ -16,6 +16,7 @@ import numpy as np
 from trpose_ros.recordings import messages
 from trpose_ros.recordings.image_codec import ImageError, Stream, UnknownEncodingError
 from trpose_ros.recordings.messages import MessageFields
+from trpose_ros.recordings.picture_headers import MAX_MEGAPIXELS
 
 
 class RosMessageMaker(MessageFields):
@@ -44,14 +45,16 @@ class RosMessageMaker(MessageFields):
 make = RosMessageMaker()
 
 
-def read_image(message: Any, stream: Stream | None = None) -> np.ndarray:
+def read_image(
+    message: Any, stream: Stream | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> np.ndarray:
     """Return an Image or CompressedImage as (H, W, 3) uint8 RGB, as messages.read_image does.
 
     Encodings that image_codec does not know go through cv_bridge when it is installed. Raises
     ImageError, which names the offending value, for everything that cannot be decoded.
     """
     try:
-        return messages.read_image(message, stream)
+        return messages.read_image(message, stream, max_megapixels)
     except UnknownEncodingError as error:
         return _through_cv_bridge(message, error)
 

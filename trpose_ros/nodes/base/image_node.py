@@ -22,6 +22,7 @@ from trpose_ros.people import Camera, Frame
 from trpose_ros.recordings import messages
 from trpose_ros.recordings.camera_book import EMPTY_FRAME, CameraBook, CameraConfig, rectified_note
 from trpose_ros.recordings.image_codec import ImageError, Stream
+from trpose_ros.recordings.picture_headers import MAX_MEGAPIXELS
 from trpose_ros.recordings.stamps import REMEDIES, SKIPPED, StampWatch
 
 IMAGE = Topic(
@@ -48,6 +49,11 @@ class ImageConfig:
 
     image_transport: str = setting(
         'raw', 'kind of images to subscribe to', choices=('raw', 'compressed')
+    )
+    max_megapixels: float = setting(
+        MAX_MEGAPIXELS,
+        'compressed images of more pixels are not decoded, millions',
+        range=(0.1, 1000.0),
     )
 
     def __post_init__(self) -> None:
@@ -132,12 +138,14 @@ class ImageNode(StageNode):
         super().__init__(name, **options)
         self._worker: Worker | None = None
         self._cameras: CameraListener | None = None
+        self._max_megapixels = MAX_MEGAPIXELS
         self._stamps = StampListener(self, 'image')
         self._stream = Stream()
 
     def start(self) -> None:
         """Subscribe to images and intrinsics, start the worker."""
         config = self.parameters[ImageConfig]
+        self._max_megapixels = config.max_megapixels
         self._stamps, self._stream = StampListener(self, 'image'), Stream()
         self._worker = Worker(self._work, name=self.get_name(), on_error=self._on_error)
         topic = self.resolve_topic_name(IMAGE.name)
@@ -175,7 +183,7 @@ class ImageNode(StageNode):
         message, received_ns = item
         stamp_ns, frame_id = messages.origin_of(message)
         try:
-            image = conversions.read_image(message, self._stream)
+            image = conversions.read_image(message, self._stream, self._max_megapixels)
         except ImageError as error:
             self.report(f'image skipped: {error}', error)
             return

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.parameter import Parameter
 
+_LONGEST_REASON = 600  # characters of a refusal
 _NONE = -1  # what stands for None in a numeric parameter
 
 
@@ -84,8 +85,11 @@ def _of_group(group: Group) -> list[Specification]:
         if optional:
             default = kind(_NONE) if default is None else kind(default)
         limits = entry.metadata.get('range')
+        choices = tuple(entry.metadata.get('choices', ()))
         if limits is not None and optional:
             limits = (min(_NONE, limits[0]), limits[1])
+        if optional and bool in typing.get_args(hints[entry.name]):
+            limits, choices = (_NONE, 1), ()
         text = entry.metadata.get('help', '')
         result.append(
             Specification(
@@ -94,7 +98,7 @@ def _of_group(group: Group) -> list[Specification]:
                 default=default,
                 help=f'{text}; -1: none' if optional else text,
                 limits=limits,
-                choices=tuple(str(choice) for choice in entry.metadata.get('choices', ())),
+                choices=tuple(str(choice) for choice in choices),
                 live=group.live,
                 optional=optional,
                 config=group.config,
@@ -120,8 +124,9 @@ def _kind(config: type, name: str, hint: Any) -> tuple[type, bool]:
 class NodeParameters:
     """Declares the parameters of a node, and keeps its configurations valid.
 
-    ``on_change`` is called with the type of each live configuration that changed, after it has
-    been validated. While ``locked`` returns True, parameters that are not live are refused.
+    While ``locked`` returns True, parameters that are not live are refused, and ``on_change`` is
+    called with the type of each live configuration that changed, after it has been validated.
+    Before that nothing is in use that could take a change.
     """
 
     def __init__(
@@ -169,10 +174,12 @@ class NodeParameters:
         configs = {self._specifications[name].config for name in changed}
         try:
             built = {config: self._build(config, changed) for config in configs}
-        except ValueError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        for config, value in built.items():
-            self._on_change(config, value)
+            if self._locked():
+                for config, value in built.items():
+                    self._on_change(config, value)
+        except Exception as error:  # in a callback of rclpy anything that is raised ends the node
+            words = str(error) or type(error).__name__
+            return SetParametersResult(successful=False, reason=words[:_LONGEST_REASON])
         return SetParametersResult(successful=True)
 
 

@@ -41,11 +41,10 @@ from trpose_ros.configuration import setting
 from trpose_ros.nodes.base import conversions, silence
 from trpose_ros.nodes.base.parameters import Group, NodeParameters
 from trpose_ros.nodes.base.statistics import Statistics
+from trpose_ros.nodes.base.throttle import Throttle, shortened
 
 _DIAGNOSTICS_PERIOD_S = 1.0
 STOP_TIMEOUT_S = 4.0  # a node is killed five seconds after it was asked to end
-_SAME_TEXT_S = 10.0
-_TEXTS_KEPT = 64
 _POLICIES = (
     QoSPolicyKind.HISTORY,
     QoSPolicyKind.DEPTH,
@@ -113,7 +112,7 @@ class StageNode(LifecycleNode):
         self._active = False
         self._heard_s: dict[str, tuple[str, float]] = {}  # type, and when something came last
         self._kept_wanted: dict[str, tuple[Topic, Callable[[Any], None]]] = {}
-        self._logged_s: dict[str, float] = {}  # when a text was last logged
+        self._throttle = Throttle()
         self._subscriptions_by_topic: dict[str, Subscription] = {}
         self._publishers_by_topic: dict[str, Publisher] = {}
         self._topics_lock = threading.Lock()  # they may be destroyed while diagnostics look
@@ -412,24 +411,25 @@ class StageNode(LifecycleNode):
     # -- reports ------------------------------------------------------------------------------
 
     def report(self, text: str, error: BaseException | None = None) -> None:
-        """Count an error, keep it for diagnostics and log it, the same text once in ten seconds."""
+        """Count an error, keep it for diagnostics and log it, each kind once in ten seconds."""
         if not self.context.ok():  # the end is under way: whatever was cut short is no error
             return
+        text = shortened(text)
         self.statistics.add_error(text)
-        now_s = time.monotonic()
-        if now_s - self._logged_s.get(text, -_SAME_TEXT_S) < _SAME_TEXT_S:
+        words = self._throttle.words(text)
+        if not words:
             return
-        if len(self._logged_s) >= _TEXTS_KEPT:
-            self._logged_s.clear()
-        self._logged_s[text] = now_s
-        self.get_logger().error(text)
+        self.get_logger().error(words)
         if error is not None and not isinstance(error, ValueError):
             self.get_logger().debug(''.join(traceback.format_exception(error)))
 
     def warn(self, topic: str, text: str) -> None:
         """State a condition that holds until ``clear_warning``; log it when it is new."""
+        text = shortened(text)
         if self.statistics.warn(topic, text):
-            self.get_logger().warning(text)
+            words = self._throttle.words(text)
+            if words:
+                self.get_logger().warning(words)
 
     def publish_diagnostics(self) -> None:
         """Send the state of this node to /diagnostics."""
@@ -448,8 +448,15 @@ class StageNode(LifecycleNode):
                 self.get_clock().now().nanoseconds,
                 self.get_fully_qualified_name(),
                 level,
-                message,
-                {**statistics.values(), **self.facts(), **self.connections()},
+                shortened(message),
+                {
+                    shortened(name): shortened(value)
+                    for name, value in {
+                        **statistics.values(),
+                        **self.facts(),
+                        **self.connections(),
+                    }.items()
+                },
             )
         )
 

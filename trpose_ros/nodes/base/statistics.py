@@ -51,10 +51,10 @@ class Statistics:
         last_s = self._last_error_s
         return last_s is not None and time.monotonic() - last_s < _RECENT_S
 
-    def note(self, name: str) -> int:
+    def note(self, name: str, count: int = 1) -> int:
         """Count something odd; return how often it happened."""
         with self._lock:
-            self.notes[name] += 1
+            self.notes[name] += count
             return self.notes[name]
 
     def warn(self, topic: str, text: str) -> bool:

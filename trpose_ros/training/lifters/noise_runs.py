@@ -7,8 +7,6 @@ estimator see them as they are and under the five conditions of protocol v1, as 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from trpose_ros.evaluation.rendered_sequences import evaluated
 from trpose_ros.occlusion.occluder import FIVE, joints_in
 from trpose_ros.people import JointState, People
 from trpose_ros.pipeline.lift_stage import to_skeleton
+from trpose_ros.writing import whole_stream
 
 SPLIT = 'train'
 _NEAR_EVERY = 3  # every third clip is seen from near
@@ -136,21 +135,14 @@ def save_runs(path: Path, runs: list[NoiseRun], origin: str = '') -> None:
     """Write runs, and in words how they came about, to an npz file: complete or not at all."""
     names = ('truth', 'seen', 'hidden')
     arrays = {f'{n}_{i}': getattr(run, n) for i, run in enumerate(runs) for n in names}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix='.part')
-    try:
-        with os.fdopen(handle, 'wb') as stream:
-            np.savez_compressed(
-                stream,
-                origin=np.array(origin),
-                condition=np.array([run.condition for run in runs]),
-                facts=np.array([(run.half_height, run.rate_hz, run.clip) for run in runs]),
-                **arrays,  # type: ignore[arg-type]
-            )
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_stream(path) as stream:
+        np.savez_compressed(
+            stream,
+            origin=np.array(origin),
+            condition=np.array([run.condition for run in runs]),
+            facts=np.array([(run.half_height, run.rate_hz, run.clip) for run in runs]),
+            **arrays,  # type: ignore[arg-type]
+        )
 
 
 def load_runs(path: Path, origin: str = '') -> list[NoiseRun]:

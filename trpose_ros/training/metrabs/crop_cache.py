@@ -8,7 +8,6 @@ training reads those that are finished (``refresh``).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from trpose_ros.data.rendering.crops import Crop
 from trpose_ros.training.metrabs.batches import Batch, collect
+from trpose_ros.writing import whole_stream
 
 _PART = 16  # crops that a stem sees at once
 _LABELS = ('intrinsics', 'joints_m', 'joints_px', 'states')
@@ -39,13 +39,11 @@ def write_shard(
 
 
 def _write(path: Path, content: np.ndarray | dict[str, np.ndarray]) -> None:
-    partial = path.with_name(path.name + '.part')
-    with partial.open('wb') as stream:
+    with whole_stream(path) as stream:
         if isinstance(content, dict):
             np.savez(stream, **content)  # type: ignore[arg-type]
         else:
             np.save(stream, content)
-    os.replace(partial, path)
 
 
 class CropCache:

@@ -1,0 +1,83 @@
+"""Zip archives from elsewhere, npz files among them, looked at before they are unpacked.
+
+A zip archive of 3 MB can become 3 GB, one whose members overlap far more. The sizes that it
+announces are compared with its own first, and never more is unpacked than was announced.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+_RATIO = 100  # that a packed archive may grow by; arrays of data sets grow by 10 at most
+_SPARE_BYTES = 64 << 20  # what the smallest archive may become
+_MOST_MEMBERS = 100_000
+
+# What zipfile raises for a damaged, encrypted or unknown archive.
+ARCHIVE_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+
+
+def checked_members(
+    archive: zipfile.ZipFile, *, stored_only: bool = False
+) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an archive by name.
+
+    ``stored_only`` refuses packed members, for formats that never have them. Raises
+    zipfile.BadZipFile for an archive that is encrypted, packed in a way whose memory cannot be
+    bounded, or that would become far larger than it is.
+    """
+    members = {info.filename: info for info in archive.infolist()}
+    known = (zipfile.ZIP_STORED,) if stored_only else (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if len(members) > _MOST_MEMBERS:
+        raise zipfile.BadZipFile(f'it has {len(members)} members, more than {_MOST_MEMBERS}')
+    for info in members.values():
+        if info.flag_bits & 1:
+            raise zipfile.BadZipFile('it is encrypted: unpack it with its password first')
+        if info.compress_type not in known:
+            raise zipfile.BadZipFile(
+                f'{info.filename[:80]!r} is packed in a way that no such file is'
+            )
+    whole = _size(archive)
+    most = whole if stored_only else _RATIO * whole + _SPARE_BYTES
+    announced = sum(info.file_size for info in members.values())
+    if announced > most:
+        raise zipfile.BadZipFile(
+            f'it would become {announced / 1e6:.0f} MB from {whole / 1e6:.2g} MB: no data need that'
+        )
+    return members
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return a checked member, never more bytes than it announced."""
+    with archive.open(info) as stream:
+        return stream.read(info.file_size)
+
+
+def load_arrays(source: Path | BinaryIO) -> dict[str, np.ndarray]:
+    """Return the plain arrays of an npz archive by name.
+
+    Raises ValueError for a damaged or oversized archive and for objects in it, OSError when it
+    cannot be opened.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            checked_members(archive)
+        if not isinstance(source, Path):
+            source.seek(0)
+        with np.load(source, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (*ARCHIVE_ERRORS, MemoryError, KeyError, SyntaxError) as error:
+        raise ValueError(f'it is no readable npz archive: {error}') from error
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    stream = archive.fp
+    assert stream is not None
+    place = stream.tell()
+    size = stream.seek(0, 2)
+    stream.seek(place)
+    return size
