@@ -45,6 +45,7 @@ from trpose_ros.nodes.base.throttle import Throttle, shortened
 
 _DIAGNOSTICS_PERIOD_S = 1.0
 STOP_TIMEOUT_S = 4.0  # a node is killed five seconds after it was asked to end
+DOUBLE_S = 25.0  # a node that was killed stays in the graph until its lease ends
 _POLICIES = (
     QoSPolicyKind.HISTORY,
     QoSPolicyKind.DEPTH,
@@ -113,6 +114,7 @@ class StageNode(LifecycleNode):
         self._heard_s: dict[str, tuple[str, float]] = {}  # type, and when something came last
         self._kept_wanted: dict[str, tuple[Topic, Callable[[Any], None]]] = {}
         self._throttle = Throttle()
+        self._double_since_s: float | None = None
         self._subscriptions_by_topic: dict[str, Subscription] = {}
         self._publishers_by_topic: dict[str, Publisher] = {}
         self._topics_lock = threading.Lock()  # they may be destroyed while diagnostics look
@@ -356,7 +358,13 @@ class StageNode(LifecycleNode):
         own = self.get_name(), self.get_namespace()
         count = self.get_node_names_and_namespaces().count(own)
         if count < 2:
+            self._double_since_s = None
             self.statistics.clear_warning('same_name')
+            return
+        now_s = time.monotonic()
+        if self._double_since_s is None:
+            self._double_since_s = now_s
+        if now_s - self._double_since_s < DOUBLE_S or 'same_name' in self.statistics.warnings:
             return
         self.warn(
             'same_name',
