@@ -241,7 +241,7 @@ def decode_compressed(
     image = None
     if complete:
         try:
-            header = read_header(io.BytesIO(buffer))
+            header = read_header(io.BytesIO(buffer.tobytes()))
             check_size(header, buffer, max_megapixels, 'the parameter max_megapixels')
         except ImageError as error:
             raise ImageError(f'compressed image ({buffer.size} bytes) {error}') from error

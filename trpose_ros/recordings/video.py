@@ -190,7 +190,9 @@ class VideoWriter:
             finally:
                 capture.release()
         # Matroska says how long it is, not how many frames it has: one may be rounded away.
-        return bool(good) and image.shape[1::-1] == self._size and count >= self.count - 1
+        if not good or image is None:
+            return False
+        return image.shape[1::-1] == self._size and count >= self.count - 1
 
     def _release(self) -> None:
         if self._writer is not None:

@@ -137,7 +137,8 @@ class _Type(StandIn):
             raise pickle.UnpicklingError('the type of an array has fields or a strange byte order')
         if size not in (-1, self.dtype.itemsize):
             raise pickle.UnpicklingError(f'{self.dtype} of {_short(size)} bytes')
-        self.dtype = self.dtype.newbyteorder(order) if order in '<>' else self.dtype
+        if order in '<>':
+            self.dtype = self.dtype.newbyteorder('<' if order == '<' else '>')
 
 
 class _Array(StandIn):
@@ -155,7 +156,8 @@ class _Array(StandIn):
         """Take shape, type, order and elements; all must fit each other."""
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise pickle.UnpicklingError('an array has a strange state')
-        self.describe(*state[-4:], allowance)
+        shape, kind, fortran, content = state[-4:]
+        self.describe(shape, kind, fortran, content, allowance)
 
     def describe(
         self, shape: Any, kind: Any, fortran: Any, content: Any, allowance: Allowance
@@ -178,11 +180,11 @@ class _Array(StandIn):
         if self.dtype is None:
             raise pickle.UnpicklingError('an array without elements')
         if self.dtype.hasobject:
-            array = np.empty(len(self.content), object)
+            objects = np.empty(len(self.content), object)
             for index, item in enumerate(self.content):
-                array[index] = resolve(item)
-            array = array.reshape(self.shape)  # a list is in C order whatever the array is
-            return np.asarray(array, order='F' if self.fortran else 'C')
+                objects[index] = resolve(item)
+            whole = objects.reshape(self.shape)  # a list is in C order whatever the array is
+            return np.asarray(whole, order='F' if self.fortran else 'C')
         array = np.frombuffer(bytearray(self.content), self.dtype)
         return array.reshape(self.shape, order='F' if self.fortran else 'C')
 
@@ -291,6 +293,9 @@ class _Instructions(dict):
 class NumbersOnly(pickle._Unpickler):  # the one in Python: each instruction can be replaced
     """The unpickler itself; subclasses may know further harmless names."""
 
+    stack: list[Any]  # what the base class keeps
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
     dispatch = _Instructions(
         {c: f for c, f in pickle._Unpickler.dispatch.items() if bytes([c]) not in _REFUSED}
     )

@@ -12,7 +12,7 @@ import io
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -22,7 +22,7 @@ from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.weights.pickles import read_numbers, reason
 
 
-def unpickle(stream: io.BufferedIOBase | io.BytesIO, name: str) -> Any:
+def unpickle(stream: BinaryIO | io.BytesIO, name: str) -> Any:
     """Return the one object of a pickle stream; ``name`` is for the message.
 
     Raises DataError when the stream is damaged or holds anything but arrays, numbers, strings,
