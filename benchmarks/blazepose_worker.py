@@ -21,6 +21,8 @@ def main() -> None:
     while header := source.read(8):
         height, width = struct.unpack('<ii', header)
         if height == 0:
+            if pose is not None:
+                pose.close()  # else each keeps its graph: gigabytes after some hundred videos
             pose = mediapipe.solutions.pose.Pose(model_complexity=1)  # 'full', with tracking
             continue
         image = np.frombuffer(source.read(3 * height * width), np.uint8)
