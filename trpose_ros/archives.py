@@ -70,7 +70,7 @@ def load_arrays(source: Path | BinaryIO) -> dict[str, np.ndarray]:
             source.seek(0)
         with np.load(source, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
-    except (*ARCHIVE_ERRORS, MemoryError, KeyError, SyntaxError) as error:
+    except (*ARCHIVE_ERRORS, MemoryError, KeyError, SyntaxError, ValueError) as error:
         raise ValueError(f'it is no readable npz archive: {error}') from error
 
 

@@ -226,8 +226,8 @@ def test_stamps_that_are_all_zero_are_answered_counted_and_a_warning(world, stag
     for _ in range(2):
         assert stream.send(image(0)).stamp_ns == 0
     assert stream.notes()['zero_stamps'] == '2'
-    world.wait(lambda: world.diagnostics['/pose_node'].level == DiagnosticStatus.WARN)
-    assert 'has stamp zero' in values_of(world.diagnostics['/pose_node'])['stamps']
+    said = world.status(stream.node, lambda status: status.level == DiagnosticStatus.WARN)
+    assert 'has stamp zero' in values_of(said)['stamps']
     stream.send()
     assert 'stamps' not in stream.notes()
 

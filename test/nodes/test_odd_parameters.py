@@ -11,6 +11,7 @@ from rclpy.parameter import Parameter
 
 from trpose_ros.lifters import LifterConfig
 from trpose_ros.msg import Person, PersonArray
+from trpose_ros.nodes import occlusion_node
 from trpose_ros.nodes.base.people_limit import bounded
 from trpose_ros.nodes.evaluation import EvaluationNode
 from trpose_ros.nodes.lifter_node import LifterNode
@@ -63,14 +64,14 @@ def test_before_configure_and_while_it_holds_a_model(world, kind, monkeypatch):
     monkeypatch.setattr(kind, 'start', lambda self: None)
     node = world.add(kind)
     assert try_all(node) > 50
-    assert node.trigger_configure() == SUCCESS
+    assert world.ask(node.trigger_configure) == SUCCESS
     assert try_all(node) > 50
-    assert node.trigger_activate() == SUCCESS
+    assert world.ask(node.trigger_activate) == SUCCESS
     assert try_all(node) > 50
-    assert node.trigger_deactivate() == SUCCESS
-    assert node.trigger_cleanup() == SUCCESS
+    assert world.ask(node.trigger_deactivate) == SUCCESS
+    assert world.ask(node.trigger_cleanup) == SUCCESS
     assert try_all(node) > 50
-    assert node.trigger_shutdown() == SUCCESS
+    assert world.ask(node.trigger_shutdown) == SUCCESS
     assert try_all(node) > 50
 
 
@@ -78,16 +79,16 @@ def test_before_configure_and_while_it_holds_a_model(world, kind, monkeypatch):
 def test_while_it_works(world, kind, given):
     node = world.start(kind, **given)
     assert try_all(node) > 50
-    assert node.trigger_deactivate() == SUCCESS
+    assert world.ask(node.trigger_deactivate) == SUCCESS
 
 
 @pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'active'])
 def test_a_field_of_view_can_be_set(world, state):
     node = world.add(OcclusionNode)
     if state != 'unconfigured':
-        assert node.trigger_configure() == SUCCESS
+        assert world.ask(node.trigger_configure) == SUCCESS
     if state == 'active':
-        assert node.trigger_activate() == SUCCESS
+        assert world.ask(node.trigger_activate) == SUCCESS
     result = node.set_parameters([Parameter('fov_deg', value=60.0)])[0]
     assert result.successful == (state == 'unconfigured')
     if not result.successful:
@@ -107,10 +108,10 @@ def test_causal_is_yes_no_or_not_given(world):
 def test_a_change_that_fails_is_refused_in_words(world, monkeypatch):
     node = world.start(OcclusionNode)
 
-    def fail(self, config, value):
+    def fail(config, identity):
         raise KeyError('strange')
 
-    monkeypatch.setattr(OcclusionNode, 'apply', fail)
+    monkeypatch.setattr(occlusion_node, 'make_occluder', fail)
     other = 'none' if node.get_parameter('profile').value != 'none' else 'fixed_lower'
     result = node.set_parameters([Parameter('profile', value=other)])[0]
     assert not result.successful

@@ -270,8 +270,8 @@ def _is_complete(buffer: np.ndarray, form: str) -> bool:
     if head[:4] in (b'II*\0', b'MM\0*'):
         return True  # a TIFF has no end; OpenCV says whether it is whole
     raise ImageError(
-        f'compressed image (format {form!r}, first bytes {head[:8].hex()}) is none of JPEG, PNG, '
-        'WebP, TIFF; set the camera driver to one of them'
+        f'compressed image (format {form!r:.80}, first bytes {head[:8].hex()}) is none of JPEG, '
+        'PNG, WebP, TIFF; set the camera driver to one of them'
     )
 
 

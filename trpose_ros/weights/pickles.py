@@ -16,6 +16,7 @@ import io
 import math
 import pickle
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -35,6 +36,7 @@ _LONGEST_REASON = 200  # characters
 # Whatever a damaged or hostile stream makes the machine stumble over.
 BROKEN = (
     pickle.UnpicklingError,
+    struct.error,
     EOFError,
     AttributeError,
     ImportError,
