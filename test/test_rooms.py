@@ -31,7 +31,7 @@ MAY = {
     'trpose_ros': 'vocabulary, pipeline, recordings',
     'occlusion': 'vocabulary',
     'drawing': 'vocabulary',
-    'weights': '',
+    'weights': 'vocabulary',
     'runtimes': '',
     'metrabs': 'vocabulary, weights, runtimes, metrabs/backbones',
     'metrabs/backbones': 'vocabulary, runtimes',

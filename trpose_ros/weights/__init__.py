@@ -4,7 +4,7 @@
 imported from here; ``packing`` makes them small; ``pickles``, ``torch_files`` and ``tensorflowjs``
 read foreign files without running anything in them.
 
-Imports: nothing.
+Imports: vocabulary.
 """
 
 from trpose_ros.weights.files import (
