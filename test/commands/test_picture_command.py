@@ -74,7 +74,7 @@ def test_calibration_of_upright_pictures_and_of_another_size(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
-        ('{', 'no calibration'),
+        ('{', 'c.yaml is not plain YAML'),
         ('- 1', 'no calibration'),
         ('image_width: 3', 'no calibration'),
         ('image_width: x', 'c.yaml'),

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from trpose_ros.recordings.camera_book import CameraConfig
 from trpose_ros.recordings.picture_source import read_frame
 from trpose_ros.recordings.sources import SourceError, SourceOptions
 
@@ -19,7 +20,7 @@ def test_a_picture_is_a_frame_whose_camera_is_a_guess(tmp_path):
     assert (frame.image == (3, 2, 1)).all()  # OpenCV writes BGR
     assert (frame.camera.width, frame.camera.height, frame.stamp_ns) == (6, 4, 0)
     assert frame.camera.assumed
-    wide = read_frame(str(path), SourceOptions(fov_deg=90.0)).camera
+    wide = read_frame(str(path), SourceOptions(camera=CameraConfig(fov_deg=90.0))).camera
     assert wide.matrix[0, 0] == pytest.approx(3.0)
     known = read_frame(path, SourceOptions(calibration=dataclasses.replace(wide, assumed=False)))
     assert not known.camera.assumed
