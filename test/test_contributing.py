@@ -27,18 +27,21 @@ REGISTRIES = (
 
 
 @pytest.fixture
-def example(monkeypatch):
-    """Return a function that runs an example and gives its names; registries stay as they were."""
-    for module, name in REGISTRIES:
-        registry = getattr(module, name)
-        monkeypatch.setattr(registry, '_entries', dict(registry._entries))
+def example():
+    """Return a function that runs an example and gives its names, which are forgotten behind it."""
+    registries = [getattr(module, name) for module, name in REGISTRIES]
+    before = [set(registry) for registry in registries]
 
     def run(title):
         names = {'__name__': f'example_{len(title)}'}
         exec(compile(BLOCKS[title], f'CONTRIBUTING.md: {title}', 'exec', dont_inherit=True), names)
         return names
 
-    return run
+    yield run
+    # What was imported meanwhile stays: a module registers its names once.
+    for registry, names in zip(registries, before, strict=True):
+        for name in set(registry) - names:
+            del registry._entries[name]
 
 
 def test_every_section_that_adds_something_has_one_example():
