@@ -177,8 +177,8 @@ class Live:
 
     def close(self):
         # The executor first, and not while it waits: it must not wait for what is gone.
-        self._over.set()
-        self.executor.wake()
+        # A task ends its wait; woken without work to do it would go on waiting.
+        self.executor.create_task(self._over.set)
         self._thread.join()
         self.executor.shutdown()
         for node in self.nodes:
