@@ -233,7 +233,7 @@ def test_impossible_parameters_end_with_the_reason(
 
 def bytes_below(folder):
     """What the recorder has written so far, in a hidden folder beside its bag."""
-    return sum(p.stat().st_size for p in folder.glob('.out.mcap.*/**/*') if p.is_file())
+    return sum(p.stat().st_size for p in folder.glob('.*/**/*') if p.is_file())
 
 
 def test_recorder_completes_its_bag_when_interrupted(domain, tmp_path):
@@ -255,7 +255,7 @@ def test_recorder_completes_its_bag_when_interrupted(domain, tmp_path):
         stamps = [stamp_ns(m.message) for m in reader.messages(['/image/compressed'])]
     assert stamps == sorted(stamps)
     assert stamps[0] > START_NS + 10**12  # new ones
-    assert list(tmp_path.glob('.out.mcap.*')) == []
+    assert list(tmp_path.glob('.*')) == []
 
 
 def test_player_sends_what_can_be_read_of_a_cut_off_bag_and_names_the_rest(domain, tmp_path):

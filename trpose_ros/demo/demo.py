@@ -159,7 +159,7 @@ def _preset() -> dict[str, Any]:
 
 def _check_ros() -> None:
     """Import what ROS needs, so that a missing part is named before anything starts."""
-    import trpose_ros.nodes.conductor  # noqa: F401
+    import trpose_ros.nodes.playback  # noqa: F401
 
 
 def _play(
