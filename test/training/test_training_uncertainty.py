@@ -53,7 +53,9 @@ def test_a_reduced_fit_writes_header_and_card_and_the_estimator_uses_it(tmp_path
     assert card.endswith(
         '    trpose train uncertainty --shards 24 --crops 60 --test-crops 20 --seed 0\n'
     )
-    estimator = create_estimator('metrabs_torch', EstimatorConfig(model=str(path), suppress_implausible=False))
+    estimator = create_estimator(
+        'metrabs_torch', EstimatorConfig(model=str(path), suppress_implausible=False)
+    )
     image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     frame = Frame(image, 0, cameras.camera_from_fov(320, 240))
     people = estimator.estimate(frame, np.array([[100.0, 20.0, 100.0, 200.0]]))
