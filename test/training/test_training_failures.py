@@ -128,7 +128,7 @@ class Composed(ImageTask):
         return {'total': (self.model(batch['x']) - batch['y']).square().mean()}
 
 
-# The signal of the death raises wherever the process is, also in hypothesis' watch of the collector.
+# The signal of the death raises anywhere, also where hypothesis watches the collector.
 @pytest.mark.filterwarnings('ignore:.*gc_callback:pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
 def test_a_killed_maker_of_batches_ends_the_run_with_a_remedy(tmp_path):
