@@ -14,6 +14,7 @@ no ray reaches becomes NaN.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import lru_cache
 
@@ -39,7 +40,37 @@ def camera_from_fov(width: int, height: int, fov_deg: float = 55.0, assumed: boo
         raise ValueError(f'field of view must lie between 0 and 180 degrees, got {fov_deg}')
     focal = max(width, height) / (2.0 * math.tan(math.radians(fov_deg) / 2.0))
     matrix = np.array([[focal, 0.0, width / 2.0], [0.0, focal, height / 2.0], [0.0, 0.0, 1.0]])
-    return Camera(width=width, height=height, matrix=matrix, assumed=assumed)
+    return shared(Camera(width=width, height=height, matrix=matrix, assumed=assumed))
+
+
+def shared(camera: Camera) -> Camera:
+    """Return the one object, read-only, of all cameras with these fields; it keeps the newest.
+
+    What is computed from a camera is kept as long as the next image has the same object, and
+    cameras come anew with every image: as a CameraInfo, and cut out of another one.
+    """
+    return _shared(
+        camera.width,
+        camera.height,
+        camera.matrix.tobytes(),
+        camera.distortion.tobytes(),
+        camera.model,
+        camera.assumed,
+    )
+
+
+@lru_cache(maxsize=64)
+def _shared(
+    width: int, height: int, matrix: bytes, distortion: bytes, model: str, assumed: bool
+) -> Camera:
+    return Camera(
+        width=width,
+        height=height,
+        matrix=np.frombuffer(matrix).reshape(3, 3),
+        distortion=np.frombuffer(distortion),
+        model=model,
+        assumed=assumed,
+    )
 
 
 def project(points_m: np.ndarray, camera: Camera) -> np.ndarray:
@@ -121,14 +152,7 @@ def crop_camera(
     matrix = camera.matrix.copy()
     matrix[:2, :2] *= scales[:, None]
     matrix[:2, 2] = (camera.matrix[:2, 2] - (x, y) + 0.5) * scales - 0.5
-    return Camera(
-        width=new_width,
-        height=new_height,
-        matrix=matrix,
-        distortion=camera.distortion,
-        model=camera.model,
-        assumed=camera.assumed,
-    )
+    return shared(dataclasses.replace(camera, width=new_width, height=new_height, matrix=matrix))
 
 
 _MODELS = {
@@ -171,12 +195,14 @@ def camera_from_info_fields(
             f'unknown distortion model {distortion_model!r}; known are '
             f'{", ".join(repr(name) for name in _MODELS)}'
         )
-    return Camera(
-        width=int(width),
-        height=int(height),
-        matrix=k.reshape(3, 3),
-        distortion=d,
-        model=model,
+    return shared(
+        Camera(
+            width=int(width),
+            height=int(height),
+            matrix=k.reshape(3, 3),
+            distortion=d,
+            model=model,
+        )
     )
 
 

@@ -417,7 +417,7 @@ def test_camera_info_of_another_camera_is_refused_with_both_names(world, stage):
     stream = Stream(world)
     message = conversions.make.camera_info(CAMERA, stream.next_ns, 'color')
     stream.infos.publish(message)
-    world.wait(lambda: stream.node._cameras.book._newest is not None)
+    world.wait(lambda: stream.node._cameras.book._newest)
     assert stream.send().provenance.intrinsics_assumed
     assert "'color'" in stream.notes()['intrinsics_assumed']
     assert "'optical'" in stream.notes()['intrinsics_assumed']
@@ -427,10 +427,11 @@ def test_rectified_images_and_their_topic(world, stage):
     lens = Camera(640, 480, CAMERA.matrix, [-0.3, 0.09, 0.0, 0.0, 0.0])
     stream = Stream(world, rectified=True)
     stream.send_info(lens)
-    world.wait(lambda: stream.node._cameras.book._newest is not None)
+    world.wait(lambda: stream.node._cameras.book._newest)
     assert 'not called image_rect' in stream.node._cameras._noted
     stream.send()
-    assert not stream.node._cameras.book._newest[0].distortion.any()
+    (camera,) = stream.node._cameras.book._newest.values()
+    assert not camera.distortion.any()
 
 
 def test_a_camera_mounted_upside_down(world, monkeypatch):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 from doubles import CAMERA, STEP_NS
 from recordings import START_NS, write_recording
 
-from trpose_ros.cameras import crop_camera
+from trpose_ros.cameras import camera_from_fov, crop_camera, shared
 from trpose_ros.people import Camera
 from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter, make_typestore
@@ -113,9 +117,37 @@ def test_the_same_fields_are_the_same_object():
     assert cameras.add(info(LENS), 3) is not first
     assert cameras.find(2, 640, 480)[0] is first
     assert cameras.assumed(64, 48) is cameras.assumed(64, 48)
+    narrow = info(crop_camera(CAMERA, 3, 5, 320, 240))
+    assert cameras.add(narrow, 4) is crop_camera(first, 3, 5, 320, 240)
+    with pytest.raises(ValueError, match='read-only'):  # it is everybody's
+        first.matrix[0, 0] = 1.0
+    kept = weakref.ref(camera_from_fov(77, 33))
+    assert kept() is not None
     for size in range(1, 200):  # the memory of them has an end
-        cameras.add(info(binning_x=size), size)
-    assert len(cameras._by_fields) <= 64
+        cameras.add(info(binning_x=size, frame_id=f'c{size}'), size)
+    gc.collect()
+    assert kept() is None
+    assert len(cameras._by_stamp) == len(cameras._newest) == 64
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'width': 641},
+        {'height': 481},
+        {'matrix': CAMERA.matrix + 1e-12},
+        {'distortion': np.array([0.0, 0, 0, 1e-12])},
+        {'model': 'fisheye'},
+        {'assumed': True},
+    ],
+)
+def test_other_fields_are_another_object(change):
+    one, other = shared(CAMERA), shared(dataclasses.replace(CAMERA, **change))
+    assert one is not other
+    assert shared(dataclasses.replace(other)) is other
+    for field in dataclasses.fields(Camera):
+        expected = change.get(field.name, getattr(CAMERA, field.name))
+        np.testing.assert_array_equal(getattr(other, field.name), expected)
 
 
 def test_another_cameras_intrinsics_are_refused_with_both_names():
@@ -130,6 +162,56 @@ def test_another_cameras_intrinsics_are_refused_with_both_names():
     told = book(any_frame=True)
     told.add(info(frame_id='color'), 1)
     assert not told.find(1, 640, 480, 'infra1')[0].assumed
+
+
+def two_cameras():
+    """Return a book of two cameras on one topic, whose stamps are equal."""
+    cameras = book()
+    wide, long = dataclasses.replace(CAMERA), Camera(640, 480, CAMERA.matrix * [[2], [2], [1]])
+    for stamp in (1, 2):
+        cameras.add(info(wide, 'left'), stamp)
+        cameras.add(info(long, '/right'), stamp)
+    return cameras, wide.matrix, long.matrix
+
+
+@pytest.mark.parametrize('stamp', [1, 2, 3])  # 3: neither has come, the newest of each holds
+def test_two_cameras_of_equal_stamps_are_not_mixed(stamp):
+    cameras, left, right = two_cameras()
+    for frame_id, matrix in (('left', left), ('right', right), ('/left', left)):
+        camera, reason = cameras.find(stamp, 640, 480, frame_id)
+        assert reason == ''
+        np.testing.assert_array_equal(camera.matrix, matrix)
+    camera, reason = cameras.find(stamp, 640, 480, 'middle')
+    assert camera.assumed
+    assert "is of frame 'left', 'right', the image of 'middle'" in reason
+
+
+@pytest.mark.parametrize('stamp', [1, 2, 3])
+def test_an_image_without_a_frame_gets_neither_of_two_cameras(stamp):
+    cameras, _, right = two_cameras()
+    camera, reason = cameras.find(stamp, 640, 480, '')
+    assert camera.assumed
+    assert "frames 'left', 'right', and the image names none" in reason
+    cameras.config = CameraConfig(any_frame=True)
+    np.testing.assert_array_equal(cameras.find(stamp, 640, 480, '')[0].matrix, right)
+    alike = book()
+    for frame_id in ('left', 'right'):
+        alike.add(info(frame_id=frame_id), 1)
+    assert alike.find(1, 640, 480, '')[1] == ''  # whichever it is
+
+
+def test_the_camera_info_of_another_camera_is_not_what_an_image_waits_for():
+    cameras = book()
+    cameras.add(info(frame_id='left'), 1)
+    assert cameras.may_come(1, 'right')
+    assert not cameras.may_come(1, 'left')
+    assert not cameras.may_come(1, '')
+    cameras.find(2, 640, 480, 'right')
+    assert not cameras.may_come(5, 'right')  # not in step
+    cameras.add(info(frame_id='left'), 2)
+    assert not cameras.may_come(5, 'right')
+    cameras.add(info(frame_id='right'), 2)
+    assert cameras.may_come(5, 'right')
 
 
 def test_why_a_camera_is_assumed():
@@ -179,6 +261,21 @@ def test_in_a_recording_each_image_gets_the_camera_info_of_its_stamp(tmp_path, o
     cameras, problems = cameras_of(recording(tmp_path / 'in.mcap', messages))
     assert [(c.width, c.height) for c in cameras] == sizes
     assert not any(c.assumed for c in cameras)
+    assert problems == []
+
+
+@pytest.mark.parametrize('order', [('left', 'right'), ('right', 'left')])
+def test_in_a_recording_of_two_cameras_each_image_gets_its_own(tmp_path, order):
+    """Both on one camera_info topic, with equal stamps; the images are those of 'optical'."""
+    own = Camera(640, 480, CAMERA.matrix * [[2], [2], [1]])
+    infos = {'left': info(frame_id='left'), 'right': info(own, 'optical')}
+    messages = []
+    for k in range(4):
+        stamp = START_NS + k * STEP_NS
+        messages.append(('/cam/image/compressed', stamp, (640, 480)))
+        messages += [('/cam/camera_info', stamp, copy.copy(infos[name])) for name in order]
+    cameras, problems = cameras_of(recording(tmp_path / 'in.mcap', messages))
+    assert [c.matrix[0, 0] for c in cameras] == [own.matrix[0, 0]] * 4
     assert problems == []
 
 

@@ -6,16 +6,19 @@ ever: then the newest one holds. It must be of the image's size and, where both 
 frame_id: another camera's intrinsics would be wrong in silence. Without any that fits, a field of
 view is assumed, and said.
 
-The nodes and the readers of recordings ask the same book. The same fields give the same Camera
-object, so that what is computed from a camera (maps, projections) is computed once.
+Several cameras may publish on one topic, at the very same moments: what counts for an image is the
+CameraInfo of its own frame_id, and where an image names none, nobody can say which is its own.
+
+The nodes and the readers of recordings ask the same book.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,11 +26,14 @@ from trpose_ros.cameras import camera_from_fov, camera_from_info_fields, crop_ca
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.people import Camera
 
+if TYPE_CHECKING:
+    from trpose_ros.recordings.bags import BagMessage
+
 EMPTY_FRAME = (
     'an empty frame_id: results have it, too, and RViz shows none of them; give the camera driver '
     'a frame_id'
 )
-_KEPT = 64  # cameras remembered by stamp, and by their fields
+_KEPT = 64  # stamps whose cameras are remembered, and frame_ids
 SYNC_WAIT_S = 0.05  # a CameraInfo may arrive a little after its image
 
 
@@ -105,10 +111,9 @@ class CameraBook:
         self._wait = wait
         self._first_wait_s = config.camera_info_wait_s if wait else 0.0
         self._condition = threading.Condition()
-        self._by_stamp: OrderedDict[int, tuple[Camera, str]] = OrderedDict()
-        self._by_fields: OrderedDict[tuple, Camera] = OrderedDict()
-        self._newest: tuple[Camera, str] | None = None  # with its frame_id
-        self._asked: deque[int] = deque(maxlen=_KEPT)
+        self._by_stamp: OrderedDict[int, dict[str, Camera]] = OrderedDict()  # by frame_id
+        self._newest: OrderedDict[str, Camera] = OrderedDict()  # by frame_id, the last one is last
+        self._asked: deque[tuple[int, str]] = deque(maxlen=_KEPT)
         self._in_step: bool | None = None  # images and cameras come with equal stamps; None: ?
         self._unusable = ''
         self._closed = False
@@ -116,19 +121,17 @@ class CameraBook:
     def add(self, message: Any, stamp_ns: int) -> Camera:
         """Remember the CameraInfo of the image with this stamp; raises as ``camera_of_info``."""
         try:
-            camera = self._interned(_key_of(message), lambda: self._read(message))
+            camera = camera_of_info(message, self.config.rectified)
         except ValueError as error:
             self._unusable = str(error)
             raise
-        entry = camera, message.header.frame_id
+        frame_id = message.header.frame_id.strip('/')
         with self._condition:
-            self._newest = entry
-            self._by_stamp.pop(stamp_ns, None)
-            self._by_stamp[stamp_ns] = entry
-            while len(self._by_stamp) > _KEPT:
-                self._by_stamp.popitem(last=False)
-            if stamp_ns in self._asked:  # it came after its image
-                self._in_step = True
+            _put(self._newest, frame_id, camera)
+            _put(self._by_stamp, stamp_ns, {**self._by_stamp.get(stamp_ns, {}), frame_id: camera})
+            for asked_ns, asked in self._asked:
+                if asked_ns == stamp_ns and self._may_be(frame_id, asked):
+                    self._in_step = True  # it came after its image
             self._condition.notify_all()
         return camera
 
@@ -138,37 +141,53 @@ class CameraBook:
             self._closed = True
             self._condition.notify_all()
 
-    def may_come(self, stamp_ns: int) -> bool:
+    def may_come(self, stamp_ns: int, frame_id: str = '') -> bool:
         """Whether the CameraInfo of the image with this stamp may still come."""
-        return self._in_step is not False and stamp_ns not in self._by_stamp
+        return self._in_step is not False and not self._of(stamp_ns, frame_id.strip('/'))
 
     def find(
         self, stamp_ns: int, width: int, height: int, frame_id: str = ''
     ) -> tuple[Camera, str]:
         """Return the camera of an image, and why it is assumed ('' when it is not)."""
+        frame_id = frame_id.strip('/')
         with self._condition:
-            if self._newest is None and self._first_wait_s > 0:
-                self._condition.wait_for(lambda: self._newest or self._closed, self._first_wait_s)
+            if self._first_wait_s > 0:
+                self._condition.wait_for(
+                    lambda: self._fitting(self._newest, frame_id) or self._closed,
+                    self._first_wait_s,
+                )
                 self._first_wait_s = 0.0
             if self._in_step and self._wait:
                 self._condition.wait_for(
-                    lambda: stamp_ns in self._by_stamp or self._closed, SYNC_WAIT_S
+                    lambda: self._of(stamp_ns, frame_id) or self._closed, SYNC_WAIT_S
                 )
-            entry = self._by_stamp.get(stamp_ns)
-            self._in_step = entry is not None
-            self._asked.append(stamp_ns)
-            entry = entry or self._newest
-        reason = self._misfit(entry, width, height, frame_id)
-        if entry is not None and not reason:
-            return entry[0], ''
+            found = self._of(stamp_ns, frame_id)
+            self._in_step = bool(found)
+            self._asked.append((stamp_ns, frame_id))
+            found = found or self._fitting(self._newest, frame_id)
+            reason = self._misfit(found, width, height, frame_id)
+        if not reason:
+            return next(reversed(found.values())), ''
         return self.assumed(width, height), reason
+
+    def _of(self, stamp_ns: int, frame_id: str) -> dict[str, Camera]:
+        """Return the cameras, by frame_id, that may be that of an image with this stamp."""
+        return self._fitting(self._by_stamp.get(stamp_ns, {}), frame_id)
+
+    def _fitting(self, cameras: Mapping[str, Camera], frame_id: str) -> dict[str, Camera]:
+        """Return that of this frame_id; without it, those that may be, all for an image without."""
+        if frame_id and frame_id in cameras:
+            return {frame_id: cameras[frame_id]}
+        return {name: c for name, c in cameras.items() if self._may_be(name, frame_id)}
+
+    def _may_be(self, info_frame: str, frame_id: str) -> bool:
+        """Whether both frames are alike, or one is not named, or any will do."""
+        named = info_frame and frame_id
+        return self.config.any_frame or not named or info_frame == frame_id
 
     def assumed(self, width: int, height: int) -> Camera:
         """Return the camera that is assumed for images of this size."""
-        fov_deg = self.config.fov_deg
-        return self._interned(
-            (width, height, fov_deg), lambda: camera_from_fov(width, height, fov_deg)
-        )
+        return camera_from_fov(width, height, self.config.fov_deg)
 
     def assumption(self, reason: str) -> str:
         """Return in words what is assumed for this reason."""
@@ -177,53 +196,77 @@ class CameraBook:
             'sizes are as good as this guess; every result says so'
         )
 
-    def _misfit(
-        self, entry: tuple[Camera, str] | None, width: int, height: int, frame_id: str
-    ) -> str:
-        if entry is None:
+    def _misfit(self, found: dict[str, Camera], width: int, height: int, frame_id: str) -> str:
+        """Say why none of these is the camera of an image; '' when the last one is."""
+        if not found and not self._newest:
             if self._unusable:
                 return f'camera_info cannot be used ({self._unusable})'
             return 'no camera_info was received'
-        camera, info_frame = entry
-        if not self.config.any_frame and _another(info_frame, frame_id):
+        if not found:
             return (
-                f'camera_info is of frame {info_frame!r}, the image of {frame_id!r}, so it may be '
-                "another camera's (any_frame takes it)"
+                f'camera_info is of frame {_named(self._newest)}, the image of {frame_id!r}, so it '
+                "may be another camera's (any_frame takes it)"
             )
+        if not self.config.any_frame and len({id(camera) for camera in found.values()}) > 1:
+            return (
+                f'camera_info is of the frames {_named(found)}, and the image names none: give '
+                'the camera driver a frame_id (any_frame takes the newest camera_info)'
+            )
+        camera = next(reversed(found.values()))
         if (camera.width, camera.height) != (width, height):
             return (
                 f'camera_info is for {camera.width}x{camera.height}, the image is {width}x{height}'
             )
         return ''
 
-    def _read(self, message: Any) -> Camera:
-        return camera_of_info(message, self.config.rectified)
 
-    def _interned(self, key: tuple, make: Any) -> Camera:
-        camera = self._by_fields.get(key)
-        if camera is None:
-            camera = self._by_fields[key] = make()
-            while len(self._by_fields) > _KEPT:
-                self._by_fields.popitem(last=False)
-        return camera
-
-
-def _another(one: str, other: str) -> bool:
-    """Whether both frames are named, and not alike."""
-    one, other = one.strip('/'), other.strip('/')
-    return bool(one and other and one != other)
+def first_infos(
+    entries: Iterable[BagMessage], usable: Callable[[BagMessage], bool]
+) -> list[BagMessage]:
+    """Return the first usable camera_info of each frame_id, until one comes a second time."""
+    found: dict[str, BagMessage] = {}
+    for entry in entries:
+        if usable(entry):
+            frame_id = entry.message.header.frame_id
+            if frame_id in found:
+                break
+            found[frame_id] = entry
+    return list(found.values())
 
 
-def _key_of(message: Any) -> tuple:
-    roi = message.roi
-    arrays = (np.asarray(values, np.float64).tobytes() for values in (message.k, message.d))
-    return (
-        message.width,
-        message.height,
-        message.distortion_model,
-        *arrays,
-        np.asarray(message.p, np.float64).tobytes(),
-        message.binning_x,
-        message.binning_y,
-        (roi.x_offset, roi.y_offset, roi.width, roi.height),
-    )
+def paired(
+    entries: Iterable[BagMessage],
+    book: CameraBook,
+    info_topics: Collection[str],
+    add: Callable[[BagMessage], object],
+    time_ns: Callable[[BagMessage], int],
+) -> Iterator[BagMessage]:
+    """Yield what is no camera_info, each when its own is in the book or overdue.
+
+    ``add`` puts a camera_info into the book, ``time_ns`` tells a message's stamp.
+    """
+    waiting: deque[BagMessage] = deque()
+    for entry in entries:
+        if entry.topic in info_topics:
+            add(entry)
+        else:
+            waiting.append(entry)
+        while waiting and not (
+            info_topics
+            and entry.log_ns - waiting[0].log_ns <= SYNC_WAIT_S * 1e9
+            and book.may_come(time_ns(waiting[0]), waiting[0].message.header.frame_id)
+        ):
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _put(memory: OrderedDict, key: Any, value: Any) -> None:
+    """Enter the newest; forget the oldest of more than are kept."""
+    memory[key] = value
+    memory.move_to_end(key)
+    while len(memory) > _KEPT:
+        memory.popitem(last=False)
+
+
+def _named(cameras: Mapping[str, Camera]) -> str:
+    return ', '.join(repr(name) for name in sorted(cameras))

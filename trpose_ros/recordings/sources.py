@@ -10,7 +10,7 @@ Pictures are frames that have nothing to do with each other: ``picture_source`` 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +24,10 @@ from trpose_ros.recordings import messages
 from trpose_ros.recordings.bags import BagMessage, BagReader
 from trpose_ros.recordings.camera_book import (
     EMPTY_FRAME,
-    SYNC_WAIT_S,
     CameraBook,
     CameraConfig,
+    first_infos,
+    paired,
     rectified_note,
 )
 from trpose_ros.recordings.image_codec import DARK_ROW, ImageError, Stream
@@ -154,7 +155,7 @@ class BagSource:
         try:
             self.image_topic = _image_topic(self._bag.topics, options.image_topic)
             self.identity = _identity('bag', path, self.image_topic)
-            self.info_topic = _info_topic(
+            self.info_topic = info_topic(
                 self._bag.topics, self.image_topic, options.camera_info_topic
             )
             self.truth_topic = _truth_topic(self._bag.topics, options.truth_topic)
@@ -181,8 +182,8 @@ class BagSource:
         first frames that of the first. Images whose stamps do not fit are left out and counted.
         """
         book = CameraBook(self._config, wait=False)
-        if self._first_info is not None:
-            self._add(book, self._first_info)
+        for entry in self._first_infos:
+            self._add(book, entry)
         box = next(iter(self.reference_boxes.values()), None)
         stream, bad, dark, watch, odd = Stream(), 0, 0, StampWatch(), Counter[str]()
         for entry in self._images(book):
@@ -220,20 +221,9 @@ class BagSource:
 
     def _images(self, book: CameraBook) -> Iterator[BagMessage]:
         """Yield the messages with images, each when its camera_info is in the book or overdue."""
-        wanted = [self.image_topic] + ([self.info_topic] if self.info_topic else [])
-        waiting: deque[BagMessage] = deque()
-        for entry in self._bag.messages(wanted):
-            if entry.topic == self.info_topic:
-                self._add(book, entry)
-            else:
-                waiting.append(entry)
-            while waiting and not (
-                self.info_topic
-                and entry.log_ns - waiting[0].log_ns <= SYNC_WAIT_S * 1e9
-                and book.may_come(self._time_ns(waiting[0]))
-            ):
-                yield waiting.popleft()
-        yield from waiting
+        infos = [self.info_topic] if self.info_topic else []
+        entries = self._bag.messages([self.image_topic, *infos])
+        return paired(entries, book, infos, lambda entry: self._add(book, entry), self._time_ns)
 
     def _add(self, book: CameraBook, entry: BagMessage) -> bool:
         """Take a camera_info into the book; return whether it can be used."""
@@ -264,8 +254,8 @@ class BagSource:
             self.problems.append(text)
 
     def _note_camera(self, wanted: str | None) -> None:
-        """Find the first usable camera_info, so that frames before it have one; say what is odd."""
-        self._first_info: BagMessage | None = None
+        """Find the first camera_info of each frame_id, for frames before it; say what is odd."""
+        self._first_infos: list[BagMessage] = []
         self._by_log = False
         if self.info_topic is None:
             return
@@ -274,14 +264,14 @@ class BagSource:
                 f'{self.image_topic}: there is no camera_info beside it, so the only one in the '
                 f'recording is taken: {self.info_topic}'
             )
-        book = CameraBook(self._config, wait=False)
-        for entry in self._bag.messages([self.info_topic]):
-            if self._add(book, entry):
-                self._first_info = entry
-                note = rectified_note(self.image_topic, entry.message, self._config.rectified)
-                if note:
-                    self._note(note)
-                return
+        self._first_infos = first_infos(
+            self._bag.messages([self.info_topic]),
+            lambda entry: self._add(CameraBook(self._config, wait=False), entry),
+        )
+        for entry in self._first_infos:
+            note = rectified_note(self.image_topic, entry.message, self._config.rectified)
+            if note:
+                self._note(note)
 
     def _read_truth(self) -> dict[int, People]:
         if self.truth_topic is None:
@@ -376,7 +366,8 @@ def _image_topic(topics: dict[str, str], wanted: str | None) -> str:
     return candidates[0]
 
 
-def _info_topic(topics: dict[str, str], image_topic: str, wanted: str | None) -> str | None:
+def info_topic(topics: dict[str, str], image_topic: str, wanted: str | None) -> str | None:
+    """Return the camera_info topic of an image topic: beside it, or the only one."""
     infos = sorted(name for name, kind in topics.items() if kind == messages.CAMERA_INFO)
     if wanted is not None:
         if wanted not in infos:
