@@ -2,7 +2,8 @@
 
 The truth is a topic of PersonArray whose name contains 'truth', or one named by the caller.
 Images and camera come from the topics beside it where the recording has them. A person is
-followed by its track id, or, where ids are missing, by its place in the array.
+followed by its track id, or, where ids are missing, by its place in the array. The camera is that
+of the truth's frame_id and size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from trpose_ros.data.samples import DataError, Sample, check_metres, finite_rows
 from trpose_ros.people import Camera, JointState, People
 from trpose_ros.recordings import messages
 from trpose_ros.recordings.bags import BagError, BagMessage, BagReader
+from trpose_ros.recordings.camera_book import CameraBook, CameraConfig, first_infos, paired
 from trpose_ros.recordings.image_codec import ImageError, Stream
+from trpose_ros.recordings.sources import info_topic
 from trpose_ros.recordings.stamps import say_nothing
 from trpose_ros.skeletons import get_skeleton
 
@@ -107,7 +110,7 @@ def _recording(path: Path, truth_topic: str | None, with_images: bool) -> Iterat
         with BagReader(path) as bag:
             topic = _truth(bag.topics, truth_topic, path)
             truth, by_log = _read_truth(bag, topic)
-            camera = _camera(bag)
+            camera = _camera(bag, topic, by_log)
             kinds = [name for name, kind in sorted(bag.topics.items()) if kind in _IMAGES]
             picture_topic = kinds[0] if len(kinds) == 1 and with_images else None
             pictures = []
@@ -148,13 +151,59 @@ def _truth(topics: dict[str, str], wanted: str | None, path: Path) -> str:
     return found[0]
 
 
-def _camera(bag: BagReader) -> Camera | None:
-    for entry in bag.messages(types=[messages.CAMERA_INFO]):
+def _camera(bag: BagReader, truth_topic: str, by_log: bool) -> Camera | None:
+    """Return the camera that the truth is of; None without a usable camera_info.
+
+    Raises DataError where the intrinsics may be another camera's, and where they change.
+    """
+    infos = _info_topics(bag.topics)
+    book, of_frame = CameraBook(CameraConfig(), wait=False), dict[str, tuple[Camera, str]]()
+
+    def add(entry: BagMessage) -> bool:
         try:
-            return messages.read_camera(entry.message)
+            camera = book.add(entry.message, _time_ns(entry, by_log))
         except ValueError:
-            continue  # an uncalibrated camera publishes zeros; a later message may be better
-    return None
+            return False  # an uncalibrated camera publishes zeros; a later message may be better
+        frame_id = entry.message.header.frame_id
+        known, topic = of_frame.setdefault(frame_id, (camera, entry.topic))
+        if topic != entry.topic and known is not camera:
+            raise DataError(
+                f'{topic} and {entry.topic} are of different cameras and have one frame_id, '
+                f'{frame_id!r}: record the camera_info of one camera alone'
+            )
+        return True
+
+    for topic in infos:
+        first_infos(bag.messages([topic]), add)
+    if not of_frame:
+        return None
+    found: dict[int, Camera] = {}
+    entries = bag.messages([truth_topic, *infos])
+    for entry in paired(entries, book, infos, add, lambda entry: _time_ns(entry, by_log)):
+        people = entry.message
+        camera, reason = book.find(
+            _time_ns(entry, by_log),
+            people.image_width,
+            people.image_height,
+            people.header.frame_id,
+        )
+        if reason:
+            raise DataError(f'{truth_topic}: {reason}')
+        found[id(camera)] = camera
+    if len(found) > 1:
+        raise DataError(
+            f'{truth_topic}: camera_info changes between its frames ({len(found)} cameras), and a '
+            'sample has one: record images that are not cropped or zoomed'
+        )
+    return next(iter(found.values()), None)
+
+
+def _info_topics(topics: dict[str, str]) -> list[str]:
+    """Return the camera_info topic of the only image topic, or else all."""
+    images = [name for name, kind in topics.items() if kind in _IMAGES]
+    beside = info_topic(topics, images[0], None) if len(images) == 1 else None
+    infos = sorted(name for name, kind in topics.items() if kind == messages.CAMERA_INFO)
+    return infos if beside is None else [beside]
 
 
 def _keys(people: People) -> list[int]:
