@@ -363,6 +363,10 @@ def _through(points_px: np.ndarray, old: Camera, new: Camera) -> np.ndarray:
     """Carry image points from one camera's image to another's along their viewing rays."""
     if old is new or not len(points_px):
         return points_px
+    if old.model == new.model and np.array_equal(old.distortion, new.distortion):
+        # One is cut out of the other, or zoomed: the bent rays are the same in both.
+        turn = new.matrix[:2, :2] @ np.linalg.inv(old.matrix[:2, :2])
+        return (points_px - old.matrix[:2, 2]) @ turn.T + new.matrix[:2, 2]
     return distort_points(undistort_points(points_px, old), new)
 
 
