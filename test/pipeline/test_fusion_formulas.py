@@ -8,7 +8,7 @@ from test_fusion import CAMERA, LIFTED_M, people
 
 from trpose_ros.evaluation.metrics.uncertainty import ellipsoid_coverage
 from trpose_ros.people import RootSource
-from trpose_ros.pipeline.fusion import Fusion, FusionConfig
+from trpose_ros.pipeline.fusion import Fusion, FusionConfig, reprojection_errors_px
 
 S = 10**9
 ROOT = np.array([0.3, -0.1, 3.0])
@@ -152,3 +152,83 @@ def test_gaussian_people_lie_inside_as_often_as_the_ellipsoids_say(hidden):
         covariances.append(out.covariances_m2[0])
     inside = ellipsoid_coverage(np.array(errors), np.array(covariances))[-1]
     assert 90 <= inside <= 98.5
+
+
+def test_a_root_never_comes_nearer_than_five_centimetres():
+    fusion = Fusion(FusionConfig(root_smoothing_s=0.2))
+    for step, seen in enumerate((2.0, 0.1, 0.1, 0.1, 0.1)):  # falls below by its speed
+        out = fuse(fusion, step * S // 10, 0 * LIFTED, root=np.array([0.0, 0.0, seen]))
+    assert out.joints_m[0, 0, 2] == pytest.approx(0.05)
+
+
+def test_a_new_root_has_no_speed_from_two_stamps_a_moment_apart():
+    fusion = Fusion(FusionConfig(root_smoothing_s=0.2))
+    fuse(fusion, 0, 0 * LIFTED, root=ROOT)
+    fuse(fusion, 1000, 0 * LIFTED, root=ROOT * 1.1)  # a microsecond: counted as a millisecond
+    out = fuse(fusion, S // 10, 0 * LIFTED, root=ROOT)
+    alpha = 1 - np.exp(-1e-6 / 0.2)
+    depth = 3.0 + alpha * 0.3
+    speed = alpha**2 / (2 - alpha) / 1e-3 * 0.3
+    elapsed = 0.1 - 1e-6
+    before = depth + elapsed * speed
+    expected = before + (1 - np.exp(-elapsed / 0.2)) * (3.0 - before)
+    assert out.joints_m[0, 0, 2] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_error_of_projection_is_the_mean_over_the_joints_in_the_image():
+    joints_m = np.tile([0.0, 0.0, 2.0], (1, 17, 1))
+    frame = people(0, joints_m[0])
+    px = np.full((1, 17, 2), np.nan, np.float32)
+    px[0, 0], px[0, 1] = (320 + 3, 240 + 4), (320, 240 - 10)  # 5 and 10 px off
+    px[0, 2], px[0, 3], px[0, 4], px[0, 5] = (-0.6, 0), (0, -0.6), (639.6, 0), (0, 479.6)
+    found = reprojection_errors_px(joints_m, frame.replace(joints_px=px), CAMERA)
+    assert found.shape == (1,)
+    assert found[0] == pytest.approx(7.5)
+    px[0, 2:4] = (-0.5, -0.5), (639.5, 479.5)  # the outermost edges count
+    corner = np.hypot(320.5, 240.5), np.hypot(319.5, 239.5)
+    found = reprojection_errors_px(joints_m, frame.replace(joints_px=px), CAMERA)
+    assert found[0] == pytest.approx((15 + sum(corner)) / 4)
+    px[:] = np.nan
+    assert np.isnan(reprojection_errors_px(joints_m, frame.replace(joints_px=px), CAMERA)).all()
+    nobody = frame.select([])
+    assert reprojection_errors_px(joints_m[:0], nobody, CAMERA).shape == (0,)
+
+
+def test_untracked_people_leave_no_memory_and_reset_forgets():
+    fusion, offset = Fusion(), noise(5)
+    frame = people(0, LIFTED + ROOT + offset).replace(track_ids=np.array([-1], np.int32))
+    fusion.fuse(frame, LIFTED[None], CAMERA)
+    assert fusion._memory == {}
+    for forget in ((), (4,)):
+        fuse(fusion, 0, offset)
+        fusion.reset(*forget)
+        out = fuse(fusion, S // 10, 0 * offset)
+        np.testing.assert_allclose(out.joints_m[0], LIFTED + ROOT, atol=1e-5)
+        fusion.reset()
+    fuse(fusion, 0, offset)
+    fusion.reset(5)  # another one's
+    out = fuse(fusion, S // 10, 0 * offset)
+    assert np.abs(out.joints_m[0] - LIFTED - ROOT).max() > 0.01
+
+
+@pytest.mark.parametrize('sigma', [0.005, 0.02])
+def test_squared_errors_over_their_covariance_are_three_or_a_little_less(sigma):
+    """A stream of independent errors, the lifted ones of 5 cm: NEES by formula, and coverage."""
+    rng, fusion = np.random.default_rng(1), Fusion(FusionConfig(smoothing_s=0.0))
+    stated, errors, covariances = np.tile(sigma**2 * np.eye(3), (17, 1, 1)), [], []
+    for step in range(500):
+        error = rng.normal(0, sigma, LIFTED.shape)
+        lifted = LIFTED + rng.normal(0, 0.05, LIFTED.shape)
+        error[0], lifted[0] = 0, LIFTED[0]
+        out = fuse(fusion, step * S // 50, error, covariances=stated, lifted=lifted)
+        if step >= 250:  # five times the memory
+            errors.append((out.joints_m[0] - LIFTED - ROOT)[1:].astype(float))
+            covariances.append(out.covariances_m2[0, 1:].astype(float))
+    nees = [
+        np.einsum('ji,jik,jk->j', e, np.linalg.inv(c), e)
+        for e, c in zip(errors, covariances, strict=True)
+    ]
+    true = 0.25 * (sigma**2 + 0.05**2)  # of the mean of both
+    assert np.mean(nees) == pytest.approx(3 * true / (0.6 * sigma**2 + true), rel=0.06)
+    assert 2.0 < np.mean(nees) < 3.2
+    assert 90 <= ellipsoid_coverage(np.array(errors), np.array(covariances))[-1] <= 99
