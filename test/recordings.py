@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from doubles import CAMERA, STEP_NS, make_people
@@ -28,14 +29,17 @@ def write_recording(
     path: Path,
     frames: int = 12,
     *,
-    info: bool = True,
+    info: bool | Callable[[Any], Any] = True,
     truth: bool | Callable[[int], People | None] = True,
     camera: Camera = CAMERA,
     stamps_ns: list[int] | None = None,
     truth_stamps_ns: list[int] | None = None,
     compression: str = 'none',
 ) -> Path:
-    """Write images (JPEG), camera_info and the truth: that of frame k is ``truth(k)``, if given."""
+    """Write images (JPEG), camera_info and the truth: that of frame k is ``truth(k)``, if given.
+
+    ``info`` may be a function that changes each CameraInfo.
+    """
     with BagWriter(path, compression=compression) as bag:
         make = MessageMaker(bag.typestore)
         for k in range(frames):
@@ -44,7 +48,8 @@ def write_recording(
             log_ns = START_NS + k * STEP_NS
             image = draw_people(np.full((camera.height, camera.width, 3), 90, np.uint8), people)
             if info:
-                bag.write(INFO, make.camera_info(camera, stamp_ns, 'optical'), log_ns)
+                message = make.camera_info(camera, stamp_ns, 'optical')
+                bag.write(INFO, info(message) if callable(info) else message, log_ns)
             told = truth(k) if callable(truth) else people if truth else None
             if told is not None:
                 true_ns = stamp_ns if truth_stamps_ns is None else truth_stamps_ns[k]
