@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from doubles import STEP_NS, FakeBoxes, FakeEstimator, blank, make_people
 
+from trpose_ros.cameras import unproject
 from trpose_ros.estimators.detector import PersonDetector
 from trpose_ros.people import TrackState
 from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig
@@ -129,6 +130,48 @@ def test_somebody_far_behind_may_come_out_again_for_a_while():
     assert sorted(step(stage, SEARCHES - 1)['TRACKED']) == [0, 1]
     found = step(stage)
     assert (len(found['TRACKED']), len(found['LOST'])) == (1, 1)
+
+
+class InEveryBox(FakeEstimator):
+    """Sees a body of the box's height in the middle of every box, as networks do."""
+
+    def estimate(self, frame, boxes_px):
+        self.calls.append(np.array(boxes_px))
+        middles, heights = boxes_px[:, :2] + boxes_px[:, 2:] / 2, boxes_px[:, 3]
+        roots = unproject(middles, frame.camera.matrix[0, 0] * 2.0 / heights, frame.camera)
+        return make_people(frame.stamp_ns, roots, frame.camera)
+
+
+def walk_past(period_ns, speed_px_s=180.0, others=()):
+    """Let one person walk to the right, found in each frame; return ids by state, each frame."""
+    stage, found = stage_with(estimator=InEveryBox()), []
+    for k in range(round(3.0e9 / period_ns)):
+        box = (20.0 + speed_px_s * k * period_ns * 1e-9, 120.0, 110.0, 260.0)
+        stage.shown.show((box, 0.9), *others)
+        people = stage.process(blank(10**9 + k * period_ns))
+        found.append((people.track_ids.tolist(), len(stage.estimator.calls[-1])))
+    return found
+
+
+@pytest.mark.parametrize('period_ns', [10**9, 5 * 10**8, 3 * 10**8])
+def test_somebody_who_leaves_the_box_between_two_frames_is_one_person(period_ns):
+    assert set(map(str, walk_past(period_ns))) == {'([0], 1)'}
+
+
+def test_who_stands_beside_keeps_the_box_that_is_found():
+    other = ((500.0, 100.0, 110.0, 260.0), 0.8)
+    found = walk_past(10**9, others=[other])
+    assert [sorted(ids) for ids, _ in found] == [[0, 1]] * 3
+    assert [boxes for _, boxes in found] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(('period_ns', 'boxes'), [(STEP_NS, 2), (10**9, 1)])
+def test_whom_nobody_finds_is_looked_for_when_frames_are_close(period_ns, boxes):
+    stage = stage_with(((100.0, 120.0, 110.0, 260.0), 0.9), estimator=InEveryBox())
+    stage.process(blank(10**9))
+    stage.shown.show(((400.0, 120.0, 110.0, 260.0), 0.9))
+    stage.process(blank(10**9 + period_ns))
+    assert len(stage.estimator.calls[-1]) == boxes
 
 
 def test_full_house_is_searched_all_the_same():

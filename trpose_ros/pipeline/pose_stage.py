@@ -9,6 +9,7 @@ its boxes may be those of an image a little older: whoever was tracked there is 
 A box source that looks at the image may also say from which score on its boxes are people
 (``sure_score``). Weaker ones then make no new people, but tell that tracked ones are still there; a
 track that has none for some searches in a row is given up: the estimator sees a body in every box.
+Of frames so far apart that people have left their boxes in between, the boxes found count alone.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _INSIDE, _AS_SURE = 0.8, 0.5  # shares of the smaller box's area and score
 _TOO_SMALL = 0.4  # share of a found box's area; a body's own box, padded, has more than all of it
+_APART_S = 0.3  # between frames: somebody who walks is about a body's width farther
 _SEARCHES = 4  # in a row without a box of its own, until a track is given up
 _FRAMES_KEPT = 128  # whose tracked boxes are remembered, for boxes that come late
 
@@ -98,6 +100,7 @@ class PoseStage:
         self._tracker = tracker
         self._clock = clock
         self._last_ns: int | None = None
+        self._apart = False  # this frame and the last one
         self._searched_ns: int | None = None
         self._unfound: dict[int, int] = {}  # searches in a row without a box, by track
         self._tracked: deque[tuple[int, np.ndarray]] = deque(maxlen=_FRAMES_KEPT)
@@ -122,6 +125,7 @@ class PoseStage:
         """
         if self._last_ns is not None and frame.stamp_ns < self._last_ns:
             self.reset()
+        self._apart = frame.stamp_ns - (self._last_ns or frame.stamp_ns) >= _APART_S * 1e9
         self._last_ns = frame.stamp_ns
         self._given, frame = frame, self._turned.frame(frame)
         return self._turned.back(self._upright(frame))
@@ -160,11 +164,15 @@ class PoseStage:
         found = found[np.argsort(-found[:, 4], kind='stable')]
         sure = found[found[:, 4] >= self._sure_score()] if self._sure_score() else found
         sure = sure[~_parts_of_others(sure)][:, :4]
+        own = np.ones(len(tracked), bool)
         if self._sure_score():
-            tracked = tracked[~self._given_up(ids, tracked, sure, found[:, :4])]
-        tracked = tracked[: self.config.max_people]
+            given_up, own = self._given_up(ids, tracked, sure, found[:, :4])
+            tracked, own = tracked[~given_up], own[~given_up]
+        tracked, own = tracked[: self.config.max_people], own[: self.config.max_people]
         known = np.concatenate([tracked, self._tracked_at(frame.stamp_ns)])
         new = [box for box in sure if not self._covered(box, known).any()]
+        if self._apart and new:  # perhaps those who have left the boxes that hold nobody
+            tracked = tracked[own]
         new = new[: self.config.max_people - len(tracked)]
         boxes = [self._refined(frame, box) for box in new]
         return np.concatenate([tracked, np.array(boxes, np.float32).reshape(-1, 4)])
@@ -191,8 +199,8 @@ class PoseStage:
 
     def _given_up(
         self, ids: np.ndarray, tracked: np.ndarray, sure: np.ndarray, found: np.ndarray
-    ) -> np.ndarray:
-        """Return (N,) bool: tracks that have lost their body, by the boxes of this search.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N,) bool twice, by this search: tracks without their body, those with a box.
 
         What a box shows of a body may be less than the body, never several times as much. So a
         track much smaller than a sure box around it holds on to a piece of a body, and is given up
@@ -217,7 +225,7 @@ class PoseStage:
         often = np.array([self._unfound.get(int(i), 0) >= _SEARCHES for i in ids], bool)
         given_up = np.asarray(piece | often)
         self._tracker.doubt(np.asarray(ids)[given_up])
-        return given_up
+        return given_up, np.asarray(confirmed)
 
     def _remember(self, people: People) -> None:
         """Keep the boxes around the bodies tracked in a frame, for boxes that come late."""
