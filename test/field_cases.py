@@ -252,10 +252,36 @@ def rectified_replay(folder: Path, out: Path) -> None:
     assert abs(found[-1][1] - 2.53) < 0.2
 
 
+@case(NETWORKS, '07-distortion-models, replayed')
+def named_lens_replay(folder: Path, out: Path) -> None:
+    found = replayed(made(folder, out / 'in.mcap', 'none', *'00000'), out / 'result')
+    assert abs(found[-1][1] - 2.71) < 0.2  # 3.32 m with the assumed field of view
+
+
 @case(NETWORKS, '10-low-rate, replayed')
 def low_rate_replay(folder: Path, out: Path) -> None:
-    found = replayed(folder / 'in_3hz.mcap', out)
-    assert {i for ids, _ in found for i in ids} == {0}
+    for name in ('in_3hz', 'in_1hz'):
+        found = replayed(folder / f'{name}.mcap', out / name)
+        assert {i for ids, _ in found for i in ids} == {0}
+        assert all(len(ids) == 1 for ids, _ in found)
+
+
+@case(NETWORKS, '19-roi-binning, replayed')
+def cut_off_replay(folder: Path, out: Path) -> None:
+    depths = []
+    for kind in ('plain', 'roi', 'binning', 'both'):
+        found = replayed(made(folder, out / f'{kind}.mcap', kind), out / kind)
+        depths.append(found[-1][1])
+    assert max(depths) - min(depths) < 0.1
+
+
+@case(NETWORKS, '22-other-cameras-info, replayed')
+def other_cameras_replay(folder: Path, out: Path) -> None:
+    topic = ('--image-topic', '/camera/infra1/image_rect_raw/compressed')
+    assumed = replayed(folder / 'in.mcap', out / 'assumed', *topic)[-1][1]
+    wrong = replayed(folder / 'in.mcap', out / 'wrong', *topic, '--any-frame')[-1][1]
+    assert abs(wrong - 1.5) < 0.2  # what was given in silence
+    assert assumed > 2.2
 
 
 @case(NETWORKS, '18-mono16-ir, replayed')
