@@ -261,7 +261,9 @@ class _Part:
         topics = {topic.name: topic for topic in self.topics}
         left = most_bytes(self._path.stat().st_size)  # an index can name a chunk again and again
         connections = [c for c in self._reader.connections if c.topic in wanted]
-        for connection, log_ns, data in self._reader.messages(connections) if connections else ():
+        if not connections:
+            return
+        for connection, log_ns, data in self._reader.messages(connections):
             left -= len(data)
             if left < 0:
                 raise TooLargeError('it gives far more than recordings hold')
