@@ -143,7 +143,11 @@ def damaged_zip(r: random.Random, data: bytes, others: tuple[bytes, ...] = ()) -
             if info.filename == hit:
                 content = damaged_bytes(r, content, others)
             for _ in range(r.choice((1, 1, 1, 1, 1, 1, 2)) if r.random() < 0.95 else 0):
-                name = info.filename if r.random() < 0.98 else damaged_text(r, info.filename)
+                name = (
+                    info.filename
+                    if r.random() < 0.98
+                    else damaged_text(r, info.filename)[:100] or '_'
+                )
                 if name not in target.namelist():
                     target.writestr(name, content, info.compress_type)
     return out.getvalue()
