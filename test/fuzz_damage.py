@@ -146,7 +146,7 @@ def damaged_zip(r: random.Random, data: bytes, others: tuple[bytes, ...] = ()) -
                 name = (
                     info.filename
                     if r.random() < 0.98
-                    else damaged_text(r, info.filename)[:100] or '_'
+                    else damaged_text(r, info.filename).replace('\0', '_')[:100] or '_'
                 )
                 if name not in target.namelist():
                     target.writestr(name, content, info.compress_type)

@@ -7,6 +7,7 @@ import json
 import pickle
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ from trpose_ros.recordings.image_codec import ImageError
 from trpose_ros.recordings.pictures import read_picture
 from trpose_ros.recordings.sources import SourceError, SourceOptions, open_source
 from trpose_ros.recordings.video import VideoError
+from trpose_ros.skeletons import SKELETONS
 from trpose_ros.weights import WeightsError
 from trpose_ros.weights.pickles import read_numbers
 from trpose_ros.weights.tensorflowjs import read_graph_model
@@ -159,25 +161,31 @@ def _npz(folder: Path) -> Make:
     return damage
 
 
+def _pixels(values: Any) -> Any:
+    try:
+        return np.array(values, np.float32)
+    except (ValueError, TypeError, OverflowError):
+        return np.array([values], object)
+
+
 @door('keypoint archives', 20, DataError)
 def _keypoints(folder: Path) -> Make:
-    path = folder / 'data_2d_custom_x.npz'
-    facts = {'layout_name': 'coco', 'num_joints': 17, 'keypoints_symmetry': [[1, 3], [2, 4]]}
+    path, sides = folder / 'data_2d_custom_x.npz', SKELETONS['coco_17'].sides
+    symmetry = [[i for i, s in enumerate(sides) if s == side] for side in ('left', 'right')]
+    facts = {'layout_name': 'coco', 'num_joints': 17, 'keypoints_symmetry': symmetry}
     facts['video_metadata'] = {'v': {'w': 640, 'h': 480}}
-    positions = {'v': {'custom': [np.ones((4, 17, 2), np.float32).tolist()]}}
+    people = np.arange(136.0).reshape(4, 17, 2).tolist()
 
     def damage(r: random.Random) -> Read:
-        meta, places = damaged_value(r, facts), positions
+        meta, place = facts, people
         if r.random() < 0.5:
-            meta, places = facts, damaged_value(r, positions)
-        if isinstance(places, dict) and r.random() < 0.9:
-            places = {
-                k: {a: [np.array(p, object) for p in ps] for a, ps in v.items()}
-                if isinstance(v, dict) and all(isinstance(ps, list) for ps in v.values())
-                else v
-                for k, v in places.items()
-            }
-        content = {'metadata': np.array(meta, object), 'positions_2d': np.array(places, object)}
+            meta = damaged_value(r, facts)
+        else:
+            place = damaged_value(r, people)
+        positions = {'v': {'custom': [_pixels(place)]}}
+        if r.random() < 0.2:
+            positions = damaged_value(r, {'v': {'custom': [place]}})
+        content = {'metadata': np.array(meta, object), 'positions_2d': np.array(positions, object)}
         np.savez(path, **content)  # type: ignore[arg-type]
         return lambda: list(load_keypoints(folder))
 
@@ -317,9 +325,7 @@ Frame Time: 0.033
 0 90 0 1 2 3 4 5 6
 0 91 0 1 2 3 4 5 6
 """
-_ASF = """:version 1.10
-:units
-  mass 1.0
+_ASF = """:units
   length 0.45
   angle deg
 :root
@@ -333,7 +339,6 @@ _ASF = """:version 1.10
     length 7
     axis 0 0 20 XYZ
     dof rx ry rz
-  end
 :hierarchy
   begin
     root leg
