@@ -28,6 +28,7 @@ from trpose_ros.nodes.launch_arguments import (
     params_file,
     passed_on,
     switches,
+    switches_of_file,
 )
 from trpose_ros.recordings.bags import BagError
 from trpose_ros.recordings.camera_book import CameraConfig
@@ -58,7 +59,8 @@ def _start(context):
         for argument in REPLAY_ARGUMENTS
     }
     file = params_file(given['params_file'])
-    source = _open(given)
+    camera = switches_of_file(file, given['namespace']) | switches(given)
+    source = _open(given, camera)
     notes = list(source.problems)
     if not getattr(source, 'truth', None):
         notes.append('no ground truth: occluded passes are measured against the unoccluded one')
@@ -67,14 +69,14 @@ def _start(context):
         *(SetEnvironmentVariable(*entry) for entry in fast_dds_profile().items()),
         LogInfo(msg=f'trpose_ros: {source.name}, parameters of {file}'),
         *(LogInfo(msg=f'trpose_ros: {source.name}: {note}') for note in notes),
-        *_nodes(given, source, file),
+        *_nodes(given, source, file, camera),
     ]
 
 
-def _nodes(given, source, file):
+def _nodes(given, source, file, intrinsics):
     """Return the five nodes; whichever ends, everything ends."""
     in_step, with_truth = given['in_step'].lower() == 'true', bool(getattr(source, 'truth', None))
-    models = passed_on(given)
+    models = passed_on(given) | intrinsics
     camera = [('image', 'camera/image'), ('camera_info', 'camera/camera_info')]
     altered = [
         ('image', 'occlusion_node/image'),
@@ -92,7 +94,7 @@ def _nodes(given, source, file):
                 'rate': number(given, 'rate', float),
                 'lockstep_s': LOCKSTEP_S if in_step else 0.0,
                 'image_topic': given['image_topic'],
-                **switches(given),
+                **intrinsics,
             },
             [*camera, ('results', PEOPLE)],
         ),
@@ -101,7 +103,7 @@ def _nodes(given, source, file):
                 'identity': source.identity,
                 'reference': 'given' if with_truth else 'tracked',
                 'image_transport': 'raw',
-                **switches(given),
+                **intrinsics,
             },
             [*camera, ('people', 'reference' if with_truth else PEOPLE)],
         ),
@@ -115,7 +117,7 @@ def _nodes(given, source, file):
                 'results': str(_path(given['report'])),
                 'recording': str(_path(given['bag'])),
                 'recording_topic': given['image_topic'],
-                **switches(given),
+                **intrinsics,
                 'conditions': given['occlusion'],
                 'identity': source.identity,
                 'severity': number(given, 'severity'),
@@ -150,13 +152,13 @@ def _path(name):
     return Path(name).expanduser().resolve()
 
 
-def _open(given):
+def _open(given, camera):
     for name in ('bag', 'report'):
         if not given[name]:
             raise RuntimeError(f'{name} names nothing: give {name}:=PATH')
     try:
         options = SourceOptions(
-            image_topic=given['image_topic'] or None, camera=CameraConfig(**switches(given))
+            image_topic=given['image_topic'] or None, camera=CameraConfig(**camera)
         )
         return open_source(_path(given['bag']), options)
     except (BagError, SourceError, VideoError, OSError) as error:

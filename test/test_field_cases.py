@@ -1,16 +1,20 @@
-"""Every case of the field behaves as its README says; field_cases.py is the same as a script."""
+"""Every case of the field and of an attacker behaves as it should; two scripts do the same."""
 
 from __future__ import annotations
 
 import pytest
 from field_cases import QUICK
+from hostile_cases import HOSTILE
 
 
 # The scripts that make the inputs leave files to the garbage collector.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-@pytest.mark.parametrize('name', sorted(QUICK))
-def test_case_of_the_field(name, shared_dir, tmp_path):
-    folder = shared_dir / 'cases' / 'field' / name
+@pytest.mark.parametrize(
+    ('kind', 'name'),
+    [('field', name) for name in sorted(QUICK)] + [('hostile', name) for name in sorted(HOSTILE)],
+)
+def test_case(kind, name, shared_dir, tmp_path):
+    folder = shared_dir / 'cases' / kind / name
     if not folder.is_dir():
         pytest.skip(f'{folder} is not there')
-    QUICK[name](folder, tmp_path)
+    (QUICK if kind == 'field' else HOSTILE)[name](folder, tmp_path)

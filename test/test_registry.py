@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,11 @@ def test_every_announced_module_registers_its_name(kind):
     module, _, name = kind.rpartition('.')
     registry = getattr(pytest.importorskip(f'trpose_ros.{module}'), name)
     assert [entry for entry, value in registry.items() if value] == list(registry)
+
+
+def test_a_name_of_megabytes_is_refused_at_once_and_not_repeated():
+    begin = time.process_time()
+    with pytest.raises(ValueError, match='unknown lifter') as caught:
+        LIFTERS['videopose3' * 2_000_000]
+    assert len(str(caught.value)) < 400
+    assert time.process_time() - begin < 1.0  # comparing all of it took seconds

@@ -13,6 +13,9 @@ def test_plain_values_are_read(tmp_path):
     path = tmp_path / 'a.yaml'
     path.write_text('a: [1, 2.5, true]\nb: {c: "&d", e: "*f"}\n', encoding='utf-8-sig')
     assert load_yaml(path) == {'a': [1, 2.5, True], 'b': {'c': '&d', 'e': '*f'}}
+    digits = '1' * 30
+    path.write_text(f'"{digits}": 1.7976931348623157e+308\nt: 1700000000000000000')
+    assert load_yaml(path) == {digits: 1.7976931348623157e308, 't': 1700000000000000000}
     path.write_bytes(b'')
     assert load_yaml(path) is None
 
@@ -31,6 +34,13 @@ def test_plain_values_are_read(tmp_path):
         (b'!!python/object/apply:os.system ["true"]', 'could not determine a constructor'),
         (b'? [a]\n: 1', 'unhashable'),
         (b'2026-99-99', 'month'),
+        (b'!!bool maybe', 'maybe'),
+        (b'!!timestamp x', 'NoneType'),
+        (b'!!float ""', 'index out of range'),
+        (b'a: ' + b'1:' * 1_000_000 + b'1', 'line 1 has a number of too many digits'),
+        (b'!!int "' + b'1:' * 1_000_000 + b'1"', 'line 1 has a number of too many digits'),
+        (b'a: 0\n123456789012345678901: 0', 'line 2 has a number of too many digits'),
+        (b'0x12345678901234567: 0', 'line 1 has a number of too many digits'),
         (b'a: ' + b'x' * (5 << 20), 'more than 4.2 MB'),
     ],
 )

@@ -6,6 +6,9 @@ announces are compared with its own first, and never more is unpacked than was a
 
 from __future__ import annotations
 
+import io
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,7 +21,16 @@ _SPARE_BYTES = 64 << 20  # what the smallest archive may become
 _MOST_MEMBERS = 100_000
 
 # What zipfile raises for a damaged, encrypted or unknown archive.
-ARCHIVE_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError),
+    *(struct.error, OverflowError, IndexError),
+)
+
+# What numpy raises for an npy file whose header or length is damaged.
+ARRAY_ERRORS = (
+    *(ValueError, TypeError, KeyError, EOFError, OverflowError, RecursionError, MemoryError),
+    *(SyntaxError, tokenize.TokenError),
+)
 
 
 def checked_members(
@@ -63,15 +75,47 @@ def load_arrays(source: Path | BinaryIO) -> dict[str, np.ndarray]:
     Raises ValueError for a damaged or oversized archive and for objects in it, OSError when it
     cannot be opened.
     """
+    if isinstance(source, Path):
+        with source.open('rb') as stream:
+            return load_arrays(stream)
     try:
         with zipfile.ZipFile(source) as archive:
-            checked_members(archive)
-        if not isinstance(source, Path):
-            source.seek(0)
-        with np.load(source, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (*ARCHIVE_ERRORS, MemoryError, KeyError, SyntaxError, ValueError) as error:
-        raise ValueError(f'it is no readable npz archive: {error}') from error
+            members = checked_members(archive)
+            return {
+                name.removesuffix('.npy'): _array(read_member(archive, info))
+                for name, info in members.items()
+            }
+    except (*ARCHIVE_ERRORS, *ARRAY_ERRORS, OSError) as error:
+        raise ValueError(f'it is no readable npz archive: {error!s:.200}') from error
+
+
+def _array(data: bytes) -> np.ndarray:
+    """Return the array of an npy file; it may not be larger than the file."""
+    array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return np.asarray(array)
+
+
+def pack_arrays(path: Path, *wanted: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file that this package once wrote.
+
+    Raises ValueError, naming the file, when it is damaged or lacks one of ``wanted``; OSError when
+    it cannot be opened.
+    """
+    try:
+        arrays = load_arrays(path)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}; delete it, or restore it from a copy') from error
+    if lacking := [name for name in wanted if name not in arrays]:
+        raise ValueError(f'{path} lacks {lacking}: it is of another kind, or of an older version')
+    return arrays
+
+
+def mapped_array(path: Path) -> np.ndarray:
+    """Return the one array of an npy file, which stays on the disk; raises as ``pack_arrays``."""
+    try:
+        return np.lib.format.open_memmap(path, mode='r')
+    except ARRAY_ERRORS as error:
+        raise ValueError(f'{path} is no readable npy file ({error}); delete it') from error
 
 
 def _size(archive: zipfile.ZipFile) -> int:

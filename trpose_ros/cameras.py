@@ -192,7 +192,7 @@ def camera_from_info_fields(
         d, model = d[:0] if d.size not in (4, 5, 8, 12, 14) else d, 'pinhole'
     if model is None:
         raise ValueError(
-            f'unknown distortion model {distortion_model!r}; known are '
+            f'unknown distortion model {distortion_model!r:.80}; known are '
             f'{", ".join(repr(name) for name in _MODELS)}'
         )
     return shared(

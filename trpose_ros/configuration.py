@@ -41,6 +41,17 @@ def setting(
     return dataclasses.field(default=default, metadata=known)
 
 
+def check_sizes(config: Any, **most: int) -> None:
+    """Raise ValueError unless the named fields are whole numbers from 1 to what is given.
+
+    For sizes that a file states: a network is made of them, so no file may ask for any size.
+    """
+    for name, largest in most.items():
+        value = getattr(config, name)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise ValueError(f'{name} must be a whole number in 1..{largest}, got {value!r:.80}')
+
+
 def check_fields(config: Any) -> None:
     """Validate a dataclass instance against the ``range`` and ``choices`` of its fields.
 

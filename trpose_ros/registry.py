@@ -19,6 +19,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+_LONGEST = 80  # characters of an unknown name
 Entry = TypeVar('Entry')
 Given = TypeVar('Given')
 
@@ -54,10 +55,11 @@ class Registry(Generic[Entry]):
     def __getitem__(self, name: str) -> Entry:
         """Return the entry, importing its module if need be; ValueError lists the known names."""
         if name not in self._entries:
-            near = difflib.get_close_matches(str(name), self._entries, n=1)
+            # A name may be megabytes from outside: neither compared nor repeated whole.
+            near = difflib.get_close_matches(str(name)[:_LONGEST], self._entries, n=1)
             hint = f'; did you mean {near[0]!r}?' if near else ''
             known = ', '.join(sorted(self._entries))
-            raise ValueError(f'unknown {self.kind} {name!r}; known are {known}{hint}')
+            raise ValueError(f'unknown {self.kind} {name!r:.{_LONGEST}}; known are {known}{hint}')
         entry = self._entries[name]
         if isinstance(entry, _Later):
             importlib.import_module(entry)

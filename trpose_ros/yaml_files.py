@@ -1,12 +1,13 @@
 """YAML from users and recordings: plain values, in bounded time and memory, errors by file.
 
-A few lines of YAML can mean an endless list (an alias of a list of aliases ...) or exhaust the
-parser (brackets within brackets). Both are refused before anything is built: no file that is read
-here needs an alias.
+A few lines of YAML can mean an endless list (an alias of a list of aliases ...), exhaust the
+parser (brackets within brackets) or keep it busy (numbers without end). All are refused before
+anything is built: no file that is read here needs any of them.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ _LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # the same, ten times a
 _LARGEST_BYTES = 4 << 20
 _MOST_DEPTH = 50
 _LONGEST_REASON = 300  # characters
+# Numbers that no such file has: many long ones share a hash, and one to the base of 60 (1:30:00)
+# takes time that grows with the square of its length.
+_LONG = re.compile(r'[-+]?([0-9_]{21,}|0[xob][0-9a-fA-F_]{17,}|[0-9_:.]{41,})')
+# What the loader raises for values that are not of the type that a tag says.
+_BROKEN = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(RecursionError, OverflowError),
+)
 
 
 def load_yaml(path: Path, most_bytes: int = _LARGEST_BYTES) -> Any:
@@ -33,7 +42,7 @@ def load_yaml(path: Path, most_bytes: int = _LARGEST_BYTES) -> Any:
         text = data.decode('utf-8-sig')
         _check(text)
         return yaml.load(text, Loader=_LOADER)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+    except (*_BROKEN, yaml.YAMLError) as error:
         words = ' '.join((str(error) or type(error).__name__).split())
         raise ValueError(f'{path} is not plain YAML ({words[:_LONGEST_REASON]})') from error
 
@@ -44,6 +53,9 @@ def _check(text: str) -> None:
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f'line {event.start_mark.line + 1} has an alias: write it out')
+        plain = isinstance(event, yaml.ScalarEvent) and (event.implicit[0] or event.tag)
+        if plain and _LONG.fullmatch(event.value):
+            raise ValueError(f'line {event.start_mark.line + 1} has a number of too many digits')
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _MOST_DEPTH:

@@ -18,12 +18,13 @@ from evaluation_stand_in import (
 )
 from typer.testing import CliRunner
 
+from trpose_ros.cameras import project
 from trpose_ros.commands.evaluate import app
 from trpose_ros.data.registry import DATASETS
 from trpose_ros.data.samples import DataError
 from trpose_ros.evaluation.excerpts import load_scenes
 from trpose_ros.evaluation.runner import EvaluationRun
-from trpose_ros.evaluation.sequences import clip_of_bag, clip_of_sample
+from trpose_ros.evaluation.sequences import clip_of_bag, clip_of_sample, turned_clip
 from trpose_ros.occlusion.occluder import FIVE
 from trpose_ros.recordings.sources import SourceError
 
@@ -66,6 +67,40 @@ def test_recordings_that_lack_something(tmp_path):
     assert any('no camera_info' in problem for problem in bare.problems)
     with pytest.raises(SourceError, match='no image topic'):
         clip_of_bag(recording(tmp_path / 'blind.mcap', images=False))
+
+
+@pytest.mark.parametrize('angle', [90, 180, 270])
+def test_a_turned_clip_is_seen_upright(tmp_path, angle):
+    clip = clip_of_bag(recording(tmp_path / 'a.mcap'))
+    turned = turned_clip(clip, angle)
+    assert turned.identity == clip.identity
+    assert turned.fingerprint != clip.fingerprint
+    frames = list(turned.frames())
+    for frame, before in zip(frames, clip.frames(), strict=True):
+        np.testing.assert_array_equal(frame.image, np.rot90(before.image, -angle // 90))
+        people = turned.truth.get(frame.stamp_ns)
+        if people is None:
+            continue
+        assert (people.width, people.height) == (frame.camera.width, frame.camera.height)
+        seen = project(people.joints_m, frame.camera)
+        np.testing.assert_allclose(seen, people.joints_px, atol=0.02)
+        far, before = (p.joints_m[0] for p in (people, clip.truth[frame.stamp_ns]))
+        np.testing.assert_allclose(np.linalg.norm(far, axis=1), np.linalg.norm(before, axis=1))
+    for stamp, box in turned.boxes_px.items():
+        before = clip.boxes_px[stamp]
+        size = before[[3, 2]] if angle != 180 else before[2:]
+        np.testing.assert_allclose(box[2:], size, rtol=1e-5)
+    back = turned_clip(turned, 360 - angle)
+    for stamp, people in back.truth.items():
+        np.testing.assert_allclose(people.joints_px, clip.truth[stamp].joints_px, atol=1e-3)
+    assert turned_clip(clip, 0) is clip
+
+
+def test_an_angle_that_is_no_quarter_is_refused(tmp_path):
+    command = ['--data', str(recording(tmp_path / 'a.mcap')), '--rotate-deg', '45', '--no-report']
+    result = CliRunner().invoke(app, [*command, '--lifter', 'none', '--out', str(tmp_path / 'o')])
+    assert result.exit_code == 2
+    assert 'rotate_deg must be one of [0, 90, 180, 270], got 45' in result.output
 
 
 def test_missing_extras_are_named(tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ def test_back_projection_with_the_true_depth_is_the_pose():
     [
         (lambda: MHFormerConfig(10), 'multiple of 9, got 10'),
         (lambda: MHFormerConfig(27, channels=20), 'multiple of 8, got 20'),
-        (lambda: MixSTEConfig(depth=0), 'depth must be positive, got 0'),
+        (lambda: MixSTEConfig(depth=0), r'depth must be a whole number in 1\.\.64, got 0'),
         (lambda: PSTMOConfig(100), r'\[9, 27, 81, 243, 351\], got 100'),
         (lambda: VideoPose3DConfig((3, 4)), r'odd and positive, got \[3, 4\]'),
     ],

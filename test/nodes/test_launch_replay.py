@@ -369,6 +369,49 @@ def test_nodes_take_simulated_time_and_models(tmp_path):
     assert given['evaluation']['identity'] == 'bag|in|/camera/image_raw/compressed|0'
 
 
+def given_to(context):
+    given = {}
+    for process in context.processes:
+        files = [b for a, b in itertools.pairwise(process.command) if a == '--params-file']
+        content = yaml.safe_load(Path(files[-1]).read_text())['/**']['ros__parameters']
+        given[process.executable] = content
+    return given
+
+
+@pytest.mark.parametrize(
+    ('section', 'namespace'),
+    [('/**', ''), ('/*', ''), ('occlusion_node', ''), ('/r/pose_node', 'r'), ('/r/*', '/r/')],
+)
+def test_what_a_parameter_file_says_of_intrinsics_reaches_the_player(tmp_path, section, namespace):
+    bag = write_recording(tmp_path / 'in.mcap', 3)
+    file = tmp_path / 'own.yaml'
+    file.write_text(
+        f'{section}:\n  ros__parameters: {{rectified: true}}\n'
+        'evaluation:\n  ros__parameters: {any_frame: true}\n'
+    )
+    arguments = {'bag': str(bag), 'params_file': str(file), 'namespace': namespace}
+    context = launch_standin.launch(LAUNCH_FILE, tmp_path, **arguments)
+    assert {name: given.get('rectified') for name, given in given_to(context).items()} == (
+        dict.fromkeys(('player', 'occlusion_node', 'pose_node', 'lifter_node', 'evaluation'), True)
+    )
+    assert 'any_frame' not in given_to(context)['player']
+    context = launch_standin.launch(LAUNCH_FILE, tmp_path, **arguments, rectified='false')
+    assert given_to(context)['player']['rectified'] is False  # an argument comes before a file
+
+
+def test_what_is_for_other_nodes_or_no_switch(tmp_path):
+    bag = write_recording(tmp_path / 'in.mcap', 3)
+    file = tmp_path / 'own.yaml'
+    file.write_text('/other/occlusion_node:\n  ros__parameters: {rectified: true}\n')
+    context = launch_standin.launch(LAUNCH_FILE, tmp_path, bag=str(bag), params_file=str(file))
+    assert 'rectified' not in given_to(context)['player']
+    file.write_text('/**:\n  ros__parameters: {rectified: maybe}\n')
+    words = refused(tmp_path, bag=str(bag), params_file=str(file))
+    assert "rectified must be true or false, got 'maybe'" in words
+    file.write_text('a: [\n')
+    assert 'own.yaml is not plain YAML' in refused(tmp_path, bag=str(bag), params_file=str(file))
+
+
 def test_every_argument_is_described():
     assert all(argument.help for argument in REPLAY_ARGUMENTS)
     assert len({argument.name for argument in REPLAY_ARGUMENTS}) == len(REPLAY_ARGUMENTS)

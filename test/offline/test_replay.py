@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from doubles import CAMERA, STANDING, STEP_NS, FakeBoxes, FakeEstimator, FakeLifter
 from recordings import START_NS, true_people, write_recording
+from typer.testing import CliRunner
 
+from trpose_ros.commands.main import app
 from trpose_ros.drawing.figures import Figure, Shot, grid
 from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
 from trpose_ros.offline import replay as module
+from trpose_ros.offline import run as run_module
 from trpose_ros.offline.replay import LogTime, ReplayOptions, replay
 from trpose_ros.pipeline.lift_stage import LiftStage
 from trpose_ros.pipeline.pipeline import Pipeline, PoseStage
 from trpose_ros.pipeline.tracking import Tracker
+from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagReader, BagWriter
 from trpose_ros.recordings.messages import read_people
 from trpose_ros.recordings.sources import open_source
@@ -253,3 +257,57 @@ def test_figure_without_anybody_and_grid():
     assert page.shape[0] % 2 == page.shape[1] % 2 == 0
     assert page.shape[1] > 2 * picture.shape[1]
     assert cv2.imencode('.png', page)[0]
+
+
+def wide_recording(path, width=4000, height=60):
+    with BagWriter(path) as bag:
+        make = MessageMaker(bag.typestore)
+        for k in range(3):
+            image = np.full((height, width, 3), 60 * k, np.uint8)
+            bag.write('/strip/image', make.image(image, START_NS + k * STEP_NS, 'optical'), k)
+    return path
+
+
+class _Bare(Pipeline):
+    """The stages without their networks, for commands."""
+
+    def __init__(self, *_, **__):
+        made = stand_ins()
+        super().__init__(pose=made.pose, lift=made.lift)
+
+
+@pytest.mark.parametrize('encodes', [True, False])
+def test_a_stream_of_strips_whose_video_may_fail_is_replayed(tmp_path, monkeypatch, encodes):
+    """The picture of 4000 x 60 px is 40 000 wide: an encoder may refuse it, the bag is kept."""
+    bag = wide_recording(tmp_path / 'in.mcap')
+    monkeypatch.setattr(module, 'Pipeline', _Bare)
+    if not encodes:
+        monkeypatch.setattr(VideoWriter, '_is_whole', lambda *_: False)
+    command = ['replay', str(bag), '--out', str(tmp_path / 'out')]
+    result = CliRunner().invoke(app, command)
+    video = tmp_path / 'out' / 'annotated.mp4'
+    metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    said = [problem for problem in metrics['problems'] if 'there is no annotated.mp4' in problem]
+    assert metrics['frames'] == 3, result.output
+    assert len(lifted_of(tmp_path / 'out')) == 3
+    assert result.exit_code == (0 if video.exists() else 1), result.output
+    assert len(said) == (0 if video.exists() else 1)
+    assert encodes or not video.exists()
+    assert ('annotated.mp4' in result.output) == bool(said)
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir() if p != video) == [
+        *('metrics.json', 'result.mcap')
+    ]
+
+
+@pytest.mark.parametrize('encodes', [True, False])
+def test_a_stream_of_strips_is_run(tmp_path, monkeypatch, encodes):
+    bag = wide_recording(tmp_path / 'in.mcap')
+    monkeypatch.setattr(run_module, 'Pipeline', _Bare)
+    if not encodes:
+        monkeypatch.setattr(VideoWriter, '_is_whole', lambda *_: False)
+    video = tmp_path / 'out.mp4'
+    result = CliRunner().invoke(app, ['run', str(bag), '--out', str(video)])
+    assert result.exit_code == (0 if video.exists() else 1), result.output
+    assert encodes or not video.exists()
+    assert video.exists() or 'out.mp4 cannot be written' in result.output
+    assert {p.name for p in tmp_path.iterdir()} <= {'in.mcap', 'out.mp4'}

@@ -3,6 +3,7 @@
 import sqlite3
 import struct
 import sys
+import time
 import tracemalloc
 
 import pytest
@@ -261,3 +262,54 @@ def test_bad_metadata_cost_nothing_but_a_word(tmp_path, content):
     assert values == [7]
     assert 'metadata.yaml cannot be used' in problems[0]
     assert str(tmp_path) in problems[0]
+
+
+def interior_page(size, child, cells):
+    """Return a page of a table's tree whose every pointer is the same child."""
+    content = b''.join(struct.pack('>IB', child, k + 1) for k in range(cells))
+    start = size - len(content)
+    head = struct.pack('>BHHHBI', 5, 0, cells, start, 0, child)
+    pointers = b''.join(struct.pack('>H', start + 5 * k) for k in range(cells))
+    return (head + pointers).ljust(start, b'\0') + content
+
+
+def with_circles(path, levels, cells, table='messages'):
+    """Have the tree of a table reach its one leaf by ``cells`` ** ``levels`` ways."""
+    connection = sqlite3.connect(path)
+    query = 'SELECT rootpage FROM sqlite_master WHERE name = ?'
+    ((root,),) = connection.execute(query, (table,)).fetchall()
+    connection.close()
+    data = bytearray(path.read_bytes())
+    size = struct.unpack_from('>H', data, 16)[0]
+    pages = len(data) // size
+    data += data[(root - 1) * size : root * size]  # the leaf, in a new place
+    for level in range(1, levels):
+        data += interior_page(size, pages + level, cells)
+    data[(root - 1) * size : root * size] = interior_page(size, pages + levels, cells)
+    struct.pack_into('>I', data, 28, len(data) // size)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(('levels', 'cells'), [(1, 1), (1, 60), (3, 60), (12, 60)])
+def test_pages_that_lead_in_circles_end_and_are_named(tmp_path, levels, cells):
+    path = with_circles(database(tmp_path / 'a.db3'), levels, cells)
+    begin = time.process_time()
+    values, problems = read(path)
+    assert time.process_time() - begin < 1.0
+    assert values == [7]
+    assert any('a.db3' in p and 'lead in circles' in p for p in problems), problems
+
+
+@pytest.mark.parametrize('table', ['topics', 'messages'])
+def test_counting_rows_without_end_is_interrupted(tmp_path, table):
+    path = with_circles(database(tmp_path / 'a.db3'), 12, 60, table)
+    begin = time.process_time()
+    if table == 'topics':
+        with pytest.raises(BagError, match=r'a\.db3.*lead in circles'):
+            BagReader(path)
+    else:
+        with BagReader(path) as bag:
+            assert 'lead in circles' in bag.problems[0]
+            assert bag.counts['/good'] == 0
+    assert time.process_time() - begin < 1.0

@@ -85,6 +85,9 @@ def evaluate(
     any_frame: Annotated[
         bool, typer.Option('--any-frame', help='take camera_info of another frame_id')
     ] = False,
+    rotate_deg: Annotated[
+        int, typer.Option(help='turn images clockwise by 90, 180 or 270: a camera mounted turned')
+    ] = 0,
 ) -> None:
     """Measure estimators and lifters under the truncation conditions of protocol v1.
 
@@ -100,6 +103,7 @@ def evaluate(
     from trpose_ros.evaluation.conditions import plan
     from trpose_ros.evaluation.estimation import cache_folder
     from trpose_ros.evaluation.runner import EvaluationRun
+    from trpose_ros.evaluation.sequences import turned_clip
     from trpose_ros.evaluation.spread import load_ray
     from trpose_ros.recordings.bags import BagError
     from trpose_ros.recordings.camera_book import CameraConfig
@@ -122,6 +126,7 @@ def evaluate(
             console,
             CameraConfig(rectified=rectified, any_frame=any_frame),
         )
+        opened = [turned_clip(clip, rotate_deg) for clip in opened]
         config = EvaluationConfig(
             estimators=what.estimators,
             lifters=what.lifters,

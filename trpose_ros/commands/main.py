@@ -148,7 +148,7 @@ def replay(
             from trpose_ros.evaluation.passes import summary
 
             typer.echo('\n'.join(summary(rows)))
-        if result.frames == 0:
+        if result.frames == 0 or result.lost:
             raise typer.Exit(1)
 
 

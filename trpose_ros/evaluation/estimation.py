@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 
+from trpose_ros.archives import pack_arrays
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.sequences import EvaluationClip
 from trpose_ros.occlusion.occluder import union_box
@@ -160,7 +160,7 @@ def cached_pass(
     if file.is_file():
         try:
             return _load(file), True
-        except (OSError, ValueError, KeyError, BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
             file.unlink(missing_ok=True)  # damaged: made again
     result = run_pass(clip, condition, config, estimator, track)
     _save(file, result)
@@ -240,8 +240,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _load(file: Path) -> EstimatorPass:
-    with file.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
-        values = {name: data[name] for name in data.files}
+    values = pack_arrays(file)
     header = json.loads(values['header'].tobytes())
     people, cameras = [], []
     columns = {

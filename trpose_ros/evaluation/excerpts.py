@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 
+from trpose_ros.archives import pack_arrays
 from trpose_ros.people import Camera, JointState, People
 from trpose_ros.writing import whole_stream
 
@@ -141,13 +141,12 @@ def load_scenes(folder: Path) -> Iterator[Scene]:
     for file in sorted((folder / FOLDER).glob('*.npz')):
         try:
             yield _load(file)
-        except (OSError, ValueError, KeyError, BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
             continue
 
 
 def _load(file: Path) -> Scene:
-    with file.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
-        values = {name: data[name] for name in data.files}
+    values = pack_arrays(file)
     header = json.loads(values['header'].tobytes())
     if header.pop('format') != _FORMAT:
         raise ValueError(f'{file} was written by another version')

@@ -7,6 +7,7 @@ too; they are then measured against an unoccluded run (runner.py).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from trpose_ros.data.samples import DataError
 from trpose_ros.occlusion.occluder import reference_boxes
 from trpose_ros.people import Camera, Frame, People, with_visibility
 from trpose_ros.pipeline.lift_stage import to_skeleton
+from trpose_ros.pipeline.turning import TURNS, Turned, turn_boxes
 from trpose_ros.recordings.sources import BagSource, SourceOptions, read_frames
 
 if TYPE_CHECKING:
@@ -168,6 +170,34 @@ def clip_of_bag(path: str | Path, options: SourceOptions | None = None) -> Evalu
         open_frames=lambda: read_frames(path, options),
         describe=lambda: _file_digest(path),
         problems=tuple(problems),
+    )
+
+
+def turned_clip(clip: EvaluationClip, rotate_deg: int) -> EvaluationClip:
+    """Return a clip as the turned camera saw it, clockwise by 0, 90, 180 or 270 degrees.
+
+    Images, cameras, truth and boxes are turned; so conditions hide parts of the upright image.
+    Raises ValueError for another angle.
+    """
+    if rotate_deg not in TURNS:
+        raise ValueError(f'rotate_deg must be one of {list(TURNS)}, got {rotate_deg}')
+    if rotate_deg == 0:
+        return clip
+    turned = Turned(rotate_deg)
+    some = next(iter(clip.truth.values()), None)
+
+    def box(stamp: int, box_px: np.ndarray) -> np.ndarray:
+        people = clip.truth.get(stamp, some)
+        assert people is not None  # whose boxes else
+        return turn_boxes(box_px[None], rotate_deg, people.width, people.height)[0]
+
+    return dataclasses.replace(
+        clip,
+        truth={stamp: turned.people(people) for stamp, people in clip.truth.items()},
+        boxes_px={stamp: box(stamp, box_px) for stamp, box_px in clip.boxes_px.items()},
+        open_frames=lambda: map(turned.frame, clip.open_frames()),
+        describe=lambda: clip.describe() + f' turned {rotate_deg}'.encode(),
+        camera=None if clip.camera is None else turned.camera(clip.camera),
     )
 
 

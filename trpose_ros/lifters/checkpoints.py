@@ -152,7 +152,12 @@ def split_trajectory(tensors: Tensors) -> tuple[Tensors, Tensors | None]:
 def trajectory_config(config: dict[str, Any], tensors: Tensors, source: str) -> dict[str, Any]:
     """Return the configuration of a trajectory model; ``config`` is its pose network's."""
     values_in = config.get('values_in', 2)
-    found = _videopose3d(tensors, source, values_in)
+    try:
+        found = _videopose3d(tensors, source, values_in)
+    except (KeyError, IndexError, ValueError) as error:
+        raise WeightsError(
+            f'{source}: the trajectory model lacks {error!s:.200} or has it in a wrong shape'
+        ) from error
     if found['joints_out'] != 1:
         raise WeightsError(
             f'{source}: the trajectory model gives {found["joints_out"]} joints instead of 1'
@@ -184,11 +189,14 @@ def _state_dict(content: Any, path: Path) -> Tensors:
     strange = [key for key, value in content.items() if not isinstance(value, np.ndarray)]
     if strange:
         raise WeightsError(
-            f'{path} is no official checkpoint of a lifter: {strange[:4]} are no tensors'
+            f'{path} is no official checkpoint of a lifter: {strange[:4]!s:.200} are no tensors'
         )
+    odd = [key for key, value in content.items() if value.dtype.kind not in 'fiub']
+    if odd:
+        raise WeightsError(f'{path} holds no numbers in {odd[:4]!s:.200}')
     bad = [key for key, value in content.items() if not np.isfinite(value).all()]
     if bad:
-        raise WeightsError(f'{path} holds NaN or infinity in {bad[:4]}')
+        raise WeightsError(f'{path} holds NaN or infinity in {bad[:4]!s:.200}')
     return {str(key).removeprefix('module.'): value for key, value in content.items()}
 
 
@@ -207,14 +215,14 @@ def _identify(tensors: Tensors, path: Path, heads: int) -> tuple[str, dict[str, 
         if key in tensors and (architecture != 'mixste' or _count(tensors, _STE_BLOCK)):
             try:
                 config = make(tensors, str(path))
-            except (KeyError, IndexError) as error:
+            except (KeyError, IndexError, ValueError) as error:
                 raise WeightsError(
                     f'{path} looks like {architecture} but lacks {error} or has it in a wrong shape'
                 ) from error
             return architecture, config | ({'heads': heads} if architecture == 'mixste' else {})
     raise WeightsError(
         f'{path} is none of {sorted(name for name, _ in makers.values())}: it has none of the '
-        f'parameters {sorted(makers)}; it starts with {list(tensors)[:3]}'
+        f'parameters {sorted(makers)}; it starts with {list(tensors)[:3]!s:.200}'
     )
 
 
@@ -292,6 +300,8 @@ def _stated(
 
 def _dense_widths(kernels: list[int]) -> list[int] | None:
     """Return the filter widths of a dense network with these kernels, or None."""
+    if min(kernels) < 1:
+        return None
     widths, span = [kernels[0]], kernels[0]
     for kernel in kernels[1:]:
         width, rest = divmod(kernel - 1, span)

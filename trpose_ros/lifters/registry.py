@@ -8,6 +8,7 @@ when called, so that listing lifters needs no torch.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trpose_ros.lifters import checkpoints
 from trpose_ros.lifters.streams.base import Core, LifterConfig
 from trpose_ros.registry import Registry
-from trpose_ros.weights import WeightsError
+from trpose_ros.weights import WeightsError, WeightsFile
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +52,9 @@ def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
 
     if weights.config.get('joints_in', 17) != 17 or weights.config.get('joints_out', 17) != 17:
         raise WeightsError(
-            f'{weights.source} lifts {weights.config.get("joints_in")} joints to '
-            f'{weights.config.get("joints_out")}; a stream takes and gives the 17 of Human3.6M'
+            f'{weights.source} lifts {weights.config.get("joints_in")!s:.80} joints to '
+            f'{weights.config.get("joints_out")!s:.80}; a stream takes and gives the 17 of '
+            'Human3.6M'
         )
     half = config.dtype == 'bfloat16'
     model = _network('videopose3d', weights, config)
@@ -94,12 +96,17 @@ def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
 
 def _network(architecture: str, weights: LoadedWeights, config: LifterConfig) -> Any:
     """Return the network with these weights, ready to run."""
+    import torch
+
     from trpose_ros.lifters.networks.build import build_network
 
     try:
-        model = build_network(architecture, weights.config)
+        with torch.device('meta'):  # first without memory: a file may state any sizes
+            wanted = build_network(architecture, weights.config)
     except (TypeError, ValueError) as error:
         raise WeightsError(f'{weights.source} does not fit {architecture}: {error}') from error
+    checkpoints.check_tensors(wanted, weights.tensors, weights.source)
+    model = build_network(architecture, weights.config)
     return prepare(fill(model, weights.tensors, weights.source), config)
 
 
@@ -215,13 +222,24 @@ def load_weights(config: LifterConfig) -> LoadedWeights:
         )
     file = store.load(config.model, config.name)
     tensors, trajectory = checkpoints.split_trajectory(file.tensors)
-    rate = file.meta.get('rate_hz')
     return LoadedWeights(
         tensors,
         file.config,
         str(file.path),
         trajectory=trajectory,
-        rate_hz=None if rate is None else float(rate),
+        rate_hz=_rate_hz(file),
         weights_id=file.weights_id,
         licence=file.meta['licence'],
     )
+
+
+def _rate_hz(file: WeightsFile) -> float | None:
+    """Return the training rate that a header states; None where it states none."""
+    text = file.meta.get('rate_hz')
+    try:
+        rate = None if text is None else float(text)
+    except ValueError:
+        rate = math.nan
+    if rate is not None and not 1 <= rate <= 1000:
+        raise WeightsError(f'{file.path}: rate_hz must lie in 1..1000, got {text!r:.80}')
+    return rate

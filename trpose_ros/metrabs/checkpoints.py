@@ -15,15 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from trpose_ros import weights
 from trpose_ros.metrabs import packages
 from trpose_ros.metrabs.augmentation import CONVENTIONS
 from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
-from trpose_ros.metrabs.tensors import TRANSFORM_KEY, load_tensors
+from trpose_ros.metrabs.tensors import TRANSFORM_KEY, check_tensors, load_tensors
 from trpose_ros.metrabs.uncertainty import UncertaintyModel
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.weights import WeightsError, WeightsFile
+
+# What a header that holds other things than it should makes the code stumble over.
+_STRANGE = (
+    *(ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError),
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -69,23 +76,35 @@ def network_from_file(file: WeightsFile) -> LoadedNetwork:
     """Build the network that a weights file describes."""
     try:
         config = MetrabsConfig.from_dict(file.config)
-        model = Metrabs(config)
+        with torch.device('meta'):  # first without memory: a file may state any sizes
+            wanted = Metrabs(config)
     except (ValueError, TypeError) as error:
         raise WeightsError(f'{file.path}: {error}') from error
     tensors = dict(file.tensors)
     transform = tensors.pop(TRANSFORM_KEY, None)
+    check_tensors(wanted, tensors, str(file.path))
+    model = Metrabs(config)
     load_tensors(model, tensors, str(file.path))
-    preprocessing = json.loads(file.meta.get('preprocessing', '{}'))
-    convention = preprocessing.get('augmentation', 'centred')
-    if convention not in CONVENTIONS:
-        raise WeightsError(f'{file.path}: unknown augmentation convention {convention!r}')
-    names, skeletons = _skeletons(file, config)
+    if transform is not None and (transform.ndim != 2 or len(transform) != config.num_joints):
+        raise WeightsError(
+            f'{file.path}: {TRANSFORM_KEY} has the shape {transform.shape}, not (joints, K)'
+        )
+    outputs = config.num_joints if transform is None else transform.shape[1]
+    try:
+        preprocessing = json.loads(file.meta.get('preprocessing', '{}'))
+        convention = preprocessing.get('augmentation', 'centred')
+        if convention not in CONVENTIONS:
+            raise ValueError(f'unknown augmentation convention {convention!r:.80}')
+        names, skeletons = _skeletons(file, config, outputs)
+    except _STRANGE as error:
+        words = f'{error!s:.200}' if isinstance(error, ValueError) else f'{error!r:.200}'
+        raise WeightsError(f'{file.path}: header: {words}') from error
     uncertainty = None
     if 'uncertainty' in file.meta:
         try:
             uncertainty = UncertaintyModel.from_json(file.meta['uncertainty'], config.num_joints)
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f'{file.path}: header "uncertainty": {error}') from error
+        except _STRANGE as error:
+            raise WeightsError(f'{file.path}: header "uncertainty": {error!s:.200}') from error
     return LoadedNetwork(
         model=model.eval(),
         joint_names=names,
@@ -100,17 +119,18 @@ def network_from_file(file: WeightsFile) -> LoadedNetwork:
 
 
 def _skeletons(
-    file: WeightsFile, config: MetrabsConfig
+    file: WeightsFile, config: MetrabsConfig, outputs: int
 ) -> tuple[tuple[str, ...], dict[str, SkeletonTable]]:
-    """Return the network's joint names and its skeletons, from the header or from our list."""
+    """Return the network's joint names and its skeletons, from the header or from our list.
+
+    ``outputs`` is the number of joints that skeletons are taken from. Raises ValueError, or any
+    other of _STRANGE, for a header that is no such thing.
+    """
     if 'skeletons' not in file.meta:
-        try:
-            skeleton = get_skeleton(config.skeleton)
-        except (KeyError, ValueError) as error:
-            raise WeightsError(f'{file.path}: {error}') from error
+        skeleton = get_skeleton(config.skeleton)
         if skeleton.num_joints != config.num_joints:
-            raise WeightsError(
-                f'{file.path}: {config.num_joints} joints, but skeleton {skeleton.name!r} has '
+            raise ValueError(
+                f'{config.num_joints} joints, but skeleton {skeleton.name!r} has '
                 f'{skeleton.num_joints}'
             )
         table = SkeletonTable(
@@ -125,4 +145,17 @@ def _skeletons(
         )
         for name, entry in json.loads(file.meta['skeletons']).items()
     }
-    return tuple(json.loads(file.meta['joint_names'])), tables
+    for name, table in tables.items():
+        count = len(table.indices)
+        fits = (
+            table.indices.ndim == 1
+            and len(table.names) == count
+            and np.isin(table.indices, range(outputs)).all()
+            and np.isin(table.edges, range(count)).all()
+        )
+        if not fits:
+            raise ValueError(f'skeleton {name[:80]!r} names joints that are not there')
+    names = tuple(str(name) for name in json.loads(file.meta['joint_names']))
+    if len(names) != config.num_joints:
+        raise ValueError(f'{len(names)} names of {config.num_joints} joints')
+    return names, tables

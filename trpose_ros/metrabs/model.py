@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from trpose_ros.configuration import check_sizes
 from trpose_ros.metrabs.backbones import BACKBONES
 from trpose_ros.metrabs.heatmaps import HeatmapGeometry, HeatmapHead, decode
 from trpose_ros.metrabs.reconstruction import reconstruct
@@ -35,9 +36,9 @@ class MetrabsConfig:
 
     def __post_init__(self) -> None:
         """Validate sizes; the backbone's name is checked when it is built."""
+        # More than any published network has: what is made of them takes memory.
+        check_sizes(self, proc_side=4096, stride=256, depth=256, num_joints=5000)
         _ = self.geometry
-        if self.num_joints < 1:
-            raise ValueError(f'num_joints must be positive, got {self.num_joints}')
 
     @property
     def geometry(self) -> HeatmapGeometry:

@@ -24,13 +24,14 @@ import numpy as np
 import torch
 
 from trpose_ros import weights
-from trpose_ros.archives import ARCHIVE_ERRORS, load_arrays
+from trpose_ros.archives import ARCHIVE_ERRORS, ARRAY_ERRORS, load_arrays
 from trpose_ros.metrabs.backbones import efficientnet_v2
 from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.metrabs.tensors import TRANSFORM_KEY, check_tensors
 from trpose_ros.skeletons import SKELETONS
 from trpose_ros.weights import WeightsError, WeightsFile
 from trpose_ros.weights.pickles import read_numbers
+from trpose_ros.weights.torch_files import read_torch_file
 from trpose_ros.yaml_files import load_yaml
 
 FILES = (
@@ -55,7 +56,7 @@ def is_package(path: str | Path) -> bool:
 def read_package(folder: str | Path) -> WeightsFile:
     """Read a published folder into the form of a weights file.
 
-    The checkpoint is as safe as ``torch.load(weights_only=True)`` of the installed PyTorch.
+    The checkpoint is read without PyTorch's unpickler (weights/torch_files.py).
     Raises WeightsError for a missing, damaged or malicious file and for a checkpoint that does
     not fit, naming it and the remedy.
     """
@@ -118,18 +119,10 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _state_dict(path: Path) -> dict[str, np.ndarray]:
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile file makes the loader stumble over
-        reason = str(error).split('\n', maxsplit=1)[0][:200]
-        raise WeightsError(
-            f'{path} is not a checkpoint of tensors alone ({type(error).__name__}: {reason}); it '
-            'is damaged or would execute code. Nothing was executed: obtain it again from its '
-            'publisher'
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    state = read_torch_file(path)
+    if not isinstance(state, dict) or not all(isinstance(v, np.ndarray) for v in state.values()):
         raise WeightsError(f'{path} must hold a plain state dict, name -> tensor')
-    return {str(key).removeprefix('module.'): value.numpy() for key, value in state.items()}
+    return {str(key).removeprefix('module.'): value for key, value in state.items()}
 
 
 def _config(
@@ -179,7 +172,9 @@ def _size(tensors: dict[str, np.ndarray], folder: Path) -> str:
 
 def _refuse_unfit(config: MetrabsConfig, tensors: dict[str, np.ndarray], path: Path) -> None:
     """Raise WeightsError unless names, shapes and values make sense for the network."""
-    check_tensors(Metrabs(config), tensors, str(path))
+    with torch.device('meta'):  # without memory: a file may state any sizes
+        wanted = Metrabs(config)
+    check_tensors(wanted, tensors, str(path))
     bad = sorted(key for key, value in tensors.items() if not np.isfinite(value).all())
     if bad:
         raise WeightsError(f'{path} holds NaN or infinity in {bad[:6]}')
@@ -188,7 +183,7 @@ def _refuse_unfit(config: MetrabsConfig, tensors: dict[str, np.ndarray], path: P
 def _array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError, *ARCHIVE_ERRORS) as error:
+    except (OSError, *ARRAY_ERRORS, *ARCHIVE_ERRORS) as error:
         raise WeightsError(f'{path} is not a plain numpy array ({error})') from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or not np.isfinite(array).all():
         raise WeightsError(f'{path} must hold a finite matrix (J, K)')
@@ -229,13 +224,13 @@ def _skeletons(path: Path, joints: int) -> dict[str, dict[str, list]]:
             }
             for name, info in dict(loaded).items()
         }
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError) as error:
         raise WeightsError(
-            f'{path} must hold name -> indices, names, edges ({type(error).__name__}: {error})'
+            f'{path} must hold name -> indices, names, edges ({error!r:.200})'
         ) from error
     for name, table in tables.items():
         if not all(0 <= i < joints for i in table['indices']):
-            raise WeightsError(f'{path}: skeleton {name!r} names a joint beyond the {joints}')
+            raise WeightsError(f'{path}: skeleton {name!r:.80} names a joint beyond the {joints}')
     known = {
         name: table
         for name, table in tables.items()
@@ -243,7 +238,7 @@ def _skeletons(path: Path, joints: int) -> dict[str, dict[str, list]]:
     }
     if not known:
         raise WeightsError(
-            f'{path} has none of the skeletons {sorted(SKELETONS)}; it has {sorted(tables)}'
+            f'{path} has none of the skeletons {sorted(SKELETONS)}; it has {sorted(tables)!s:.200}'
         )
     return known
 

@@ -65,6 +65,8 @@ class UncertaintyModel:
         wanted = (len(FEATURES) + joints,)
         if across.shape != wanted or along.shape != wanted:
             raise ValueError(f'uncertainty of shapes {across.shape}, {along.shape}, not {wanted}')
+        if not (np.isfinite(across).all() and np.isfinite(along).all()):
+            raise ValueError('uncertainty of numbers that are not finite')
         return cls(across, along)
 
     def sigmas_mm(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,13 +6,15 @@ What both launch files do with their arguments is here, too, as far as it needs 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trpose_ros.occlusion.profiles import PROFILES
 from trpose_ros.resources import resource
+from trpose_ros.yaml_files import load_yaml
 
 PRESETS = ('fast', 'balanced', 'accurate')
 BOOLEANS = ('true', 'false')
@@ -153,6 +155,47 @@ def passed_on(given: Mapping[str, str]) -> dict[str, Any]:
 def switches(given: Mapping[str, str]) -> dict[str, bool]:
     """Return the arguments that say how intrinsics are found, as parameters."""
     return {n: given[n] == 'true' for n in SWITCHES if given.get(n)}
+
+
+def switches_of_file(path: Path, namespace: str) -> dict[str, bool]:
+    """Return what a parameter file says of intrinsics to the nodes that see images.
+
+    The node that plays a recording has to know it, too: camera_info that it sends is made from what
+    it took. The first of occlusion_node, pose_node, lifter_node and player that is told counts.
+    Raises RuntimeError for a file that cannot be read or a value that is neither true nor false.
+    """
+    try:
+        content = load_yaml(path)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f'params_file {path} cannot be used: {error}') from error
+    found: dict[str, bool] = {}
+    for node in ('occlusion_node', 'pose_node', 'lifter_node', 'player'):
+        told: dict[str, bool] = {}
+        for name, parameters in _sections(content, ''):
+            if re.fullmatch(_pattern(name), f'/{namespace.strip("/")}/{node}'.replace('//', '/')):
+                told |= {n: parameters[n] for n in SWITCHES if n in parameters}
+        for name, value in told.items():
+            if not isinstance(value, bool):
+                raise RuntimeError(f'{path}: {name} must be true or false, got {value!r:.80}')
+            found.setdefault(name, value)
+    return found
+
+
+def _pattern(name: str) -> str:
+    """Return a regular expression: ** stands for any parts of a node's full name, * for one."""
+    parts = {'**': '.*', '*': '[^/]+'}
+    return '/'.join(parts.get(part, re.escape(part)) for part in name.split('/'))
+
+
+def _sections(content: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the pattern of names and the parameters of each section, as rcl understands them."""
+    if not isinstance(content, dict):
+        return
+    for key, value in content.items():
+        if key == 'ros__parameters' and isinstance(value, dict):
+            yield name, value
+        else:
+            yield from _sections(value, f'{name}/{str(key).strip("/")}')
 
 
 def fast_dds_profile() -> dict[str, str]:

@@ -29,7 +29,7 @@ from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
 from trpose_ros.recordings.bag_messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
 from trpose_ros.recordings.bags import BagWriter
 from trpose_ros.recordings.sources import Source, SourceFrame
-from trpose_ros.recordings.video import VideoError, VideoWriter
+from trpose_ros.recordings.video import VideoError, VideoWriter, video_rate
 from trpose_ros.writing import write_text
 
 IMAGE_TOPIC = '/camera/image_raw/compressed'
@@ -74,6 +74,7 @@ class ReplayResult:
     truth: dict[int, People] = field(default_factory=dict)
     hidden_px: dict[int, np.ndarray] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)  # files that were wanted and are not there
     stage_s: dict[str, float] = field(default_factory=dict)  # seconds spent, by stage
 
     def metrics(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def replay(
             pipeline = Pipeline(config or PipelineConfig(), identity=options.identity, clock=None)
         result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
         out.mkdir(parents=True, exist_ok=True)
-        with _Writers(out, options, _video_rate(source), result.problems) as writers:
+        with _Writers(out, options, video_rate(source.rate_hz), result) as writers:
             _process(source, pipeline, writers, options, result, progress)
     finally:
         source.close()
@@ -210,9 +211,9 @@ class _Writers:
     """Bag and video of a replay; a context manager. After an exception nothing is left."""
 
     def __init__(
-        self, out: Path, options: ReplayOptions, rate_hz: float, problems: list[str]
+        self, out: Path, options: ReplayOptions, rate_hz: float, result: ReplayResult
     ) -> None:
-        self._problems = problems
+        self._result = result
         self._video = VideoWriter(out / 'annotated.mp4', rate_hz) if options.video else None
         self._bag = BagWriter(out / 'result.mcap') if options.bag else None
         self._maker = None if self._bag is None else MessageMaker(self._bag.typestore)
@@ -283,7 +284,8 @@ class _Writers:
     def _give_up_video(self, error: Exception) -> None:
         """Go on without the video: it never costs the bag."""
         assert self._video is not None
-        self._problems.append(f'there is no {self._video.path.name}: {error!s:.300}')
+        self._result.problems.append(f'there is no {self._video.path.name}: {error!s:.300}')
+        self._result.lost.append(self._video.path.name)
         self._video.discard()
         self._video = None
         self._waiting.clear()
@@ -315,11 +317,6 @@ class _Writers:
             self._video.write(self._figure.draw(shot, title))
             if found:
                 return
-
-
-def _video_rate(source: Source) -> float:
-    """Return the rate of the frames, a usual one where the recording gives none or nonsense."""
-    return source.rate_hz if 1.0 <= source.rate_hz <= 240.0 else 30.0
 
 
 class LogTime:

@@ -19,7 +19,7 @@ from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.people import People, TrackState
 from trpose_ros.pipeline.pipeline import Pipeline, PipelineConfig
 from trpose_ros.recordings.sources import Source
-from trpose_ros.recordings.video import VideoWriter
+from trpose_ros.recordings.video import VideoWriter, video_rate
 from trpose_ros.skeletons import get_skeleton
 
 _KEPT = 60  # frames whose times the shown rate and latency are taken from
@@ -46,7 +46,7 @@ def watch(
         stack.callback(pipeline.close)
         video = None
         if out is not None:
-            video = stack.enter_context(VideoWriter(out, source.rate_hz or 30.0))
+            video = stack.enter_context(VideoWriter(out, video_rate(source.rate_hz)))
         status = stack.enter_context(console.status(f'{source.name}: waiting for images'))
         begin_s = time.perf_counter()
         try:

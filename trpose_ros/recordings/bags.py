@@ -12,6 +12,7 @@ a short one. The message objects have the attribute names of rclpy's messages.
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -24,13 +25,15 @@ from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
 
 from trpose_ros.recordings import salvage as bag_salvage
+from trpose_ros.recordings import tables
 from trpose_ros.recordings.bag_writer import COMPRESSIONS, BagError, BagWriter, storage_of
 from trpose_ros.recordings.definitions import make_typestore, typestore_of
 from trpose_ros.recordings.salvage import RawMessage, Topic
-from trpose_ros.recordings.unpacking import unpack_file, unpack_message
+from trpose_ros.recordings.unpacking import TooLargeError, most_bytes, unpack_file, unpack_message
 from trpose_ros.yaml_files import load_yaml
 
 __all__ = ['COMPRESSIONS', 'BagError', 'BagMessage', 'BagReader', 'BagWriter', 'make_typestore']
+_MOST_FILES = 10_000  # of one recording
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
@@ -172,7 +175,12 @@ class BagReader:
         try:
             content = load_yaml(path)
             paths = content['rosbag2_bagfile_information']['relative_file_paths']
-            return [Path(entry).name for entry in paths]
+            names = [Path(entry).name for entry in paths]
+            if isinstance(paths, str) or not all(0 < len(name) <= 255 for name in names):
+                raise TypeError('relative_file_paths is no list of names')
+            if len(names) > _MOST_FILES:
+                raise TypeError(f'it lists more than {_MOST_FILES} files')
+            return names
         except (OSError, ValueError, KeyError, TypeError) as error:
             why = str(error) if isinstance(error, ValueError) else f'{path}: {error!r:.120}'
             self.problems.append(
@@ -201,15 +209,18 @@ class BagReader:
 
 
 class _Part:
-    """One storage file: rosbags where the file is whole, salvage where it is not."""
+    """One storage file: MCAP by rosbags, sqlite3 by tables.py, salvage where it is not whole."""
 
     def __init__(self, path: Path, name: str, problems: list[str]) -> None:
         self._path = path
         self.name = name
-        if path.suffix == '.db3':
-            bag_salvage.check_tables(path)
-        self._reader: Reader | None = Reader(path)
+        self._reader: Reader | None = None
+        self._rows = path.suffix == '.db3'  # whether rows can be read in their order
         self.counts: Counter[str] = Counter()
+        if self._rows:
+            self._open_tables(problems)
+            return
+        self._reader = Reader(path)
         try:
             self._reader.open()
         except Exception as error:  # rosbags and apsw raise many types for damaged files
@@ -230,6 +241,34 @@ class _Part:
         for connection in connections:
             self.counts[connection.topic] += connection.msgcount
 
+    def _open_tables(self, problems: list[str]) -> None:
+        """Look at a sqlite3 file: rosbags' queries go round in circles where its pages do."""
+        tables.check_tables(self._path)
+        self._by_id = tables.topics_by_id(self._path)
+        self.topics = list(self._by_id.values())
+        try:
+            self.counts = tables.message_counts(self._path, self._by_id)
+        except sqlite3.Error as error:
+            self._rows = False
+            problems.append(f'{self.name}: {_short(error)}; reading what is there')
+
+    def _in_order(self, wanted: set[str]) -> Iterator[RawMessage]:
+        """Yield messages of the wanted topics by time; raises many types for damaged files."""
+        if self._rows:
+            yield from tables.rows_by_time(self._path, self._by_id, wanted)
+            return
+        assert self._reader is not None
+        topics = {topic.name: topic for topic in self.topics}
+        left = most_bytes(self._path.stat().st_size)  # an index can name a chunk again and again
+        connections = [c for c in self._reader.connections if c.topic in wanted]
+        if not connections:
+            return
+        for connection, log_ns, data in self._reader.messages(connections):
+            left -= len(data)
+            if left < 0:
+                raise TooLargeError('it gives far more than recordings hold')
+            yield RawMessage(topics[connection.topic], log_ns, data)
+
     def close(self) -> None:
         if self._reader is not None and self._reader.is_open:
             self._reader.close()
@@ -238,17 +277,13 @@ class _Part:
         """Yield messages of the wanted topics; name what is unreadable."""
         last_ns = -1
         at_last: set[tuple[str, int]] = set()
-        if self._reader is not None:
-            topics = {t.name: t for t in self.topics}
-            connections = [c for c in self._reader.connections if c.topic in wanted]
-            if not connections:
-                return
+        if self._reader is not None or self._rows:
             try:
-                for connection, stamp_ns, data in self._reader.messages(connections):
-                    if stamp_ns != last_ns:
-                        last_ns, at_last = stamp_ns, set()
-                    at_last.add((connection.topic, len(data)))
-                    yield RawMessage(topics[connection.topic], stamp_ns, data)
+                for raw in self._in_order(wanted):
+                    if raw.log_ns != last_ns:
+                        last_ns, at_last = raw.log_ns, set()
+                    at_last.add((raw.topic.name, len(raw.data)))
+                    yield raw
                 return
             except Exception as error:  # as above; GeneratorExit passes
                 problems.append(f'{self.name}: {_short(error)}; reading what is left')

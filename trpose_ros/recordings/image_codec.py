@@ -147,7 +147,8 @@ def decode_image(
         return _from_planes(data, encoding, width, height, step)
     if encoding not in _LAYOUTS:
         raise UnknownEncodingError(
-            f'image encoding {encoding!r} is not supported; supported are {", ".join(ENCODINGS)}'
+            f'image encoding {encoding!r:.80} is not supported; supported are '
+            f'{", ".join(ENCODINGS)}'
         )
     layout = _LAYOUTS[encoding]
     pixels = _pixels(data, layout, encoding, width, height, step)

@@ -53,6 +53,12 @@ def read_picture(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
     of pixels); OSError when it cannot be opened. The message of an ImageError goes on after the
     file's name.
     """
+    data, header = _checked(path, max_megapixels)
+    return Picture(_decode(data, header), header)
+
+
+def _checked(path: Path, max_megapixels: float) -> tuple[bytes, PictureHeader]:
+    """Return what a file holds and its header, when that can be a picture of bounded size."""
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
         raise ImageError('is no file')
     with path.open('rb') as file:
@@ -61,16 +67,22 @@ def read_picture(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
         # One byte more than any picture of that size has, not the gigabytes behind it.
         data = file.read(largest_bytes(header, max_megapixels) + 1)
     check_size(header, data, max_megapixels, '--max-megapixels')
-    return Picture(_decode(data, header), header)
+    return data, header
 
 
-def _decode(data: bytes, header: PictureHeader) -> np.ndarray:
+def read_stored(path: Path) -> np.ndarray:
+    """Return the pixels of a picture file as OpenCV gives them: grey, BGR or BGRA, of any depth.
+
+    For pictures whose alpha channel means something. Raises as ``read_picture``.
+    """
+    return _pixels(*_checked(path, MAX_MEGAPIXELS), cv2.IMREAD_UNCHANGED)
+
+
+def _pixels(data: bytes, header: PictureHeader, how: int) -> np.ndarray:
     image = None
     try:
         with quiet():  # the decoders' complaints say less than the message below
-            image = cv2.imdecode(
-                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-            )
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except (cv2.error, MemoryError):
         pass
     if image is None:
@@ -78,6 +90,11 @@ def _decode(data: bytes, header: PictureHeader) -> np.ndarray:
             f'cannot be decoded ({header.kind}, {len(data)} bytes): it is cut off, damaged or of a '
             'rare kind; save it as JPEG or PNG'
         )
+    return np.asarray(image)
+
+
+def _decode(data: bytes, header: PictureHeader) -> np.ndarray:
+    image = _pixels(data, header, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     # OpenCV turns TIFF whatever it is told; the others are turned here, in every version alike.
     if header.kind != 'TIFF':

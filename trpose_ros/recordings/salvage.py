@@ -4,48 +4,26 @@ An MCAP file (https://mcap.dev/spec) is a sequence of records, each with its len
 chunks, followed by a summary. A recorder that was killed leaves no summary and a last record that
 is cut off; a bad disk damages single chunks. The scan here needs no summary: it walks through the
 records from the start, takes every whole message, even those of a chunk that is cut off, steps
-over chunks that cannot be unpacked, and names each loss. A sqlite3 file is read row by row until
-the database refuses.
+over chunks that cannot be unpacked, and names each loss. A sqlite3 file is read by tables.py.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
+from trpose_ros.recordings import tables
+from trpose_ros.recordings.tables import RawMessage, SalvageError, Topic
 from trpose_ros.recordings.unpacking import unpacked_part
 
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
-_LEAST_ROW = 4  # bytes of a row in the file, besides its data
 
 
-class SalvageError(Exception):
-    """Nothing in a file can be read."""
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic of a recording and the definition of its messages as far as it is stored."""
-
-    name: str
-    msgtype: str
-    definition: str = ''  # empty: not stored
-    encoding: str = 'msg'  # 'msg' or 'idl'
-
-
-@dataclass(frozen=True)
-class RawMessage:
-    """One serialised message."""
-
-    topic: Topic
-    log_ns: int
-    data: bytes | memoryview
+__all__ = ['RawMessage', 'SalvageError', 'Topic', 'scan_messages', 'scan_topics']
 
 
 def scan_topics(path: Path) -> list[Topic]:
@@ -56,14 +34,14 @@ def scan_topics(path: Path) -> list[Topic]:
 
     """
     if path.suffix == '.db3':
-        return list(_sqlite_topics(path).values())
+        return list(tables.topics_by_id(path).values())
     return list({raw.topic.name: raw.topic for raw in _McapScan(path, path.name, [])}.values())
 
 
 def scan_messages(path: Path, name: str, problems: list[str]) -> Iterator[RawMessage]:
     """Yield every whole message; add to ``problems`` what is lost, calling the file ``name``."""
     if path.suffix == '.db3':
-        yield from _sqlite_messages(path, name, problems)
+        yield from tables.rows_as_written(path, name, problems)
     else:
         yield from _McapScan(path, name, problems)
 
@@ -176,82 +154,3 @@ def _text(body: bytes, at: int) -> tuple[str, int]:
     if at + 4 + length > len(body):
         raise struct.error('string longer than its record')
     return body[at + 4 : at + 4 + length].decode(), at + 4 + length
-
-
-def _sqlite_connection(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f'{path.resolve().as_uri()}?mode=ro&immutable=1', uri=True)
-    connection.text_factory = lambda data: data.decode(errors='replace')
-    # without this sqlite refuses a file that is shorter than its header says
-    connection.execute('PRAGMA writable_schema = ON')
-    return connection
-
-
-def _sqlite_topics(path: Path) -> dict[int, Topic]:
-    connection = _sqlite_connection(path)
-    try:
-        rows = connection.execute('SELECT id, name, type FROM topics').fetchall()
-        definitions: dict[str, tuple[str, str]] = {}
-        try:
-            for msgtype, encoding, text in connection.execute(
-                'SELECT topic_type, encoding, encoded_message_definition FROM message_definitions'
-            ):
-                kind = 'idl' if str(encoding).endswith('idl') else 'msg'
-                definitions[msgtype] = (str(text), kind)
-        except sqlite3.DatabaseError:
-            definitions = {}  # older recordings have no such table; ours are known anyway
-        return {
-            number: Topic(name, msgtype, *definitions.get(msgtype, ('', 'msg')))
-            for number, name, msgtype in rows
-            if isinstance(name, str) and isinstance(msgtype, str)
-        }
-    except sqlite3.DatabaseError as error:
-        raise SalvageError(f'{path.name} is not a readable sqlite3 recording ({error})') from error
-    finally:
-        connection.close()
-
-
-def check_tables(path: Path) -> None:
-    """Raise SalvageError for a database that computes its rows instead of holding them.
-
-    A view, a virtual table or a computed column can give rows, or bytes, without end.
-    """
-    connection = _sqlite_connection(path)
-    try:
-        for kind, name, text in connection.execute(
-            'SELECT type, name, sql FROM sqlite_master WHERE lower(name) IN '
-            "('topics', 'messages', 'message_definitions', 'schema', 'metadata')"
-        ).fetchmany(100):
-            if kind != 'table' or not str(text).upper().startswith('CREATE TABLE'):
-                raise SalvageError(f'{name} is a {kind} that computes its rows, no table')
-            columns = connection.execute('SELECT hidden FROM pragma_table_xinfo(?)', (name,))
-            if any(hidden for (hidden,) in columns.fetchmany(1000)):
-                raise SalvageError(f'the table {name} computes its columns')
-    except sqlite3.Error as error:
-        raise SalvageError(f'{path.name} is not a readable sqlite3 recording ({error})') from error
-    finally:
-        connection.close()
-
-
-def _sqlite_messages(path: Path, name: str, problems: list[str]) -> Iterator[RawMessage]:
-    """Rows in the order of writing, up to the first one that cannot be read."""
-    topics = _sqlite_topics(path)
-    connection = _sqlite_connection(path)
-    count = 0
-    left = path.stat().st_size  # damaged pages can lead in circles
-    try:
-        for number, stamp_ns, data in connection.execute(
-            'SELECT topic_id, timestamp, data FROM messages ORDER BY id'
-        ):
-            count += 1
-            if not isinstance(data, bytes) or not isinstance(stamp_ns, int):
-                continue
-            left -= len(data) + _LEAST_ROW
-            if left < 0:
-                problems.append(f'{name}: more rows than the file can hold, after {count} messages')
-                return
-            if number in topics:
-                yield RawMessage(topics[number], stamp_ns, data)
-    except sqlite3.Error as error:
-        problems.append(f'{name}: unreadable after {count} messages ({error})')
-    finally:
-        connection.close()

@@ -34,6 +34,11 @@ def is_url(source: str | Path) -> bool:
     return '://' in str(source)
 
 
+def video_rate(rate_hz: float) -> float:
+    """Return the rate of a source for a video of it; a usual one where it says none or nonsense."""
+    return rate_hz if 1.0 <= rate_hz <= 240.0 else 30.0
+
+
 class VideoError(Exception):
     """A video cannot be read or written; the message says why."""
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -30,6 +31,7 @@ from trpose_ros.training.devices import pick_device, uses_bfloat16
 from trpose_ros.training.initialisation import start_from
 from trpose_ros.training.logbook import Logbook
 from trpose_ros.training.optimizers import make_optimizer
+from trpose_ros.weights.torch_files import read_torch_file
 from trpose_ros.writing import whole_stream
 
 _MOST_BAD_STEPS = 50
@@ -336,7 +338,7 @@ class TrainingLoop:
             ) from error
 
     def _load(self) -> None:
-        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+        state = _with_tensors(read_torch_file(self._checkpoint))
         self.step, self.seconds = state['step'], state['seconds']
         self.bad_steps = state['bad_steps']
         self._sums, self._logged = state['sums'], state['logged']
@@ -348,6 +350,15 @@ class TrainingLoop:
             torch.set_rng_state(ranks[self._share.rank].clone())  # a view crashes it
         if len(state['random']) > 1 and self.device.type == 'cuda':
             torch.cuda.set_rng_state(state['random'][1].cpu(), self.device)
+
+
+def _with_tensors(state: Any) -> Any:
+    """Return nested dictionaries, lists and tuples with tensors in place of arrays."""
+    if isinstance(state, np.ndarray):
+        return torch.as_tensor(state)
+    if isinstance(state, dict):
+        return {key: _with_tensors(value) for key, value in state.items()}
+    return type(state)(map(_with_tensors, state)) if isinstance(state, (list, tuple)) else state
 
 
 @contextmanager

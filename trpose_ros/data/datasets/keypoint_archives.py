@@ -19,6 +19,7 @@ from trpose_ros.data.datasets.pickled_numbers import load_npz
 from trpose_ros.data.samples import DataError
 from trpose_ros.skeletons import SKELETONS, Skeleton
 
+_LARGEST = 100_000  # px, of an image's side
 # Order of preference where the symmetry alone decides between conventions of equal size.
 _PREFERRED = ('h36m_17', 'coco_17', 'humaneva_15', 'mpi_inf_3dhp_17')
 
@@ -42,11 +43,14 @@ class KeypointArchive:
 
     def take(self, subject: str, action: str, camera: int) -> np.ndarray:
         """Return (T, J, 2) float32 pixels; raises DataError when absent or of a wrong shape."""
-        where = f'{self.path}: {subject}, {action}, camera {camera}'
+        where = f'{self.path}: {subject!s:.80}, {action!s:.80}, camera {camera}'
         cameras = self.positions.get(subject, {}).get(action)
         if cameras is None or camera >= len(cameras):
             raise DataError(f'{where} is not in the archive; obtain one made for the same takes')
-        px = np.asarray(cameras[camera])
+        try:
+            px = np.asarray(cameras[camera])
+        except (ValueError, TypeError) as error:
+            raise DataError(f'{where} is no array of pixels ({error!s:.200})') from error
         if px.ndim == 3 and px.shape[2] == 3:  # x, y and a score
             px = px[..., :2]
         if px.ndim != 3 or px.shape[1:] != (self.num_joints, 2) or px.dtype.kind not in 'fiu':
@@ -66,17 +70,17 @@ def read_archive(path: Path) -> KeypointArchive:
     for key in ('positions_2d', 'metadata'):
         if not isinstance(content.get(key), dict):
             raise DataError(
-                f'{path} has no dictionary {key!r} (it holds {sorted(content)}); it is not a 2D '
-                'archive of the VideoPose3D format'
+                f'{path} has no dictionary {key!r} (it holds {sorted(content)!s:.200}); it is '
+                'not a 2D archive of the VideoPose3D format'
             )
     metadata = content['metadata']
     try:
         left, right = (tuple(int(i) for i in side) for side in metadata['keypoints_symmetry'])
         num_joints = int(metadata['num_joints'])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f'{path}: metadata must have num_joints and keypoints_symmetry = [left, right], got '
-            f'{sorted(map(str, metadata))}'
+            f'{sorted(map(str, metadata))!s:.200}'
         ) from error
     layout = str(metadata.get('layout_name', ''))
     return KeypointArchive(
@@ -93,21 +97,23 @@ def read_archive(path: Path) -> KeypointArchive:
 def _positions(positions: dict, path: Path) -> dict[str, dict[str, list[np.ndarray]]]:
     for subject, actions in positions.items():
         if not isinstance(actions, dict):
-            raise DataError(f'{path}: subject {subject!r} must be a dict of actions')
+            raise DataError(f'{path}: subject {subject!r:.80} must be a dict of actions')
         for action, cameras in actions.items():
             if not isinstance(cameras, (list, tuple, np.ndarray)):
-                raise DataError(f'{path}: {subject}, {action} must be a list, one item per camera')
+                raise DataError(
+                    f'{path}: {subject!s:.80}, {action!s:.80} must be a list, one item per camera'
+                )
     return positions
 
 
 def _sizes(videos: Any, path: Path) -> dict[str, tuple[int, int]]:
     try:
         sizes = {str(name): (int(v['w']), int(v['h'])) for name, v in videos.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f'{path}: video_metadata must be {{video: {{w, h}}}}') from error
-    bad = {name: size for name, size in sizes.items() if min(size) <= 0}
+    bad = {name: size for name, size in sizes.items() if not 0 < min(size) <= max(size) <= _LARGEST}
     if bad:
-        raise DataError(f'{path}: image sizes must be positive, got {bad}')
+        raise DataError(f'{path}: image sizes must be positive, up to {_LARGEST} px: {bad!s:.200}')
     return sizes
 
 
@@ -136,8 +142,8 @@ def _skeleton(
     if not fitting:
         known = {n: s.num_joints for n, s in SKELETONS.items()}
         raise DataError(
-            f'{path}: {num_joints} joints (layout {layout!r}) with left {list(left)} and right '
-            f'{list(right)} fit no known skeleton; known are {known}'
+            f'{path}: {num_joints} joints (layout {layout!r:.80}) with left {list(left)!s:.80} '
+            f'and right {list(right)!s:.80} fit no known skeleton; known are {known}'
         )
     wanted = layout.split('_')[0]
     return next((name for name in fitting if wanted and name.startswith(wanted)), fitting[0])

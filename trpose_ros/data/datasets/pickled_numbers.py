@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from trpose_ros.archives import ARCHIVE_ERRORS, checked_members, read_member
+from trpose_ros.archives import ARCHIVE_ERRORS, ARRAY_ERRORS, checked_members, read_member
 from trpose_ros.data.samples import DataError, MissingDataError
 from trpose_ros.weights.pickles import read_numbers, reason
 
@@ -77,7 +77,7 @@ def _read_npy(stream: io.BytesIO, name: str) -> Any:
         if not dtype.hasobject:
             stream.seek(0)
             return npy_format.read_array(stream, allow_pickle=False)
-    except (ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError) as error:
+    except ARRAY_ERRORS as error:
         raise DataError(
             f'{name} is not a numpy array ({reason(error)}); obtain the file again'
         ) from error

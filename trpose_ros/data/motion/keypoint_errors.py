@@ -121,10 +121,13 @@ class DetectorErrors:
             if content.pop('format') != _FORMAT:
                 raise ValueError('another format')
             return cls(**_parsed(content))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            *(ValueError, TypeError, KeyError, AttributeError),
+            *(RecursionError, OverflowError),
+        ) as error:
             raise ValueError(
-                f'{path} does not hold the errors of an estimator ({error}); fit them again: '
-                'trpose train noise'
+                f'{path} does not hold the errors of an estimator ({error!s:.300}); fit them '
+                'again: trpose train noise'
             ) from error
 
 

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 
 from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
+from trpose_ros.recordings.picture_headers import ImageError
+from trpose_ros.recordings.pictures import read_picture
 
 
 def scene_of(name: str) -> str:
@@ -35,10 +37,10 @@ class Backgrounds:
         self.names = [n for n in names if split in (None, split_of(scene_of(n)))]
         self.images = []
         for name in self.names:
-            image = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
-            if image is None:
-                raise PackError(f'{folder / name} is not a readable picture; restore the pack')
-            self.images.append(np.ascontiguousarray(image[..., ::-1]))
+            try:
+                self.images.append(read_picture(folder / name).image)
+            except ImageError as error:
+                raise PackError(f'{folder / name} {error}; restore the pack') from error
         if not self.images:
             raise PackError(f'no backgrounds of split {split!r} in {folder}')
 

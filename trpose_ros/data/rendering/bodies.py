@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from trpose_ros.archives import pack_arrays
 from trpose_ros.data.registry import packs_folder
 from trpose_ros.data.rendering.landmarks import rest_landmarks
 from trpose_ros.data.rendering.paint import (
@@ -35,6 +36,8 @@ from trpose_ros.data.rendering.paint import (
     skin_colour,
     tinted,
 )
+from trpose_ros.recordings.picture_headers import ImageError
+from trpose_ros.recordings.pictures import read_stored
 
 SKIN_VERTICES = 13380  # base vertices below this index are skin, above are eyes and helpers
 ADULT_STATURE_M = (1.52, 1.95)  # bodies of the pack outside are scaled uniformly into this range
@@ -76,8 +79,15 @@ HAIR = (
 )
 
 
+_PART = ('shapes', 'render_vert', 'uv', 'tri', 'weight_index', 'weight', 'hide_body_vert')
+_BODY = (
+    *('joint_names', 'joint_head', 'joint_tail', 'joint_parent', 'is_eye', 'stature', 'shapes'),
+    *('render_vert', 'tri', 'uv', 'weight_index', 'weight'),
+)
+
+
 class PackError(FileNotFoundError):
-    """A data pack is missing; the message says where it was looked for."""
+    """A data pack is missing or damaged; the message names the folder or the file."""
 
 
 def shared_data_dir(name: str) -> Path:
@@ -148,8 +158,7 @@ class BodyLibrary:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = Path(folder) if folder else shared_data_dir('body')
-        with np.load(self.folder / 'body.npz') as pack:
-            self._body = {key: pack[key] for key in pack.files}
+        self._body = _arrays(self.folder / 'body.npz', *_BODY)
         names = tuple(str(n) for n in self._body['joint_names'])
         self._names = names
         self._eyes = np.unique(self._body['render_vert'][self._body['is_eye']])
@@ -159,16 +168,16 @@ class BodyLibrary:
 
     @cache  # noqa: B019 - one library lives as long as the process
     def _part(self, name: str) -> _Part:
-        with np.load(self.folder / f'{name}.npz') as pack:
-            return _Part(
-                shapes=pack['shapes'],
-                render_vert=pack['render_vert'].astype(np.int32),
-                uv=pack['uv'].astype(np.float32),
-                tri=pack['tri'].astype(np.int32),
-                weight_index=pack['weight_index'],
-                weight=pack['weight'].astype(np.float32),
-                hidden_skin=np.unpackbits(pack['hide_body_vert'])[:SKIN_VERTICES].astype(bool),
-            )
+        pack = _arrays(self.folder / f'{name}.npz', *_PART)
+        return _Part(
+            shapes=pack['shapes'],
+            render_vert=pack['render_vert'].astype(np.int32),
+            uv=pack['uv'].astype(np.float32),
+            tri=pack['tri'].astype(np.int32),
+            weight_index=pack['weight_index'],
+            weight=pack['weight'].astype(np.float32),
+            hidden_skin=np.unpackbits(pack['hide_body_vert'])[:SKIN_VERTICES].astype(bool),
+        )
 
     @cache  # noqa: B019
     def _texture(self, name: str) -> np.ndarray | None:
@@ -325,10 +334,18 @@ class _Builder:
         )
 
 
+def _arrays(path: Path, *wanted: str) -> dict[str, np.ndarray]:
+    try:
+        return pack_arrays(path, *wanted)
+    except ValueError as error:
+        raise PackError(str(error)) from error
+
+
 def _read_texture(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise PackError(f'{path} is not a readable image; restore the body pack')
+    try:
+        image = read_stored(path)
+    except ImageError as error:
+        raise PackError(f'{path} {error}; restore the body pack') from error
     image = cv2.resize(image, (TEXTURE_SIDE, TEXTURE_SIDE), interpolation=cv2.INTER_AREA)
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)

@@ -31,6 +31,8 @@ from trpose_ros.data.rendering.makehuman_files import (
     to_world,
 )
 from trpose_ros.data.samples import DataError, MissingDataError
+from trpose_ros.recordings.picture_headers import ImageError
+from trpose_ros.recordings.pictures import read_stored
 from trpose_ros.writing import whole_stream, write_bytes
 
 PARAMETERS = (
@@ -275,9 +277,10 @@ def _texture(path: Path, name: str, folder: Path) -> str:
 def _picture(path: Path, target: Path) -> str:
     if path.stat().st_size < 1000 and path.read_bytes().startswith(b'version https://git-lfs'):
         return f'left out: {path.name} is only a pointer to large file storage (git lfs pull)'
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        return f'left out: {path.name} is not a readable picture'
+    try:
+        image = read_stored(path)
+    except ImageError as error:
+        return f'left out: {path.name} {error}'
     shrink = TEXTURE_LIMIT / max(image.shape[:2])
     if shrink < 1:
         image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)

@@ -18,6 +18,7 @@ import cv2
 import numba
 import numpy as np
 
+from trpose_ros.archives import mapped_array, pack_arrays
 from trpose_ros.data.motion.packs import MotionPack, load_mocap
 from trpose_ros.data.rendering.bodies import SHAPE_SPLITS, BodyLibrary, Figure, shared_data_dir
 from trpose_ros.data.rendering.poses import PoseSource
@@ -238,9 +239,9 @@ class SpriteStore:
             stem = self.folder / f'{len(self._pixels):05d}'
             if not stem.with_suffix('.npz').exists():
                 break
-            with np.load(stem.with_suffix('.npz')) as data:
-                self.labels.append({key: data[key] for key in data.files})
-            self._pixels.append(np.load(stem.with_suffix('.npy'), mmap_mode='r'))
+            labels = pack_arrays(stem.with_suffix('.npz'))
+            self._pixels.append(mapped_array(stem.with_suffix('.npy')))
+            self.labels.append(labels)
         self._ends = np.cumsum([len(p) for p in self._pixels])
 
     def __len__(self) -> int:

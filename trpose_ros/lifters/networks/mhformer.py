@@ -26,7 +26,7 @@ from trpose_ros.lifters.networks.attention import (
     drop_path_rates,
     pick,
 )
-from trpose_ros.lifters.networks.build import NETWORKS
+from trpose_ros.lifters.networks.build import MOST_FRAMES, NETWORKS, check_network
 from trpose_ros.lifters.networks.inputs import from_root
 from trpose_ros.lifters.networks.precision import Linear
 
@@ -52,13 +52,11 @@ class MHFormerConfig:
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
-        if self.frames < 1 or self.frames % _FRAME_HEADS:
+        check_network(self, frames=MOST_FRAMES, hidden=32768, layers=64)
+        if self.frames % _FRAME_HEADS:
             raise ValueError(f'frames must be a multiple of {_FRAME_HEADS}, got {self.frames}')
-        if self.channels < 1 or self.channels % _HEADS:
+        if self.channels % _HEADS:
             raise ValueError(f'channels must be a multiple of {_HEADS}, got {self.channels}')
-        for name in ('hidden', 'layers', 'values_in'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
 
 @NETWORKS.register('mhformer')

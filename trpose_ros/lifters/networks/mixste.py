@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trpose_ros.lifters.networks.attention import PreNormBlock, Wanted, drop_path_rates
-from trpose_ros.lifters.networks.build import NETWORKS
+from trpose_ros.lifters.networks.build import MOST_FRAMES, NETWORKS, check_network
 from trpose_ros.lifters.networks.inputs import from_root
 
 _JOINTS = 17
@@ -34,9 +34,7 @@ class MixSTEConfig:
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
-        for name in ('frames', 'channels', 'depth', 'heads', 'values_in'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
+        check_network(self, frames=MOST_FRAMES, depth=64, heads=1024)
         if self.channels % self.heads:
             raise ValueError(f'channels must be a multiple of {self.heads}, got {self.channels}')
 

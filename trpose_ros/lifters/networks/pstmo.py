@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trpose_ros.lifters.networks.attention import attend
-from trpose_ros.lifters.networks.build import NETWORKS
+from trpose_ros.lifters.networks.build import MOST_FRAMES, NETWORKS, check_network
 from trpose_ros.lifters.networks.inputs import from_root
 
 _JOINTS = 17
@@ -45,13 +45,11 @@ class PSTMOConfig:
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
+        check_network(self, frames=MOST_FRAMES, hidden=32768, layers=64)
         if self.frames not in STRIDES:
             raise ValueError(f'frames must be one of {sorted(STRIDES)}, got {self.frames}')
-        if self.channels < 1 or self.channels % _HEADS:
+        if self.channels % _HEADS:
             raise ValueError(f'channels must be a multiple of {_HEADS}, got {self.channels}')
-        for name in ('hidden', 'layers', 'values_in'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
     @property
     def strides(self) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trpose_ros.configuration import setting
-from trpose_ros.lifters.networks.build import NETWORKS
+from trpose_ros.lifters.networks.build import MOST_FRAMES, NETWORKS, check_network
 from trpose_ros.lifters.networks.inputs import from_root
 
 
@@ -47,14 +47,21 @@ class VideoPose3DConfig:
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
-        object.__setattr__(self, 'filter_widths', tuple(int(w) for w in self.filter_widths))
+        object.__setattr__(self, 'filter_widths', tuple(self.filter_widths))
+        if not all(type(w) is int for w in self.filter_widths) or len(self.filter_widths) > 20:
+            raise ValueError(
+                f'filter widths must be up to 20 whole numbers: {self.filter_widths!r:.80}'
+            )
         if not self.filter_widths or any(w < 1 or w % 2 == 0 for w in self.filter_widths):
             raise ValueError(
                 f'filter widths must be odd and positive, got {list(self.filter_widths)}'
             )
-        for name in ('channels', 'joints_in', 'joints_out', 'values_in'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
+        if self.receptive_field > MOST_FRAMES:
+            raise ValueError(
+                f'filter widths of more than {MOST_FRAMES} frames together: '
+                f'{list(self.filter_widths)!r:.80}'
+            )
+        check_network(self, joints_in=1000, joints_out=1000)
 
     @property
     def receptive_field(self) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from trpose_ros.archives import load_arrays
 from trpose_ros.cameras import normalise_screen
 from trpose_ros.data.rendering.bodies import BodyLibrary
 from trpose_ros.data.rendering.clips import Clip, ClipConfig
@@ -151,27 +151,30 @@ def load_runs(path: Path, origin: str = '') -> list[NoiseRun]:
     Raises ValueError for a file that is none, or that came about in another way.
     """
     try:
-        return _read(path, origin)
-    except (OSError, KeyError, EOFError, BadZipFile) as error:
+        data = load_arrays(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f'{path} holds no runs of an estimator ({error}); delete it') from error
+    if 'origin' in data and str(data['origin']) != origin:
+        raise ValueError(
+            f'{path} holds runs of {str(data["origin"])!r}, not of {origin!r}; delete it or '
+            'name another file'
+        )
+    try:
+        return _runs(data)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise ValueError(f'{path} holds no runs of an estimator ({error!r}); delete it') from error
 
 
-def _read(path: Path, origin: str) -> list[NoiseRun]:
-    with path.open('rb') as stream, np.load(stream, allow_pickle=False) as data:
-        if str(data['origin']) != origin:
-            raise ValueError(
-                f'{path} holds runs of {str(data["origin"])!r}, not of {origin!r}; delete it or '
-                'name another file'
-            )
-        return [
-            NoiseRun(
-                int(data['facts'][i, 2]),
-                str(condition),
-                data[f'truth_{i}'],
-                data[f'seen_{i}'],
-                data[f'hidden_{i}'],
-                float(data['facts'][i, 0]),
-                float(data['facts'][i, 1]),
-            )
-            for i, condition in enumerate(data['condition'])
-        ]
+def _runs(data: dict[str, np.ndarray]) -> list[NoiseRun]:
+    return [
+        NoiseRun(
+            int(data['facts'][i, 2]),
+            str(condition),
+            data[f'truth_{i}'],
+            data[f'seen_{i}'],
+            data[f'hidden_{i}'],
+            float(data['facts'][i, 0]),
+            float(data['facts'][i, 1]),
+        )
+        for i, condition in enumerate(data['condition'])
+    ]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trpose_ros.archives import mapped_array, pack_arrays
 from trpose_ros.data.rendering.crops import Crop
 from trpose_ros.training.metrabs.batches import Batch, collect
 from trpose_ros.writing import whole_stream
@@ -66,13 +67,13 @@ class CropCache:
             if path.stem in self._seen or not features.exists():
                 continue
             self._seen.add(path.stem)
-            with np.load(path) as data:
-                labels = {name: data[name] for name in _LABELS}
+            arrays = pack_arrays(path, *_LABELS)
+            labels = {name: arrays[name] for name in _LABELS}
             count = len(labels['states'])
             self.shard = np.append(self.shard, np.full(count, len(self._features), np.int32))
             self.row = np.append(self.row, np.arange(count, dtype=np.int32))
             self.metric = np.append(self.metric, np.isfinite(labels['joints_m'][:, 0, 0]))
-            self._features.append(np.load(features, mmap_mode='r'))
+            self._features.append(mapped_array(features))
             for name, value in labels.items():
                 self._labels[name].append(value)
 

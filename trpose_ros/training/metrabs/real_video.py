@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from trpose_ros.archives import pack_arrays
 from trpose_ros.cameras import project
 from trpose_ros.data.rendering.bodies import PackError, shared_data_dir
 from trpose_ros.data.rendering.crops import joint_box, reference_box
@@ -75,8 +76,7 @@ def batches(
     The indices say which of the network's joints are meant; the truth is in the crops' frames.
     """
     body = get_skeleton('body_39')
-    with np.load(folder / 'truth.npz') as data:
-        truth = {key: data[key] for key in data.files}
+    truth = pack_arrays(folder / 'truth.npz', 'names', 'cameras', 'world_m', *'KDRt')
     names = [str(name) for name in truth['names']]
     indices = [body.index(_NAMES[name]) for name in names]
     rng = np.random.default_rng(11)
