@@ -54,7 +54,7 @@ MAY = {
     'training': 'vocabulary, weights, runtimes, metrabs',
     'training/lifters': 'vocabulary, occlusion, weights, lifters, lifters/networks, '
     'lifters/streams, pipeline, data, data/motion, data/rendering, evaluation, evaluation/metrics, '
-    'training',
+    'training, training/refinement',
     'training/refinement': 'vocabulary, occlusion, weights, estimators, refinement, pipeline, '
     'data/rendering, evaluation, evaluation/metrics, training',
     'training/metrabs': 'vocabulary, drawing, weights, metrabs, movenet, data, data/rendering, '
