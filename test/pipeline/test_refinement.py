@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
+from doubles import FakeLifter
 from made_people import moving_person
 
+from trpose_ros import weights
 from trpose_ros.cameras import camera_from_fov, project
+from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.people import JointState, People, RootSource, TrackState
+from trpose_ros.pipeline.fusion import Fusion
+from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
+from trpose_ros.pipeline.pipeline import PipelineConfig, build_fusion
 from trpose_ros.pipeline.refinement import Refinement
-from trpose_ros.refinement.model import RefinementModel
+from trpose_ros.refinement.model import RefinementModel, load_model
 from trpose_ros.refinement.moments import Memory, observe, step
 from trpose_ros.refinement.network import Moments, RefinementConfig, RefinementNetwork
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.weights import WeightsError
 
 CAMERA = camera_from_fov(640, 480)
 SECOND = 1_000_000_000
@@ -301,6 +309,75 @@ def test_the_place_in_the_image_does_not_show():
     second = run(Refinement(made_model()), straight @ turn.T, other @ turn.T)
     for one, two in zip(first, second, strict=True):
         np.testing.assert_allclose(one.joints_m[0] @ turn.T, two.joints_m[0], atol=2e-3)
+
+
+def saved(path, **changes):
+    """Write the weights of a small random network."""
+    network = RefinementNetwork(RefinementConfig(hidden=16))
+    torch.nn.init.normal_(network.leave.weight, std=0.1)
+    tensors = {name: value.numpy() for name, value in network.state_dict().items()}
+    tensors |= changes.pop('tensors', {})
+    meta = {
+        'architecture': 'refinement',
+        'config': json.dumps(dataclasses.asdict(network.config)),
+        'skeleton': 'h36m_17',
+        'licence': 'Apache-2.0',
+        'training_data': 'none',
+        'measured_error': 'none',
+    }
+    weights.save(path, tensors, meta | changes)
+    return str(path)
+
+
+def test_a_lift_stage_refines_and_says_so(tmp_path):
+    name = saved(tmp_path / 'mine.safetensors')
+    config = LiftStageConfig(fusion='refinement', refinement_model=name)
+    fusion = build_fusion(PipelineConfig(lift=config))
+    stage = LiftStage(lifter=FakeLifter(2), fusion=fusion)
+    out = [p for t in range(6) for p in stage.push(people(t * (SECOND // 30), TRUE_M[t]), CAMERA)]
+    out += stage.flush()
+    assert len(out) == 6
+    for t, result in enumerate(out):
+        assert result.provenance.weights_id.split('+')[-1].startswith('mine@')
+        assert result.root_sources[0] == RootSource.FUSED
+        assert not np.allclose(result.joints_m[0], TRUE_M[t], atol=1e-3)
+        is_sound(result)
+    stage.reset()
+    again = [p for t in range(6) for p in stage.push(people(t * (SECOND // 30), TRUE_M[t]), CAMERA)]
+    np.testing.assert_array_equal(again[0].joints_m, out[0].joints_m)
+
+
+def test_it_works_without_a_lifter_and_constants_do_not(tmp_path):
+    name = saved(tmp_path / 'mine.safetensors')
+    stage = LifterSpec.parse(f'none+refinement:{name}').stage()
+    given = people(0, TRUE_M[0])
+    (result,) = stage.push(given, CAMERA)
+    assert result.provenance.weights_id.startswith('mine@')
+    assert not np.allclose(result.joints_m, given.joints_m, atol=1e-3)
+    assert LiftStage(lifter=None).push(given, CAMERA) == [given]
+
+
+def test_constants_are_a_choice():
+    config = LiftStageConfig(fusion='constants')
+    assert type(build_fusion(PipelineConfig(lift=config))) is Fusion
+    with pytest.raises(ValueError, match='fusion'):
+        LiftStageConfig(fusion='magic')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'architecture': 'mixste'}, 'architecture'),
+        ({'config': '{"values": 3}'}, 'trpose train refinement'),
+        ({'config': '{"deep": 3}'}, 'deep'),
+        ({'tensors': {'extra': np.zeros(2, np.float32)}}, 'extra'),
+        ({'tensors': {'leave.bias': np.zeros(2, np.float32)}}, 'leave.bias'),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, changes, message):
+    name = saved(tmp_path / 'mine.safetensors', **changes)
+    with pytest.raises(WeightsError, match=message):
+        load_model(name)
 
 
 def test_weights_of_other_moments_are_refused():

@@ -34,16 +34,13 @@ class _TrackMemory:
 class Refinement(Fusion):
     """Joins the estimator's and the lifted skeletons of a stream of frames by a network."""
 
+    alone = True
+
     def __init__(self, model: RefinementModel, config: FusionConfig | None = None) -> None:
         """Keep the network; ``config`` is that of the fusion, and nothing of it is used here."""
         super().__init__(config)
-        self.model = model
+        self.model, self.weights_id = model, model.weights_id
         self._tracks: dict[int, _TrackMemory] = {}
-
-    @property
-    def weights_id(self) -> str:
-        """Name and checksum of the weights."""
-        return self.model.weights_id
 
     def reset(self, track_id: int | None = None) -> None:
         """Forget one track, or all of them."""
