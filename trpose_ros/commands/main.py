@@ -54,6 +54,9 @@ Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d;
 LifterModel = Annotated[str, typer.Option(help='weights of the lifter: name or file')]
 LookAhead = Annotated[int, typer.Option(help='frames of future a skeleton waits for; -1: default')]
 Smoothing = Annotated[int, typer.Option(help='frames of these that average skeletons', min=0)]
+FusionOption = Annotated[
+    str, typer.Option(help="what joins the estimator's 3D and the lifted: constants or refinement")
+]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'cuda:N'")]
 NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32)]
 ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]
@@ -97,6 +100,7 @@ def replay(
     lifter_model: LifterModel = '',
     look_ahead: LookAhead = -1,
     smoothing: Smoothing = 0,
+    fusion: FusionOption = '',
     device: Device = 'auto',
     num_aug: NumAug = 1,
     image_topic: ImageTopic = '',
@@ -178,6 +182,7 @@ def run(
     lifter_model: LifterModel = '',
     look_ahead: LookAhead = -1,
     smoothing: Smoothing = 0,
+    fusion: FusionOption = '',
     device: Device = 'auto',
     num_aug: NumAug = 1,
     image_topic: ImageTopic = '',
@@ -344,6 +349,9 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
         lifter['model'] = given['lifter_model']
     if given['look_ahead'] >= 0:
         lifter['look_ahead'] = given['look_ahead']
+    lift: dict[str, Any] = {'rotate_deg': given.get('rotate_deg', 0)}
+    if given['fusion']:
+        lift['fusion'] = given['fusion']
     kind, _, model = given['estimator'].partition(':')
     estimator = {'device': given['device'], 'num_aug': given['num_aug']}
     if model or given['model']:
@@ -352,7 +360,7 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
         estimator_name=kind,
         estimator=EstimatorConfig(**estimator),
         pose=PoseStageConfig(boxes=given['boxes'], rotate_deg=given.get('rotate_deg', 0)),
-        lift=LiftStageConfig(rotate_deg=given.get('rotate_deg', 0)),
+        lift=LiftStageConfig(**lift),
         lifter=LifterConfig(**lifter),
         occlusion=OcclusionConfig(
             profile=given['occlusion'],

@@ -374,4 +374,4 @@ class CaseRunner:
 
 def _base(lifter: str) -> str:
     """Return a lifter's specification without fusion: what comes behind the same network."""
-    return lifter.removesuffix('+fusion')
+    return lifter.partition('+')[0]

@@ -67,7 +67,7 @@ class LifterNode(StageNode):
         Group(LifterNodeConfig),
         Group(CameraConfig),
         Group(LiftStageConfig, omit=('max_wait_s',)),
-        Group(LiftStageConfig, omit=('rotate_deg',), live=True),
+        Group(LiftStageConfig, omit=('rotate_deg', 'fusion', 'refinement_model'), live=True),
         Group(FusionConfig, prefix='fusion.', live=True),
         Group(MarkersConfig, prefix='markers.', live=True),
     )

@@ -40,6 +40,7 @@ __all__ = [
     'PoseStage',
     'PoseStageConfig',
     'body_box',
+    'build_fusion',
     'build_lift_stage',
     'build_pose_stage',
 ]
@@ -200,4 +201,16 @@ def build_lift_stage(config: PipelineConfig) -> LiftStage:
     lifter = None
     if config.lifter.name != 'none':
         lifter = create_lifter(config.lifter)
-    return LiftStage(lifter=lifter, fusion=Fusion(config.fusion), config=config.lift)
+    return LiftStage(
+        lifter=lifter, fusion=None if lifter is None else build_fusion(config), config=config.lift
+    )
+
+
+def build_fusion(config: PipelineConfig) -> Fusion:
+    """Make the fusion, by constants or by a network; raises WeightsError for its weights."""
+    if config.lift.fusion == 'constants':
+        return Fusion(config.fusion)
+    from trpose_ros.pipeline.refinement import Refinement
+    from trpose_ros.refinement.model import load_model
+
+    return Refinement(load_model(config.lift.refinement_model), config.fusion)
