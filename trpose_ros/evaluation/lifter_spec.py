@@ -10,15 +10,21 @@ from trpose_ros.evaluation.shared_lifting import SharedLifter
 from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pipeline import PipelineConfig, build_fusion
+from trpose_ros.pipeline.standing import StandingConfig
+
+KNOWN = ('floor', 'height')
 
 
 @dataclass(frozen=True)
 class LifterSpec:
-    """What makes 2D sequences 3D: ``name[:weights][@[look_ahead][~smoothing][/hop]][+joined]``.
+    """What makes 2D sequences 3D.
+
+    ``name[:weights][@[look_ahead][~smoothing][/hop]][+joined][+known]``
 
     'none' keeps the estimator's own 3D. Without ``+fusion`` the skeleton is the lifter's alone at
     the estimator's root; with it, both are fused by constants, and with ``+refinement[:weights]``
-    by a network, which works behind 'none' too.
+    by a network, which works behind 'none' too. ``known`` is 'floor' or 'height': the clip tells
+    the pipeline where its floor is, or how tall its person is.
     """
 
     text: str
@@ -29,11 +35,13 @@ class LifterSpec:
     refinement: str = ''  # weights
     hop: int = 1
     smoothing: int = 0
+    known: str = ''
 
     @classmethod
     def parse(cls, text: str) -> LifterSpec:
         """Read a specification; raises ValueError for a malformed one."""
-        rest, plus, tail = text.partition('+')
+        known = next((name for name in KNOWN if text.endswith(f'+{name}')), '')
+        rest, plus, tail = text.removesuffix(f'+{known}').partition('+')
         joined, colon, weights = tail.partition(':')
         if plus and (joined not in ('fusion', 'refinement') or (colon and not weights)):
             raise ValueError(
@@ -56,7 +64,16 @@ class LifterSpec:
             raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
         frames = int(ahead) if ahead else None
         fused = joined == 'fusion'
-        return cls(text, name, model, frames, fused, refinement, int(hop or 1), int(smoothing or 0))
+        numbers = (int(hop or 1), int(smoothing or 0))
+        return cls(text, name, model, frames, fused, refinement, *numbers, known)
+
+    def standing(self, scene: StandingConfig) -> StandingConfig:
+        """Return what of a clip's scene the pipeline is told."""
+        if self.known == 'floor':
+            return dataclasses.replace(scene, person_height_m=0.0)
+        if self.known == 'height':
+            return StandingConfig(person_height_m=scene.person_height_m)
+        return StandingConfig()
 
     def stage(self, like: LiftStage | None = None) -> LiftStage:
         """Load the lifter, or take that of ``like``; raises as lifters.create_lifter does."""

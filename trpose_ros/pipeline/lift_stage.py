@@ -20,6 +20,7 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
 from trpose_ros.people import Camera, JointState, People, TrackState, with_visibility
 from trpose_ros.pipeline.fusion import Fusion, depth_covariance
+from trpose_ros.pipeline.standing import Standing
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned
 from trpose_ros.skeletons import convert, convert_ranks, get_skeleton
 
@@ -85,10 +86,12 @@ class LiftStage:
         lifter: LifterStream | None,
         fusion: Fusion | None = None,
         config: LiftStageConfig | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.lifter = lifter
         self.config = config or LiftStageConfig()
         self._fusion = fusion or Fusion()
+        self._standing = standing or Standing()
         self._turned = Turned(self.config.rotate_deg)
         self._waiting: deque[_Waiting] = deque()
         self._last_ns: int | None = None
@@ -103,11 +106,17 @@ class LiftStage:
         """The fusion; its ``config`` may be replaced while running."""
         return self._fusion
 
+    @property
+    def standing(self) -> Standing:
+        """The correction of distances; its ``config`` may be replaced while running."""
+        return self._standing
+
     def reset(self) -> None:
         """Forget all windows; frames that still wait are dropped (``flush`` first to keep them)."""
         self._waiting.clear()
         self._last_ns = None
         self._fusion.reset()
+        self._standing.reset()
         if self.lifter is not None:
             self.lifter.reset()
 
@@ -169,7 +178,8 @@ class LiftStage:
     def _alone(self, people: People, camera: Camera | None) -> People:
         """Return what becomes of people without a lifter."""
         if not self._fusion.alone:
-            return people
+            turned = self._standing.place(self._turned.people(people))
+            return self._turned.back(turned) if self._standing.config.known else people
         people, camera = self._prepared(people, camera, _SKELETON)
         return self._fused(_Waiting.begin(people, camera, np.ones(len(people), bool)))
 
@@ -215,6 +225,7 @@ class LiftStage:
         root = get_skeleton(waiting.people.skeleton).root_index
         people = self._fusion.fuse(waiting.people, waiting.lifted_m, waiting.camera, root)
         people = _placed(people, waiting.roots_m, waiting.camera, root)
+        people = self._standing.place(people)
         provenance = people.provenance
         lifter = self.lifter
         own = '' if lifter is None else lifter.weights_id

@@ -8,14 +8,17 @@ large somebody is, and its distance is wrong by as much as its guess. Two facts 
 * a person's height: the length of the skeleton, in frames in which most of it is seen.
 
 Both give a factor by which the whole skeleton moves along its rays: distance and size change, the
-image does not. The factor of a track is averaged, because neither a foot's pixel nor a skeleton's
-length is exact in one frame. Metres, camera optical frame.
+image does not. Neither is exact: a foot is lifted, a low camera sees a far foot near the horizon, a
+skeleton is measured too short. So each is weighted against the other and against the estimator's
+own guess by the variances of their logarithms, and the factor of a track is averaged over time.
+Metres, camera optical frame.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,12 +26,16 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.people import JointState, People, RootSource, TrackState
 from trpose_ros.skeletons import get_skeleton
 
-_ANKLE_M = 0.08  # of an ankle above the floor
+_ANKLE_M, _ANKLE_SIGMA_M = 0.09, 0.05  # of an ankle above the floor: height, spread
 _LOWEST_ANGLE = math.radians(2.0)  # below the horizon; nearer to it a pixel is worth metres
-_FACTORS = (0.5, 2.0)  # a measured factor outside is a mistake, not a size
+_ANGLE_SIGMA = math.radians(1.0)  # of a foot's direction and of the camera's tilt
+# Deviations of logarithms: of the size that an estimator guesses, and of a length of its skeleton
+# where the size is right.
+_GUESS_SIGMA, _LENGTH_SIGMA = 0.12, 0.06
+_LARGEST = 2.0  # a factor farther from 1 is a mistake, not a size
 _SEEN = (JointState.UNKNOWN, JointState.VISIBLE)
 _SEEN_SHARE = 0.6  # of the joints, for a length to count
-# Stature over the length of a leg, trunk, neck and head, of rendered bodies: 1.033, deviation 0.028.
+# Stature over the length of a leg, trunk, neck and head: 1.033 +- 0.028 of rendered bodies.
 _STATURE = 1.03
 
 
@@ -75,11 +82,14 @@ class StandingConfig:
         return np.array([math.sin(roll) * level, math.cos(roll) * level, math.sin(pitch)])
 
 
+_Measured = tuple[float, float]  # logarithm of a factor, and its variance
+
+
 @dataclass
 class _TrackMemory:
     stamp_ns: int
+    measured: np.ndarray  # (2,) mean logarithm and variance
     age_s: float = 0.0
-    log_factor: float = 0.0
 
 
 class Standing:
@@ -107,53 +117,62 @@ class Standing:
             if people.track_states[i] == TrackState.LOST:
                 self._memory.pop(track, None)
             elif people.root_sources[i] != RootSource.NONE:
-                factor = self._averaged(track, people.stamp_ns, self._factor(people, i))
+                factor = self._averaged(track, people.stamp_ns, self._measured(people, i))
                 joints[i] *= factor
                 covariances[i] *= factor * factor
         return people.replace(joints_m=joints, covariances_m2=covariances)
 
-    def _averaged(self, track: int, stamp_ns: int, factor: float) -> float:
+    def _averaged(self, track: int, stamp_ns: int, measured: _Measured | None) -> float:
         """Return the mean factor of a track; 1 while there was none."""
         memory = self._memory.get(track) if track >= 0 else None
-        measured = math.isfinite(factor)
         if memory is None or stamp_ns < memory.stamp_ns:
-            if not measured:
+            if measured is None:
                 return 1.0
+            memory = _TrackMemory(stamp_ns, np.array(measured))
             if track >= 0:
-                self._memory[track] = _TrackMemory(stamp_ns, 0.0, math.log(factor))
-            return factor
+                self._memory[track] = memory
         elapsed_s = (stamp_ns - memory.stamp_ns) * 1e-9
-        if measured and elapsed_s > 0:
+        if measured is not None and elapsed_s > 0:
             memory.age_s += elapsed_s
-            # The mean of all frames at first; a frame of the first second counts as one of many.
+            # The mean of all frames at first, then of those of the memory.
             span_s = min(memory.age_s + elapsed_s, max(self.config.memory_s, elapsed_s))
-            memory.log_factor += elapsed_s / span_s * (math.log(factor) - memory.log_factor)
+            memory.measured += elapsed_s / span_s * (np.array(measured) - memory.measured)
             memory.stamp_ns = stamp_ns
-        return math.exp(memory.log_factor)
+        log_factor, variance = memory.measured.tolist()
+        return math.exp(log_factor * _GUESS_SIGMA**2 / (_GUESS_SIGMA**2 + variance))
 
-    def _factor(self, people: People, i: int) -> float:
-        """Return what one frame says about one person; NaN for nothing."""
+    def _measured(self, people: People, i: int) -> _Measured | None:
+        """Return what one frame says about one person, None for nothing."""
         joints = people.joints_m[i].astype(np.float64)
         seen = np.isin(people.joint_states[i], _SEEN) & np.isfinite(joints).all(axis=1)
-        names = get_skeleton(people.skeleton).joint_names
-        factor = math.nan
-        if self.config.camera_height_m > 0:
+        found = []
+        if self.config.camera_height_m > _ANKLE_M:
+            names = get_skeleton(people.skeleton).joint_names
             feet = [names.index(n) for n in ('rank', 'lank') if n in names]
-            factor = self._by_floor(joints[[j for j in feet if seen[j]]])
-        if math.isnan(factor) and self.config.person_height_m > 0 and seen.mean() >= _SEEN_SHARE:
-            factor = self.config.person_height_m / stature_m(joints, people.skeleton)
-        return factor if _FACTORS[0] <= factor <= _FACTORS[1] else math.nan
+            found.append(self._by_floor(joints[[j for j in feet if seen[j]]]))
+        if self.config.person_height_m > 0 and seen.mean() >= _SEEN_SHARE:
+            stature = stature_m(joints, people.skeleton)
+            if stature > 0:
+                found.append((math.log(self.config.person_height_m / stature), _LENGTH_SIGMA**2))
+        known = [one for one in found if one is not None and abs(one[0]) < math.log(_LARGEST)]
+        if not known:
+            return None
+        precision = sum(1 / variance for _, variance in known)
+        return sum(value / variance for value, variance in known) / precision, 1 / precision
 
-    def _by_floor(self, feet_m: np.ndarray) -> float:
-        """Return the factor that puts the lower of some ankles (N, 3) above the floor."""
+    def _by_floor(self, feet_m: np.ndarray) -> _Measured | None:
+        """Return what puts the lower of some ankles (N, 3) above the floor."""
         if not len(feet_m):
-            return math.nan
+            return None
         depth = feet_m @ self.config.down
         lower = int(depth.argmax())
         distance = float(np.linalg.norm(feet_m[lower]))
         if distance <= 0 or depth[lower] < math.sin(_LOWEST_ANGLE) * distance:
-            return math.nan
-        return (self.config.camera_height_m - _ANKLE_M) / float(depth[lower])
+            return None
+        height = self.config.camera_height_m - _ANKLE_M
+        angle = math.asin(min(float(depth[lower]) / distance, 1.0))
+        variance = (_ANKLE_SIGMA_M / height) ** 2 + (_ANGLE_SIGMA / math.tan(angle)) ** 2
+        return math.log(height / float(depth[lower])), variance
 
 
 def stature_m(joints_m: np.ndarray, skeleton: str) -> float:
@@ -163,8 +182,7 @@ def stature_m(joints_m: np.ndarray, skeleton: str) -> float:
         return math.nan
 
     def chain(*parts: str) -> float:
-        ends = zip(parts, parts[1:], strict=False)
-        return sum(float(np.linalg.norm(at[a] - at[b])) for a, b in ends)
+        return sum(float(np.linalg.norm(at[a] - at[b])) for a, b in pairwise(parts))
 
     legs = chain('rhip', 'rkne', 'rank') + chain('lhip', 'lkne', 'lank')
     return _STATURE * (legs / 2 + chain('pelv', 'spin', 'neck', 'head', 'htop'))
