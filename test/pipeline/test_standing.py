@@ -165,6 +165,19 @@ def test_one_wrong_frame_is_averaged_away(rate_hz):
     np.testing.assert_allclose(begun.joints_m, steady.joints_m, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ('hidden', 'known'), [([], True), ([3], True), ([3, 6], False), ([9], False)]
+)
+def test_a_height_counts_where_trunk_head_and_a_leg_are_seen(hidden, known):
+    true = standing_person()
+    states = np.full((1, 17), JointState.VISIBLE, np.uint8)
+    states[0, hidden] = JointState.OCCLUDED
+    given_people = people(true * 1.2, joint_states=states)
+    config = StandingConfig(person_height_m=stature_m(true, 'h36m_17'))
+    placed = Standing(config).place(given_people)
+    assert (error(placed, true) < 0.5 * error(given_people, true)) == known
+
+
 def test_statures_are_lengths_whatever_the_posture():
     joints = standing_person()
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])

@@ -34,7 +34,6 @@ _ANGLE_SIGMA = math.radians(1.0)  # of a foot's direction and of the camera's ti
 _GUESS_SIGMA, _LENGTH_SIGMA = 0.12, 0.06
 _LARGEST = 2.0  # a factor farther from 1 is a mistake, not a size
 _SEEN = (JointState.UNKNOWN, JointState.VISIBLE)
-_SEEN_SHARE = 0.6  # of the joints, for a length to count
 # Stature over the length of a leg, trunk, neck and head: 1.033 +- 0.028 of rendered bodies.
 _STATURE = 1.03
 
@@ -150,8 +149,8 @@ class Standing:
             names = get_skeleton(people.skeleton).joint_names
             feet = [names.index(n) for n in ('rank', 'lank') if n in names]
             found.append(self._by_floor(joints[[j for j in feet if seen[j]]]))
-        if self.config.person_height_m > 0 and seen.mean() >= _SEEN_SHARE:
-            stature = stature_m(joints, people.skeleton)
+        if self.config.person_height_m > 0:
+            stature = stature_m(np.where(seen[:, None], joints, np.nan), people.skeleton)
             if stature > 0:
                 found.append((math.log(self.config.person_height_m / stature), _LENGTH_SIGMA**2))
         known = [one for one in found if one is not None and abs(one[0]) < math.log(_LARGEST)]
@@ -176,7 +175,10 @@ class Standing:
 
 
 def stature_m(joints_m: np.ndarray, skeleton: str) -> float:
-    """Return how tall a person with these joints (J, 3) is, whatever the posture; NaN: unknown."""
+    """Return how tall a person with these joints (J, 3) is, whatever the posture.
+
+    NaN in skeletons without trunk, and where trunk, head or both legs are not known (NaN).
+    """
     at = dict(zip(get_skeleton(skeleton).joint_names, joints_m, strict=True))
     if not {'pelv', 'spin', 'htop'} <= set(at):
         return math.nan
@@ -184,5 +186,9 @@ def stature_m(joints_m: np.ndarray, skeleton: str) -> float:
     def chain(*parts: str) -> float:
         return sum(float(np.linalg.norm(at[a] - at[b])) for a, b in pairwise(parts))
 
-    legs = chain('rhip', 'rkne', 'rank') + chain('lhip', 'lkne', 'lank')
-    return _STATURE * (legs / 2 + chain('pelv', 'spin', 'neck', 'head', 'htop'))
+    legs = [chain('rhip', 'rkne', 'rank'), chain('lhip', 'lkne', 'lank')]
+    known = [leg for leg in legs if math.isfinite(leg)]
+    if not known:
+        return math.nan
+    leg = sum(known) / len(known)
+    return _STATURE * (leg + chain('pelv', 'spin', 'neck', 'head', 'htop'))
