@@ -175,7 +175,7 @@ def test_a_height_counts_where_trunk_head_and_a_leg_are_seen(hidden, known):
     given_people = people(true * 1.2, joint_states=states)
     config = StandingConfig(person_height_m=stature_m(true, 'h36m_17'))
     placed = Standing(config).place(given_people)
-    assert (error(placed, true) < 0.5 * error(given_people, true)) == known
+    assert (error(placed, true) < 0.8 * error(given_people, true)) == known
 
 
 def test_statures_are_lengths_whatever_the_posture():
