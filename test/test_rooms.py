@@ -40,7 +40,8 @@ MAY = {
     'lifters': 'vocabulary, weights, runtimes, lifters/networks, lifters/streams',
     'lifters/networks': 'vocabulary',
     'lifters/streams': 'vocabulary, lifters/networks',
-    'pipeline': 'vocabulary, occlusion, estimators, lifters',
+    'refinement': 'vocabulary, weights, lifters',
+    'pipeline': 'vocabulary, occlusion, estimators, lifters, refinement',
     'recordings': 'vocabulary, occlusion, drawing',
     'data': 'vocabulary',
     'data/datasets': 'vocabulary, weights, movenet, recordings, data, data/motion, data/rendering',
@@ -53,7 +54,9 @@ MAY = {
     'training': 'vocabulary, weights, runtimes, metrabs',
     'training/lifters': 'vocabulary, occlusion, weights, lifters, lifters/networks, '
     'lifters/streams, pipeline, data, data/motion, data/rendering, evaluation, evaluation/metrics, '
-    'training',
+    'training, training/refinement',
+    'training/refinement': 'vocabulary, occlusion, weights, estimators, refinement, pipeline, '
+    'data/rendering, evaluation, evaluation/metrics, training',
     'training/metrabs': 'vocabulary, drawing, weights, metrabs, movenet, data, data/rendering, '
     'evaluation/metrics, training',
     'offline': 'vocabulary, drawing, pipeline, recordings, evaluation, evaluation/metrics, report',

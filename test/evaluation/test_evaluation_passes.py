@@ -6,6 +6,7 @@ test_launch_replay.py.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_rows_by_hand():
     assert {(r['dataset'], r['subject'], r['images'], r['answered']) for r in rows} == {
         ('bag', 'a', 10, 10)
     }
+
+
+def test_a_refinement_is_named():
+    one = Pass(Condition('none'))
+    refined = dataclasses.replace(LIFTED, weights_id='small@abc+v@def+r@123')
+    for stamp in STAMPS:
+        one.add_truth(make_people(stamp))
+        one.posed[stamp], one.lifted[stamp] = off(stamp, 17.0), off(stamp, 34.0, refined)
+    rows = rows_of([one], 'bag|a|b|0')
+    assert [r['lifter'] for r in rows] == ['none', 'videopose3d@2+refinement']
 
 
 def test_without_truth_the_untouched_pass_is_the_reference():

@@ -264,7 +264,16 @@ def test_lifter_specifications():
         8,
         True,
     )
-    for bad in ('mixste+magic', 'mixste@x', 'none:weights', 'none+fusion'):
+    spec = LifterSpec.parse('mixste@0+refinement')
+    assert (spec.name, spec.look_ahead, spec.fused, spec.refinement) == (
+        'mixste',
+        0,
+        False,
+        'refinement',
+    )
+    assert LifterSpec.parse('none+refinement:mine').refinement == 'mine'
+    bad_ones = ('mixste+magic', 'mixste@x', 'none:weights', 'none+fusion', 'mixste+fusion:mine')
+    for bad in (*bad_ones, 'mixste+refinement:', 'none@2+refinement'):
         with pytest.raises(ValueError, match='lifter'):
             LifterSpec.parse(bad)
     with pytest.raises(ValueError, match='track'):

@@ -9,6 +9,7 @@ import torch
 
 from trpose_ros.lifters import offline
 from trpose_ros.lifters.networks.build import build_network
+from trpose_ros.lifters.networks.inputs import from_root
 from trpose_ros.lifters.registry import LIFTERS, LoadedWeights
 from trpose_ros.lifters.streams.base import LifterConfig
 from trpose_ros.lifters.streams.missing import JointFiller
@@ -24,15 +25,16 @@ CONFIGS = {
 }
 
 
-def network(name, values_in=3, relative=0.0):
+def network(name, values_in=3, relative=0.0, size_power=0.0):
     torch.manual_seed(0)
-    model = build_network(name, CONFIGS[name] | {'values_in': values_in, 'relative': relative})
+    taken = {'values_in': values_in, 'relative': relative, 'size_power': size_power}
+    model = build_network(name, CONFIGS[name] | taken)
     return model.double().eval().requires_grad_(False)
 
 
 def stream_of(name, model, flip=False):
     config = LifterConfig(name=name, model='test', flip=flip, dtype='float64')
-    taken = {key: getattr(model.config, key) for key in ('values_in', 'relative')}
+    taken = {key: getattr(model.config, key) for key in ('values_in', 'relative', 'size_power')}
     sizes = CONFIGS[name] | taken
     tensors = {key: value.numpy() for key, value in model.state_dict().items()}
     core = LIFTERS[name](LoadedWeights(tensors, sizes, 'test'), config)
@@ -68,10 +70,13 @@ def run(stream, joints, states):
     return np.stack([one.joints_m for one in lifted])
 
 
-@pytest.mark.parametrize(('flip', 'relative'), [(False, 0.0), (True, 0.0), (True, 4.0)])
+@pytest.mark.parametrize(
+    ('flip', 'relative', 'size_power'),
+    [(False, 0.0, 0.0), (True, 0.0, 0.0), (True, 4.0, 0.0), (False, 1.5, 0.8)],
+)
 @pytest.mark.parametrize('name', CONFIGS)
-def test_streams_give_the_network_the_marks(name, flip, relative):
-    model, (joints, states) = network(name, relative=relative), clip()
+def test_streams_give_the_network_the_marks(name, flip, relative, size_power):
+    model, (joints, states) = network(name, 3, relative, size_power), clip()
     stream = stream_of(name, model, flip)
     got = run(stream, joints, states)
     output = FRAMES - 1 - stream.look_ahead if name in ('mhformer', 'mixste') else 0
@@ -105,6 +110,27 @@ def test_relative_networks_take_joints_less_the_root(name, values_in):
     if name == 'videopose3d':
         torch.testing.assert_close(relative.forward_windows(joints), plain.forward_windows(given))
     assert not torch.allclose(relative(joints), plain(joints))
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('values_in', [2, 3])
+def test_networks_take_joints_by_the_size_of_their_person(name, values_in):
+    joints = torch.from_numpy(marked(*clip()))[None, :FRAMES, :, :values_in]
+    given = joints.clone()
+    offsets = joints[:, :, 1:, :2] - joints[:, :, :1, :2]
+    size = (offsets**2).sum(dim=(2, 3), keepdim=True).div(32).sqrt()
+    given[:, :, 1:, :2] = 1.5 * offsets / size**0.8
+    sized, plain = network(name, values_in, 1.5, 0.8), network(name, values_in)
+    torch.testing.assert_close(sized(joints), plain(given))
+
+
+def test_a_person_without_size_stays_finite():
+    spot = torch.full((2, 17, 2), 0.3)
+    assert torch.equal(from_root(spot, 1.5, 0.8)[:, 1:], torch.zeros(2, 16, 2))
+    # With the whole power a person twice as large is the same person.
+    joints = torch.randn(2, 17, 2, generator=torch.Generator().manual_seed(0))
+    near = joints[:, :1] + 2 * (joints - joints[:, :1])
+    torch.testing.assert_close(from_root(near, 1.5, 1.0), from_root(joints, 1.5, 1.0))
 
 
 @pytest.mark.parametrize('name', CONFIGS)

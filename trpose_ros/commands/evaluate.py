@@ -45,7 +45,10 @@ def evaluate(
     ] = None,
     lifter: Annotated[
         list[str] | None,
-        typer.Option(help="'none' or NAME[:WEIGHTS][@[LOOK_AHEAD][~SMOOTHING][/HOP]][+fusion]"),
+        typer.Option(
+            help="'none' or NAME[:WEIGHTS][@[LOOK_AHEAD][~SMOOTHING][/HOP]], then "
+            '+fusion or +refinement'
+        ),
     ] = None,
     condition: Annotated[
         list[str] | None, typer.Option(help="a profile, or 'five', 'extra', 'all', 'skeleton'")

@@ -54,6 +54,9 @@ Lifter = Annotated[str, typer.Option(help="network that lifts, e.g. videopose3d;
 LifterModel = Annotated[str, typer.Option(help='weights of the lifter: name or file')]
 LookAhead = Annotated[int, typer.Option(help='frames of future a skeleton waits for; -1: default')]
 Smoothing = Annotated[int, typer.Option(help='frames of these that average skeletons', min=0)]
+FusionOption = Annotated[
+    str, typer.Option(help="what joins the estimator's 3D and the lifted: constants or refinement")
+]
 Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda' or 'cuda:N'")]
 NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32)]
 ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]
@@ -70,6 +73,24 @@ AnyFrame = Annotated[
 ]
 RotateDeg = Annotated[
     int, typer.Option(help='turn images clockwise by 90, 180 or 270: a camera mounted turned')
+]
+PersonHeight = Annotated[
+    float,
+    typer.Option(
+        help='height of everybody in sight, m: corrects distances; 0: not known', min=0, max=3
+    ),
+]
+CameraHeight = Annotated[
+    float,
+    typer.Option(
+        help='of the camera above a flat floor, m: corrects distances; 0: not known', min=0, max=100
+    ),
+]
+CameraPitch = Annotated[
+    float, typer.Option(help='how far the camera looks down, deg', min=-90, max=90)
+]
+CameraRoll = Annotated[
+    float, typer.Option(help='how far its right side is lower, deg', min=-180, max=180)
 ]
 MaxMegapixels = Annotated[
     float, typer.Option(help='larger pictures are refused: memory', min=0.01, max=1000)
@@ -97,6 +118,7 @@ def replay(
     lifter_model: LifterModel = '',
     look_ahead: LookAhead = -1,
     smoothing: Smoothing = 0,
+    fusion: FusionOption = '',
     device: Device = 'auto',
     num_aug: NumAug = 1,
     image_topic: ImageTopic = '',
@@ -107,6 +129,10 @@ def replay(
     rectified: Rectified = False,
     any_frame: AnyFrame = False,
     rotate_deg: RotateDeg = 0,
+    person_height_m: PersonHeight = 0.0,
+    camera_height_m: CameraHeight = 0.0,
+    camera_pitch_deg: CameraPitch = 0.0,
+    camera_roll_deg: CameraRoll = 0.0,
     video: Annotated[bool, typer.Option(help='write annotated.mp4')] = True,
     bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
     max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
@@ -178,6 +204,7 @@ def run(
     lifter_model: LifterModel = '',
     look_ahead: LookAhead = -1,
     smoothing: Smoothing = 0,
+    fusion: FusionOption = '',
     device: Device = 'auto',
     num_aug: NumAug = 1,
     image_topic: ImageTopic = '',
@@ -188,6 +215,10 @@ def run(
     rectified: Rectified = False,
     any_frame: AnyFrame = False,
     rotate_deg: RotateDeg = 0,
+    person_height_m: PersonHeight = 0.0,
+    camera_height_m: CameraHeight = 0.0,
+    camera_pitch_deg: CameraPitch = 0.0,
+    camera_roll_deg: CameraRoll = 0.0,
     max_megapixels: MaxMegapixels = 64.0,
     seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
 ) -> None:
@@ -331,11 +362,15 @@ def _expected(error: Exception) -> bool:
     return isinstance(error, kinds) or type(error).__name__ in others
 
 
+_CAMERA_OVER_FLOOR = ('camera_height_m', 'camera_pitch_deg', 'camera_roll_deg')
+
+
 def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
     from trpose_ros.estimators import EstimatorConfig
     from trpose_ros.lifters import LifterConfig
     from trpose_ros.occlusion.occluder import OcclusionConfig
     from trpose_ros.pipeline.pipeline import LiftStageConfig, PipelineConfig, PoseStageConfig
+    from trpose_ros.pipeline.standing import StandingConfig
 
     lifter: dict[str, Any] = {'device': given['device'], 'smoothing': given['smoothing']}
     if given['lifter']:
@@ -344,6 +379,9 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
         lifter['model'] = given['lifter_model']
     if given['look_ahead'] >= 0:
         lifter['look_ahead'] = given['look_ahead']
+    lift: dict[str, Any] = {'rotate_deg': given.get('rotate_deg', 0)}
+    if given['fusion']:
+        lift['fusion'] = given['fusion']
     kind, _, model = given['estimator'].partition(':')
     estimator = {'device': given['device'], 'num_aug': given['num_aug']}
     if model or given['model']:
@@ -352,8 +390,11 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
         estimator_name=kind,
         estimator=EstimatorConfig(**estimator),
         pose=PoseStageConfig(boxes=given['boxes'], rotate_deg=given.get('rotate_deg', 0)),
-        lift=LiftStageConfig(rotate_deg=given.get('rotate_deg', 0)),
+        lift=LiftStageConfig(**lift),
         lifter=LifterConfig(**lifter),
+        standing=StandingConfig(
+            **{name: given.get(name, 0.0) for name in ('person_height_m', *_CAMERA_OVER_FLOOR)}
+        ),
         occlusion=OcclusionConfig(
             profile=given['occlusion'],
             severity=given['severity'],

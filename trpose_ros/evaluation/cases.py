@@ -34,6 +34,7 @@ from trpose_ros.evaluation.truth_source import TRUTH_2D, presentation_of, truth_
 from trpose_ros.people import People
 from trpose_ros.pipeline.lift_stage import LiftStage
 from trpose_ros.pipeline.pipeline import PipelineConfig, PoseStageConfig
+from trpose_ros.pipeline.standing import StandingConfig
 
 if TYPE_CHECKING:
     from trpose_ros.estimators import Estimator
@@ -282,7 +283,7 @@ class CaseRunner:
         for lifter in self.config.lifters_of(case.estimator):
             if lifter == 'none' and not self._is_metric(case):
                 continue  # 2D alone is no skeleton
-            lifted, lift_ms = self._lift(lifter, seen)
+            lifted, lift_ms = self._lift(lifter, seen, case.clip.scene)
             if case.condition.profile == 'none':
                 self._keep_clean(case, lifter, lifted)
             truth = case.clip.truth or self._unoccluded(case, lifter, lifted)
@@ -315,9 +316,13 @@ class CaseRunner:
             self._stages[lifter] = self.config.lift_stage(lifter, next(alike, None))
         return self._stages[lifter]
 
-    def _lift(self, lifter: str, seen: EstimatorPass) -> tuple[dict[int, People], np.ndarray]:
+    def _lift(
+        self, lifter: str, seen: EstimatorPass, scene: StandingConfig
+    ) -> tuple[dict[int, People], np.ndarray]:
         """Return the final people by stamp, and the time of each frame, ms."""
         stage, base = self._stage(lifter), _base(lifter)
+        if lifter not in self.config.stages:
+            stage.standing.config = LifterSpec.parse(lifter).standing(scene)
         shared = stage.lifter if isinstance(stage.lifter, SharedLifter) else None
         if shared is not None:
             answers = self._together.answers(base, seen)
@@ -344,7 +349,7 @@ class CaseRunner:
         key = case.clip.identity, case.estimator, lifter
         if key not in self._reference:
             seen, _ = self._pass(dataclasses.replace(case, condition=Condition('none')))
-            self._keep_clean(case, lifter, self._lift(lifter, seen)[0])
+            self._keep_clean(case, lifter, self._lift(lifter, seen, case.clip.scene)[0])
         return self._reference[key]
 
     def _keep_clean(self, case: Case, lifter: str, lifted: dict[int, People]) -> None:
@@ -374,4 +379,4 @@ class CaseRunner:
 
 def _base(lifter: str) -> str:
     """Return a lifter's specification without fusion: what comes behind the same network."""
-    return lifter.removesuffix('+fusion')
+    return lifter.partition('+')[0]

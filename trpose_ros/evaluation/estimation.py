@@ -159,11 +159,11 @@ def cached_pass(
     file = folder / f'{pass_key(clip, condition, config, estimator, track)}.npz'
     if file.is_file():
         try:
-            return _load(file), True
+            return load_pass(file), True
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             file.unlink(missing_ok=True)  # damaged: made again
     result = run_pass(clip, condition, config, estimator, track)
-    _save(file, result)
+    save_pass(file, result)
     return result, False
 
 
@@ -205,7 +205,8 @@ def cache_folder() -> Path:
     return Path(base) / 'trpose_ros' / 'evaluation'
 
 
-def _save(file: Path, result: EstimatorPass) -> None:
+def save_pass(file: Path, result: EstimatorPass) -> None:
+    """Write a pass: complete or not at all."""
     people = result.people
     header = {
         'skeletons': [p.skeleton for p in people],
@@ -239,7 +240,8 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _load(file: Path) -> EstimatorPass:
+def load_pass(file: Path) -> EstimatorPass:
+    """Read what ``save_pass`` wrote; raises OSError, ValueError, KeyError, TypeError, IndexError."""
     values = pack_arrays(file)
     header = json.loads(values['header'].tobytes())
     people, cameras = [], []

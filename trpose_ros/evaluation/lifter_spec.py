@@ -8,15 +8,23 @@ from typing import Any
 
 from trpose_ros.evaluation.shared_lifting import SharedLifter
 from trpose_ros.pipeline.fusion import Fusion, FusionConfig
-from trpose_ros.pipeline.lift_stage import LiftStage
+from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
+from trpose_ros.pipeline.pipeline import PipelineConfig, build_fusion
+from trpose_ros.pipeline.standing import StandingConfig
+
+KNOWN = ('floor', 'height')
 
 
 @dataclass(frozen=True)
 class LifterSpec:
-    """What makes 2D sequences 3D: ``name[:weights][@[look_ahead][~smoothing][/hop]][+fusion]``.
+    """What makes 2D sequences 3D.
+
+    ``name[:weights][@[look_ahead][~smoothing][/hop]][+joined][+known]``
 
     'none' keeps the estimator's own 3D. Without ``+fusion`` the skeleton is the lifter's alone at
-    the estimator's root; with it, both are fused as the live nodes do.
+    the estimator's root; with it, both are fused by constants, and with ``+refinement[:weights]``
+    by a network, which works behind 'none' too. ``known`` is 'floor' or 'height': the clip tells
+    the pipeline where its floor is, or how tall its person is.
     """
 
     text: str
@@ -24,15 +32,24 @@ class LifterSpec:
     model: str = ''
     look_ahead: int | None = None
     fused: bool = False
+    refinement: str = ''  # weights
     hop: int = 1
     smoothing: int = 0
+    known: str = ''
 
     @classmethod
     def parse(cls, text: str) -> LifterSpec:
         """Read a specification; raises ValueError for a malformed one."""
-        rest, plus, tail = text.partition('+')
-        if plus and tail != 'fusion':
-            raise ValueError(f'lifter {text!r}: only +fusion may follow, got +{tail}')
+        known = next((name for name in KNOWN if text.endswith(f'+{name}')), '')
+        rest, plus, tail = text.removesuffix(f'+{known}').partition('+')
+        joined, colon, weights = tail.partition(':')
+        if plus and (joined not in ('fusion', 'refinement') or (colon and not weights)):
+            raise ValueError(
+                f'lifter {text!r}: only +fusion or +refinement may follow, got +{tail}'
+            )
+        if colon and joined == 'fusion':
+            raise ValueError(f'lifter {text!r}: +fusion has no weights')
+        refinement = (weights or 'refinement') if joined == 'refinement' else ''
         rest, at, tail = rest.partition('@')
         tail, slash, hop = tail.partition('/')
         ahead, tilde, smoothing = tail.partition('~')
@@ -43,20 +60,27 @@ class LifterSpec:
         if tilde and not smoothing.isdigit():
             raise ValueError(f'lifter {text!r}: the smoothing behind ~ must be a number of frames')
         name, _, model = rest.partition(':')
-        if name == 'none' and (model or at or plus):
+        if name == 'none' and (model or at or joined == 'fusion'):
             raise ValueError(f"lifter {text!r}: 'none' takes nothing more")
         frames = int(ahead) if ahead else None
-        return cls(text, name, model, frames, bool(plus), int(hop or 1), int(smoothing or 0))
+        fused = joined == 'fusion'
+        numbers = (int(hop or 1), int(smoothing or 0))
+        return cls(text, name, model, frames, fused, refinement, *numbers, known)
+
+    def standing(self, scene: StandingConfig) -> StandingConfig:
+        """Return what of a clip's scene the pipeline is told."""
+        if self.known == 'floor':
+            return dataclasses.replace(scene, person_height_m=0.0)
+        if self.known == 'height':
+            return StandingConfig(person_height_m=scene.person_height_m)
+        return StandingConfig()
 
     def stage(self, like: LiftStage | None = None) -> LiftStage:
         """Load the lifter, or take that of ``like``; raises as lifters.create_lifter does."""
-        fusion = FusionConfig()
-        if not self.fused:
-            fusion = FusionConfig(estimator_share=0.0, hidden_share=0.0)
         if self.name == 'none':
-            return LiftStage(lifter=None, fusion=Fusion(fusion))
+            return LiftStage(lifter=None, fusion=self._fusion())
         if like is not None:
-            return LiftStage(lifter=like.lifter, fusion=Fusion(fusion))
+            return LiftStage(lifter=like.lifter, fusion=self._fusion())
         from trpose_ros.lifters import LifterConfig, create_lifter
 
         config = LifterConfig(
@@ -65,4 +89,11 @@ class LifterSpec:
         if self.model:
             config = dataclasses.replace(config, model=self.model)
         shared: Any = SharedLifter(create_lifter(config))
-        return LiftStage(lifter=shared, fusion=Fusion(fusion))
+        return LiftStage(lifter=shared, fusion=self._fusion())
+
+    def _fusion(self) -> Fusion:
+        if self.refinement:
+            lift = LiftStageConfig(fusion='refinement', refinement_model=self.refinement)
+            return build_fusion(PipelineConfig(lift=lift))
+        shares = {} if self.fused else {'estimator_share': 0.0, 'hidden_share': 0.0}
+        return Fusion(FusionConfig(**shares))

@@ -186,7 +186,8 @@ def names_of(one: Pass, kind: str) -> tuple[str, str] | None:
         return weights, 'none'
     if not first.lifter:
         return None  # people passed through: the row of the estimator says it
-    return weights, f'{first.lifter}@{first.lookahead}+fusion'
+    joined = 'fusion' if first.weights_id.count('+') < 2 else 'refinement'
+    return weights, f'{first.lifter}@{first.lookahead}+{joined}'
 
 
 def _estimator_ms(one: Pass) -> np.ndarray:

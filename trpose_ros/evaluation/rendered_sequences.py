@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import zlib
 from collections.abc import Iterator
 from itertools import chain, zip_longest
@@ -20,6 +21,7 @@ from trpose_ros.cameras import project
 from trpose_ros.evaluation.sequences import SKELETON, EvaluationClip
 from trpose_ros.occlusion.occluder import reference_boxes
 from trpose_ros.people import Frame, People, with_visibility
+from trpose_ros.pipeline.standing import StandingConfig
 
 if TYPE_CHECKING:
     from trpose_ros.data.rendering.clips import Clip
@@ -74,6 +76,17 @@ def chosen(performers: list[list[int]], limit: int) -> list[int]:
     return [index for index in chain.from_iterable(zip_longest(*taken)) if index is not None]
 
 
+def scene_of(clip: Clip) -> StandingConfig:
+    """Return where the floor of a rendered clip is, and how tall its first person."""
+    right, down, forward = (clip.rotation @ [0.0, 0.0, -1.0]).tolist()
+    return StandingConfig(
+        camera_height_m=float(clip.position_m[2]),
+        camera_pitch_deg=math.degrees(math.asin(forward)),
+        camera_roll_deg=math.degrees(math.atan2(right, down)),
+        person_height_m=clip.stature_m,
+    )
+
+
 def evaluated(clip: Clip, subject: str, fps: float) -> EvaluationClip:
     """Return a rendered clip with its truth; the reference box is that of the first person."""
     joints_m = np.stack([clip.joints_m(t) for t in range(len(clip))])  # (T, 1, 17, 3)
@@ -118,4 +131,5 @@ def evaluated(clip: Clip, subject: str, fps: float) -> EvaluationClip:
         describe=describe,
         camera=clip.camera,
         start_ns=stamps[0],
+        scene=scene_of(clip),
     )

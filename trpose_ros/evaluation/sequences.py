@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from trpose_ros.data.samples import DataError
 from trpose_ros.occlusion.occluder import reference_boxes
 from trpose_ros.people import Camera, Frame, People, with_visibility
 from trpose_ros.pipeline.lift_stage import to_skeleton
+from trpose_ros.pipeline.standing import StandingConfig
 from trpose_ros.pipeline.turning import TURNS, Turned, turn_boxes
 from trpose_ros.recordings.sources import BagSource, SourceOptions, read_frames
 
@@ -44,6 +45,7 @@ class EvaluationClip:
     # The stamp at which the time of the conditions is zero. Of recordings it is 0, as in the nodes
     # and in `trpose replay`, which do not know where a recording begins: all hide the same.
     start_ns: int = 0
+    scene: StandingConfig = field(default_factory=StandingConfig)  # what is known about it
     problems: tuple[str, ...] = ()
 
     def frames(self) -> Iterator[Frame]:

@@ -93,7 +93,8 @@ def lifter_name(text: str) -> str:
 
 def method_of(text: str) -> str:
     """Return a lifter specification in words: 'VideoPose3D + fusion'."""
-    fused = ' + fusion' if text.endswith('+fusion') else ''
+    joined = text.partition('+')[2].partition(':')[0]
+    fused = f' + {joined}' if joined else ''
     name = lifter_name(text)
     return ('estimator alone' if name == 'none' else METHODS.get(name, name)) + fused
 

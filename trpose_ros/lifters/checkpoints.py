@@ -165,8 +165,8 @@ def trajectory_config(config: dict[str, Any], tensors: Tensors, source: str) -> 
     causal, dense = bool(config.get('causal')), bool(config.get('dense'))
     if dense:
         found['filter_widths'] = _dense_widths(found['filter_widths']) or found['filter_widths']
-    relative = config.get('relative', 0.0)
-    return found | {'causal': causal, 'dense': dense, 'values_in': values_in, 'relative': relative}
+    scale = {name: config.get(name, 0.0) for name in ('relative', 'size_power')}
+    return found | {'causal': causal, 'dense': dense, 'values_in': values_in} | scale
 
 
 def check_tensors(model: nn.Module, tensors: dict[str, Any], source: str) -> None:

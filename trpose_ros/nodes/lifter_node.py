@@ -30,6 +30,7 @@ from trpose_ros.people import People
 from trpose_ros.pipeline.fusion import FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pipeline import PipelineConfig, build_lift_stage
+from trpose_ros.pipeline.standing import StandingConfig
 from trpose_ros.recordings import messages
 from trpose_ros.recordings.camera_book import CameraConfig
 from trpose_ros.recordings.stamps import SKIPPED
@@ -67,8 +68,9 @@ class LifterNode(StageNode):
         Group(LifterNodeConfig),
         Group(CameraConfig),
         Group(LiftStageConfig, omit=('max_wait_s',)),
-        Group(LiftStageConfig, omit=('rotate_deg',), live=True),
+        Group(LiftStageConfig, omit=('rotate_deg', 'fusion', 'refinement_model'), live=True),
         Group(FusionConfig, prefix='fusion.', live=True),
+        Group(StandingConfig, prefix='standing.', live=True),
         Group(MarkersConfig, prefix='markers.', live=True),
     )
     TOPICS = (PEOPLE_IN, CAMERA_INFO, PEOPLE, MARKERS, SKELETON)
@@ -91,6 +93,7 @@ class LifterNode(StageNode):
             lifter=self.parameters[LifterConfig],
             lift=self.parameters[LiftStageConfig],
             fusion=self.parameters[FusionConfig],
+            standing=self.parameters[StandingConfig],
         )
         self._stage = build_lift_stage(config)
         self._markers = MarkerStream(self.parameters[MarkersConfig])

@@ -95,6 +95,9 @@ class _TrackMemory:
 class Fusion:
     """Joins the estimator's and the lifted skeletons of a stream of frames."""
 
+    weights_id = ''  # constants have none
+    alone = False  # whether it improves people without a lifter
+
     def __init__(self, config: FusionConfig | None = None) -> None:
         self.config = config or FusionConfig()
         self._memory: dict[int, _TrackMemory] = {}

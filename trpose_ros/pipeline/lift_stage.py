@@ -20,6 +20,7 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
 from trpose_ros.people import Camera, JointState, People, TrackState, with_visibility
 from trpose_ros.pipeline.fusion import Fusion, depth_covariance
+from trpose_ros.pipeline.standing import Standing
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned
 from trpose_ros.skeletons import convert, convert_ranks, get_skeleton
 
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
     from trpose_ros.lifters import Lifted, LifterStream
 
 
+_SKELETON = 'h36m_17'  # of people without a lifter
+FUSIONS = ('constants', 'refinement')
+
+
 @dataclass(frozen=True)
 class LiftStageConfig:
-    """How long people wait for their lifted skeleton."""
+    """How long people wait for their lifted skeleton, and what joins it with their own."""
 
     max_wait_s: float = setting(
         0.1,
@@ -37,6 +42,15 @@ class LiftStageConfig:
         range=(0.0, 60.0),
     )
     rotate_deg: int = setting(0, TURN_HELP, choices=TURNS)
+    fusion: str = setting(
+        'constants',
+        "what joins the estimator's 3D and the lifted 3D: the shares and times of fusion.*, or a "
+        'network trained for it',
+        choices=FUSIONS,
+    )
+    refinement_model: str = setting(
+        'refinement', 'weights of that network: a name or a .safetensors file'
+    )
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -53,11 +67,17 @@ class _Waiting:
     roots_m: np.ndarray  # (N, 3) of the lifter's trajectory model, NaN where there is none
     done: np.ndarray  # (N,) bool
 
+    @classmethod
+    def begin(cls, people: People, camera: Camera, done: np.ndarray) -> _Waiting:
+        """Return a frame of which nothing is lifted."""
+        nothing = np.full(people.joints_m.shape, np.nan)
+        return cls(people, camera, nothing, np.full((len(people), 3), np.nan), done)
+
 
 class LiftStage:
     """Feeds a lifter and fuses what it gives with the estimator's own 3D.
 
-    Without a lifter the people pass through untouched.
+    Without a lifter the people pass through untouched, unless the fusion is one that works alone.
     """
 
     def __init__(
@@ -66,10 +86,12 @@ class LiftStage:
         lifter: LifterStream | None,
         fusion: Fusion | None = None,
         config: LiftStageConfig | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.lifter = lifter
         self.config = config or LiftStageConfig()
         self._fusion = fusion or Fusion()
+        self._standing = standing or Standing()
         self._turned = Turned(self.config.rotate_deg)
         self._waiting: deque[_Waiting] = deque()
         self._last_ns: int | None = None
@@ -84,11 +106,17 @@ class LiftStage:
         """The fusion; its ``config`` may be replaced while running."""
         return self._fusion
 
+    @property
+    def standing(self) -> Standing:
+        """The correction of distances; its ``config`` may be replaced while running."""
+        return self._standing
+
     def reset(self) -> None:
         """Forget all windows; frames that still wait are dropped (``flush`` first to keep them)."""
         self._waiting.clear()
         self._last_ns = None
         self._fusion.reset()
+        self._standing.reset()
         if self.lifter is not None:
             self.lifter.reset()
 
@@ -101,7 +129,7 @@ class LiftStage:
         is assumed, and the provenance says so.
         """
         if self.lifter is None:
-            return [people]
+            return [self._alone(people, camera)]
         released: list[People] = []
         if self._last_ns is not None and people.stamp_ns < self._last_ns:
             released = self.flush()
@@ -109,23 +137,12 @@ class LiftStage:
         if people.stamp_ns == self._last_ns:
             return released
         self._last_ns = people.stamp_ns
-        if camera is None:
-            camera = camera_from_fov(people.width, people.height)
-        people, camera = self._turned.people(people), self._turned.camera(camera)
-        people = to_skeleton(people, self.lifter.skeleton_in)
+        people, camera = self._prepared(people, camera, self.lifter.skeleton_in)
         measured = people.joint_states != JointState.UNOBSERVED
         measured &= np.isfinite(people.joints_px).all(axis=2)
         tracked = (people.track_ids >= 0) & (people.track_states != TrackState.LOST)
         tracked &= measured.any(axis=1)  # a lifter gives nothing for what was not seen
-        self._waiting.append(
-            _Waiting(
-                people,
-                camera,
-                np.full(people.joints_m.shape, np.nan),
-                np.full((len(people), 3), np.nan),
-                ~tracked,
-            )
-        )
+        self._waiting.append(_Waiting.begin(people, camera, ~tracked))
         for track_id in people.track_ids[people.track_states == TrackState.LOST]:
             self._finish(int(track_id))
         present = people.select(tracked)
@@ -148,6 +165,23 @@ class LiftStage:
         while self._waiting:
             released.append(self._fused(self._waiting.popleft()))
         return released
+
+    def _prepared(
+        self, people: People, camera: Camera | None, skeleton: str
+    ) -> tuple[People, Camera]:
+        """Return people in a skeleton, turned as the camera is mounted, and their camera."""
+        if camera is None:
+            camera = camera_from_fov(people.width, people.height)
+        people, camera = self._turned.people(people), self._turned.camera(camera)
+        return to_skeleton(people, skeleton), camera
+
+    def _alone(self, people: People, camera: Camera | None) -> People:
+        """Return what becomes of people without a lifter."""
+        if not self._fusion.alone:
+            turned = self._standing.place(self._turned.people(people))
+            return self._turned.back(turned) if self._standing.config.known else people
+        people, camera = self._prepared(people, camera, _SKELETON)
+        return self._fused(_Waiting.begin(people, camera, np.ones(len(people), bool)))
 
     def _take(self, results: list[Lifted]) -> None:
         """Give lifted skeletons to the frames that wait for them."""
@@ -188,19 +222,21 @@ class LiftStage:
         return released
 
     def _fused(self, waiting: _Waiting) -> People:
-        assert self.lifter is not None
         root = get_skeleton(waiting.people.skeleton).root_index
         people = self._fusion.fuse(waiting.people, waiting.lifted_m, waiting.camera, root)
         people = _placed(people, waiting.roots_m, waiting.camera, root)
+        people = self._standing.place(people)
         provenance = people.provenance
-        weights = [part for part in (provenance.weights_id, self.lifter.weights_id) if part]
+        lifter = self.lifter
+        own = '' if lifter is None else lifter.weights_id
+        weights = [part for part in (provenance.weights_id, own, self._fusion.weights_id) if part]
         people = people.replace(
             provenance=dataclasses.replace(
                 provenance,
-                lifter=self.lifter.name,
+                lifter='none' if lifter is None else lifter.name,
                 weights_id='+'.join(weights),
-                window_length=self.lifter.window,
-                lookahead=self.lifter.look_ahead,
+                window_length=0 if lifter is None else lifter.window,
+                lookahead=0 if lifter is None else lifter.look_ahead,
                 intrinsics_assumed=provenance.intrinsics_assumed or waiting.camera.assumed,
             )
         )

@@ -28,6 +28,7 @@ from trpose_ros.pipeline.fusion import Fusion, FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
 from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig, body_box
 from trpose_ros.pipeline.reference_box import box_for, tracked_box
+from trpose_ros.pipeline.standing import Standing, StandingConfig
 from trpose_ros.pipeline.tracking import Tracker, TrackerConfig
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     'PoseStage',
     'PoseStageConfig',
     'body_box',
+    'build_fusion',
     'build_lift_stage',
     'build_pose_stage',
 ]
@@ -151,6 +153,7 @@ class PipelineConfig:
     lifter: LifterConfig = field(default_factory=LifterConfig)
     lift: LiftStageConfig = field(default_factory=LiftStageConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    standing: StandingConfig = field(default_factory=StandingConfig)
     occlusion: OcclusionConfig = field(default_factory=OcclusionConfig)
 
 
@@ -200,4 +203,16 @@ def build_lift_stage(config: PipelineConfig) -> LiftStage:
     lifter = None
     if config.lifter.name != 'none':
         lifter = create_lifter(config.lifter)
-    return LiftStage(lifter=lifter, fusion=Fusion(config.fusion), config=config.lift)
+    fusion = None if lifter is None else build_fusion(config)
+    standing = Standing(config.standing)
+    return LiftStage(lifter=lifter, fusion=fusion, config=config.lift, standing=standing)
+
+
+def build_fusion(config: PipelineConfig) -> Fusion:
+    """Make the fusion, by constants or by a network; raises WeightsError for its weights."""
+    if config.lift.fusion == 'constants':
+        return Fusion(config.fusion)
+    from trpose_ros.pipeline.refinement import Refinement
+    from trpose_ros.refinement.model import load_model
+
+    return Refinement(load_model(config.lift.refinement_model), config.fusion)

@@ -65,7 +65,7 @@ def _details(method: Method, twins: list[Method]) -> str:
     if any(twin[0] != estimator for twin in twins):
         parts.append(estimator)
     if any(twin[1] != lifter for twin in twins):
-        text = lifter.removesuffix('+fusion')
+        text = lifter.partition('+')[0]
         parts.append(text.partition(':')[2] or text.partition('@')[2] or 'own look-ahead')
     return f'[{", ".join(parts)}]' if parts else ''
 

@@ -28,5 +28,6 @@ TRAINERS: Registry[Callable[[list[str] | None], None]] = Registry(
         'mixste': 'trpose_ros.training.lifters.mixste',
         'pstmo': 'trpose_ros.training.lifters.pstmo',
         'noise': 'trpose_ros.training.lifters.noise',
+        'refinement': 'trpose_ros.training.refinement.trainer',
     },
 )

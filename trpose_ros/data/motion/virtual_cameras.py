@@ -57,6 +57,12 @@ class CameraConfig:
     # take pixels as they are. Barrels mostly; cushions rarely.
     distorted_share: float = setting(0.0, range=(0.0, 1.0))
     rate_hz: float = 30.0
+    tilt_deg: float = 8.0  # standard deviation of the pitch of a camera that aims at nobody
+
+    @classmethod
+    def robots(cls, rate_hz: float = 30.0) -> CameraConfig:
+        """Return the wider ranges of training: cameras of vacuum cleaners and of tall arms."""
+        return cls((0.2, 2.5), (0.6, 7.0), (40.0, 100.0), 5.0, rate_hz=rate_hz, tilt_deg=14.0)
 
     def __post_init__(self) -> None:
         """Validate the ranges."""
@@ -128,7 +134,7 @@ def view(world_m: np.ndarray, config: CameraConfig, rng: np.random.Generator) ->
     half_angle = np.arctan(1 / focal)
     yaw = bearing + rng.uniform(-0.9, 0.9, batch) * half_angle
     aimed = np.arctan2(root[:, 2] + rng.uniform(-0.5, 0.5, batch) - height, distance)
-    ahead = np.radians(rng.normal(0, 8, batch))
+    ahead = np.radians(rng.normal(0, config.tilt_deg, batch))
     pitch = np.where(rng.random(batch) < 0.6, aimed + np.radians(rng.normal(0, 6, batch)), ahead)
     roll = np.radians(rng.normal(0, config.roll_deg, batch))
     moving = rng.random(batch) < config.moving_share

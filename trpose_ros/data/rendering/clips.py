@@ -108,6 +108,7 @@ class Clip:
         library = library or BodyLibrary()
         paths = _apart([play(self.motion, name, count) for name in names], rng)
         self._actors = [self._cast(library, path, rng) for path in paths]
+        self.stature_m = float(library.stature[self._actors[0].figure.shape])  # of the first person
         focal = config.width / 2 / np.tan(np.radians(config.fov_deg) / 2)
         matrix = np.array(
             [[focal, 0, (config.width - 1) / 2], [0, focal, (config.height - 1) / 2], [0, 0, 1.0]]

@@ -49,6 +49,7 @@ class MHFormerConfig:
     layers: int = 3  # the last one is the CHI block
     values_in: int = 2  # numbers per joint, see base.Core
     relative: float = 0.0  # see inputs.py
+    size_power: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -102,7 +103,11 @@ class MHFormer(nn.Module):
 
     def generate(self, joints: Tensor) -> list[Tensor]:
         """Return three hypotheses (B, 34, frames) of joints (B, frames, 17, 2)."""
-        x = from_root(joints, self.config.relative).flatten(2).transpose(1, 2)  # (B, 34, F)
+        x = (
+            from_root(joints, self.config.relative, self.config.size_power)
+            .flatten(2)
+            .transpose(1, 2)
+        )  # (B, 34, F)
         hypotheses = []
         for k in BRANCHES:
             encoder = self.get_submodule(f'Transformer_encoder_{k}')

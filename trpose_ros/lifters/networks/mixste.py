@@ -31,6 +31,7 @@ class MixSTEConfig:
     drop_path: float = 0.1
     values_in: int = 2  # numbers per joint, see base.Core
     relative: float = 0.0  # see inputs.py
+    size_power: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -84,7 +85,7 @@ class MixSTE(nn.Module):
 
         Nothing here depends on other frames or on the place in the window, so a stream keeps it.
         """
-        joints = from_root(joints, self.config.relative)
+        joints = from_root(joints, self.config.relative, self.config.size_power)
         x = self.Spatial_patch_to_embedding(joints).flatten(0, 1) + self.Spatial_pos_embed
         return self._spatial(0, x).unflatten(0, joints.shape[:2])
 

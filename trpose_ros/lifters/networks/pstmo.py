@@ -42,6 +42,7 @@ class PSTMOConfig:
     layers: int = 3
     values_in: int = 2  # numbers per joint, see base.Core
     relative: float = 0.0  # see inputs.py
+    size_power: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -95,7 +96,9 @@ class PSTMO(nn.Module):
 
         Nothing here depends on other frames or on the place in the window, so a stream keeps it.
         """
-        return self.encoder(from_root(joints, self.config.relative).flatten(2))
+        return self.encoder(
+            from_root(joints, self.config.relative, self.config.size_power).flatten(2)
+        )
 
     def lift(self, x: Tensor) -> Tensor:
         """Map embedded windows (B, frames, C) to (B, 1, 17, 3)."""

@@ -106,7 +106,7 @@ class FoldedPSTMO:
 
     @torch.no_grad()
     def __init__(self, model: PSTMO, half: bool = False) -> None:
-        self._relative = model.config.relative
+        self._scale = (model.config.relative, model.config.size_power)
         encoder: Any = model.encoder
         layer = encoder.layers[0]
         self._enter = with_batch_norm(encoder.fc_1, encoder.bn_1)
@@ -141,7 +141,7 @@ class FoldedPSTMO:
 
     def embed(self, joints: Tensor) -> tuple[Tensor, Tensor]:
         """Map frames by themselves, (B, T, 17, 2) to tokens (B, T, C) and shares (B, T, 3 C)."""
-        joints = from_root(joints, self._relative)
+        joints = from_root(joints, *self._scale)
         x = F.leaky_relu(linear(joints.flatten(2), *self._enter), 0.2)
         y = x
         for one in self._wide:

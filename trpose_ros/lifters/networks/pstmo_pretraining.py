@@ -62,7 +62,7 @@ class MaskedPSTMO(nn.Module):
         """
         order = frame_order(frame_mask)
         visible = order[: int((~frame_mask).sum())]
-        joints = from_root(joints, self.config.relative)
+        joints = from_root(joints, self.config.relative, self.config.size_power)
         x = torch.where(joint_mask[None, :, :, None], self.spatial_mask_token, joints)
         x = self.Transformer(self.encoder(x.flatten(2)), visible)
         x = self.encoder_to_decoder(self.encoder_LN(x))

@@ -44,6 +44,7 @@ class VideoPose3DConfig:
     dense: bool = setting(False, 'undilated ablation of the paper')
     values_in: int = 2  # numbers per joint, see base.Core
     relative: float = 0.0  # see inputs.py
+    size_power: float = 0.0  # see inputs.py
 
     def __post_init__(self) -> None:
         """Validate the sizes."""
@@ -117,7 +118,7 @@ class VideoPose3D(nn.Module):
                 f'the clip has {frames} frames, the network needs at least '
                 f'{self.config.receptive_field}; pad it by repeating edge frames'
             )
-        joints = from_root(joints, self.config.relative)
+        joints = from_root(joints, self.config.relative, self.config.size_power)
         x = joints.reshape(batch, frames, -1).transpose(1, 2)  # (B, 2 J, T)
         x = self.drop(F.relu(self.expand_bn(self.expand_conv(x))))
         for i, width in enumerate(self.config.filter_widths[1:]):
@@ -143,7 +144,9 @@ class VideoPose3D(nn.Module):
                 f'forward_windows takes a multiple of {self.config.receptive_field} frames, '
                 f'got {frames}'
             )
-        x = from_root(joints, self.config.relative).reshape(batch * frames, -1)
+        x = from_root(joints, self.config.relative, self.config.size_power).reshape(
+            batch * frames, -1
+        )
         x = self._group(x, self.expand_conv)
         x = self.drop(F.relu(self.expand_bn(x)))
         for i, width in enumerate(self.config.filter_widths[1:]):

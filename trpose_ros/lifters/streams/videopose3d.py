@@ -100,7 +100,9 @@ class VideoPose3DCore:
     @torch.no_grad()
     def start(self, slots: Tensor, frames: Tensor) -> None:
         """Fill the rings with what endless repetition of the first frame would leave there."""
-        column = from_root(frames, self.config.relative).reshape(len(frames), -1)
+        column = from_root(frames, self.config.relative, self.config.size_power).reshape(
+            len(frames), -1
+        )
         for i, (ring, width) in enumerate(zip(self._rings, self.config.filter_widths, strict=True)):
             ring[slots] = column[:, None]
             if i + 1 < len(self._rings):
@@ -114,7 +116,9 @@ class VideoPose3DCore:
         assert frames is not None  # only hops of more than one frame ask without
         now = self._time[slots]
         self._time[slots] = now + 1
-        real = steady = from_root(frames, self.config.relative).reshape(len(frames), -1)
+        real = steady = from_root(frames, self.config.relative, self.config.size_power).reshape(
+            len(frames), -1
+        )
         straddling: Tensor | None = None
         dial = self._future > 0 and count > 0
         last = len(self._rings) - 1

@@ -3,5 +3,6 @@
 ``trainer`` is common to all; ``windows``, ``samples`` and ``masks`` make what they see.
 
 Imports: vocabulary, occlusion, weights, lifters, lifters/networks, lifters/streams, pipeline, data,
-data/motion, data/rendering, evaluation, evaluation/metrics, training.
+data/motion, data/rendering, evaluation, evaluation/metrics, training,
+training/refinement.
 """

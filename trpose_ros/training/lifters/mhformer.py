@@ -40,7 +40,7 @@ class MHFormerLoop(LoopConfig):
     weight_decay: float = setting(0.0, range=(0.0, 1.0))
     warm_up: int = setting(0, 'steps', range=(0, 1_000_000))
     average: float = setting(0.0, range=(0.0, 1.0))
-    optimizer: str = setting('adam', choices=('adamw', 'adam'))
+    optimizer: str = setting('adam', choices=('adamw', 'adam', 'muon'))
     schedule: str = setting('epochs', choices=('cosine', 'epochs'))
     decay: float = setting(0.95, range=(0.0, 1.0))
     halve_every: int = setting(5, range=(0, 100_000))
@@ -64,6 +64,7 @@ def build(training: MHFormerTraining, values_in: int) -> MHFormer:
         training.layers,
         values_in,
         training.relative,
+        training.size_power,
     )
     return MHFormer(config)
 

@@ -141,6 +141,7 @@ def build(training: MixSTETraining, values_in: int) -> MixSTE:
         training.drop_path,
         values_in,
         training.relative,
+        training.size_power,
     )
     return MixSTE(config)
 

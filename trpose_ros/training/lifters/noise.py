@@ -5,7 +5,8 @@
 shows people of the training split to the estimator, as they are, from near, and under the five
 conditions of the truncation protocol, and writes the numbers with which
 ``NoiseConfig.fitted('metrabs-s')`` disturbs exact joints. Every fourth clip is left out of the
-fit; on it the model is compared with the measurement in the table that is printed.
+fit; on it the model is compared with the measurement in the table that is printed. Recorded passes
+(training/refinement/passes.py) serve as well: ``--passes FOLDER``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ from trpose_ros.training.lifters.noise_fit import (
     simulate,
     steps,
 )
-from trpose_ros.training.lifters.noise_runs import NoiseRun, load_runs, observe, save_runs
+from trpose_ros.training.lifters.noise_runs import (
+    NoiseRun,
+    load_runs,
+    observe,
+    recorded,
+    save_runs,
+)
 from trpose_ros.training.options import read_options
 
 _HELD_OUT_EVERY = 4
@@ -45,6 +52,7 @@ class NoiseTraining:
     seconds: float = setting(1.0, 'of each', range=(0.5, 60.0))
     seed: int = 0
     runs: str = setting('', 'keep what was seen in this .npz, or reuse it')
+    passes: str = setting('', 'folder of recorded passes to read instead of rendering clips')
     out: str = setting('', 'file; default: where the package keeps it')
 
     def __post_init__(self) -> None:
@@ -66,10 +74,11 @@ def train(config: NoiseTraining) -> DetectorErrors:
     apart = set(numbers[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY])
     fitting = [run for run in runs if run.clip not in apart]
     testing = [run for run in runs if run.clip in apart]
+    severity = 'conditions in any severity' if config.passes else 'conditions'
     words = (
         f'{len(numbers) - len(apart)} rendered clips of the training split, '
-        f'{sum(len(run.truth) for run in fitting)} frames, clean, near and five conditions, '
-        f'seed {config.seed}'
+        f'{sum(len(run.truth) for run in fitting)} frames, clean, near and five '
+        f'{severity}, seed {config.seed}'
     )
     errors = fit(fitting, config.estimator, words, config.seed)
     config.file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +90,8 @@ def train(config: NoiseTraining) -> DetectorErrors:
 
 
 def _runs(config: NoiseTraining) -> list[NoiseRun]:
+    if config.passes:
+        return recorded(Path(config.passes), config.estimator)
     path = Path(config.runs) if config.runs else None
     origin = f'{config.estimator}, {config.clips} clips of {config.seconds:g} s, seed {config.seed}'
     if path is not None and path.is_file():

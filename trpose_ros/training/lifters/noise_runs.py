@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from trpose_ros.archives import load_arrays
-from trpose_ros.cameras import normalise_screen
+from trpose_ros.cameras import normalise_screen, project
 from trpose_ros.data.rendering.bodies import BodyLibrary
 from trpose_ros.data.rendering.clips import Clip, ClipConfig
 from trpose_ros.data.rendering.sprites import load_motion
@@ -23,8 +23,9 @@ from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.estimation import EstimatorPass, run_pass
 from trpose_ros.evaluation.rendered_sequences import evaluated
 from trpose_ros.occlusion.occluder import FIVE, joints_in
-from trpose_ros.people import JointState, People
+from trpose_ros.people import Camera, JointState
 from trpose_ros.pipeline.lift_stage import to_skeleton
+from trpose_ros.training.refinement.passes import load
 from trpose_ros.writing import whole_stream
 
 SPLIT = 'train'
@@ -64,7 +65,8 @@ def observe(estimator: str, clips: int, seconds: float, seed: int) -> Iterator[N
                 condition = Condition(name, draw=number % 3)
                 result = run_pass(shown, condition, pipeline, network)
                 label = 'near' if near else condition.name
-                yield _run_of(number, label, clip, shown.truth, result)
+                true = np.stack([people.joints_px[0] for people in shown.truth.values()])
+                yield _run_of(number, label, true, clip.camera, clip.motion.rate_hz, result)
     finally:
         network.close()
 
@@ -94,11 +96,37 @@ def _clip(number: int, seconds: float, near: bool, seed: int, library: BodyLibra
     raise ValueError(f'no camera for clip {number} in {_ATTEMPTS} draws; choose fewer seconds')
 
 
+def recorded(folder: Path, estimator: str) -> list[NoiseRun]:
+    """Return what an estimator made of recorded passes (training/refinement/passes.py).
+
+    Those of the training split, clean, near, and under the five conditions in any severity.
+    Raises ValueError where there are none.
+    """
+    runs = []
+    for part in load(folder, SPLIT):
+        _, number, *name, condition, _ = part.name.split('-')
+        if '-'.join(name) != estimator or condition not in ('clean', *FIVE):
+            continue
+        camera = part.seen.cameras[0]
+        true = project(part.truth_m.astype(np.float64), camera)
+        label = 'near' if part.near else condition
+        seconds = np.diff([people.stamp_ns for people in part.seen.people]) * 1e-9
+        rate_hz = round(1 / float(np.median(seconds)), 3)
+        runs.append(_run_of(int(number), label, true, camera, rate_hz, part.seen))
+    if not runs:
+        raise ValueError(f'{folder} holds no passes of {estimator!r} over the training split')
+    return runs
+
+
 def _run_of(
-    number: int, condition: str, clip: Clip, truth: dict[int, People], result: EstimatorPass
+    number: int,
+    condition: str,
+    true: np.ndarray,
+    camera: Camera,
+    rate_hz: float,
+    result: EstimatorPass,
 ) -> NoiseRun:
-    width, height = clip.camera.width, clip.camera.height
-    true = np.stack([truth[clip.stamp_ns(t)].joints_px[0] for t in range(len(clip))])
+    width, height = camera.width, camera.height
     seen = np.full_like(true, np.nan)
     hidden = np.zeros(true.shape[:2], bool)
     for t, people in enumerate(result.people):
@@ -116,7 +144,7 @@ def _run_of(
         normalise_screen(seen, width, height).astype(np.float32),
         hidden & inside,  # outside is a state of its own
         height / width,
-        clip.motion.rate_hz,
+        rate_hz,
     )
 
 

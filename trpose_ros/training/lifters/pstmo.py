@@ -53,7 +53,7 @@ class PSTMOLoop(LoopConfig):
     weight_decay: float = setting(0.0, range=(0.0, 1.0))
     warm_up: int = setting(0, 'steps', range=(0, 1_000_000))
     average: float = setting(0.0, range=(0.0, 1.0))
-    optimizer: str = setting('adam', choices=('adamw', 'adam'))
+    optimizer: str = setting('adam', choices=('adamw', 'adam', 'muon'))
     schedule: str = setting('epochs', choices=('cosine', 'epochs'))
     decay: float = setting(0.97, range=(0.0, 1.0))
     halve_every: int = setting(80, range=(0, 100_000))
@@ -114,6 +114,7 @@ def sizes(training: PSTMOTraining, values_in: int = 2) -> PSTMOConfig:
         training.layers,
         values_in,
         training.relative,
+        training.size_power,
     )
 
 

@@ -78,8 +78,14 @@ class LiftingTraining:
     relative: float = setting(
         0.0,
         'the network takes joints relative to the root, so many times as large; 0 = '
-        'as they are, as published. Short trainings come further with 4',
+        'as they are, as published. Short trainings come further with 1.5',
         range=(0.0, 100.0),
+    )
+    size_power: float = setting(
+        0.0,
+        "with `relative`, divided by this power of a person's size in the image; 0 = not, as "
+        'published. Short trainings come further with 0.8',
+        range=(0.0, 1.0),
     )
     dropouts: float = setting(
         1.0,

@@ -53,6 +53,7 @@ def build(training: VideoPose3DTraining, values_in: int) -> VideoPose3D:
         training.dropout,
         values_in=values_in,
         relative=training.relative,
+        size_power=training.size_power,
     )
     return RootedVideoPose3D(config) if training.trajectory else VideoPose3D(config)
 

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from trpose_ros.cameras import normalise_screen
-from trpose_ros.data.motion.packs import MotionPack, vary_bones
+from trpose_ros.data.motion.limbs import swap_arms
+from trpose_ros.data.motion.packs import MotionPack, vary_bones, vary_rate
 from trpose_ros.data.motion.virtual_cameras import CameraConfig, NoiseConfig, add_noise
 from trpose_ros.data.registry import load_dataset
 from trpose_ros.data.samples import DataError
@@ -30,6 +31,9 @@ Batch = tuple[np.ndarray, np.ndarray]  # (B, T, 17, 2 or 3) screen, (B, T, 17, 3
 Rooted = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # and (B, T, 3) root, (B, 4) camera
 _RANDOM = 0.3  # share of joints hidden at random in tests
 _GAP = 10  # frames of a gap in tests, one of them the lifted one
+_SWAPPED = 0.25  # share of windows with the arms of others
+_FASTEST, _SLOWEST = 1.3, 0.75  # factors of the speed of half of the batches
+_LOW_M, _LOW_WEIGHT = 0.6, 4.0  # a pelvis below this sits, kneels or lies: rare, so drawn more
 _MIRROR = get_skeleton('h36m_17').mirror
 _SPLITS = ('train', 'test')
 _UNLABELLED = 'unlabelled'
@@ -79,6 +83,7 @@ class MotionWindows:
         self.rate_hz, self._pack, self._frames = pack.rate_hz, pack, frames
         self.marked = recipe == 'robust'
         self._noise, self._cameras = NoiseConfig(), CameraConfig(rate_hz=pack.rate_hz)
+        self._robots = CameraConfig.robots(pack.rate_hz)
         self._noises = [self._noise]
         if estimator:
             self._noises.append(NoiseConfig.fitted(estimator, pack.rate_hz))
@@ -96,13 +101,32 @@ class MotionWindows:
     def draw_rooted(self, rng: np.random.Generator, count: int, labelled: bool = True) -> Rooted:
         """Return a batch with its roots and cameras; people of the split 'val' have no labels."""
         clips, starts = (self._train, self._starts) if labelled else self._unlabelled
-        world = vary_bones(clips.windows(rng.choice(starts, count), self._frames), rng)
-        sample = make_sample(world, rng, self._cameras)
+        world = self._moved(clips, starts, rng, count)
+        cameras = self._robots if rng.random() < 0.5 else self._cameras
+        sample = make_sample(swap_arms(vary_bones(world, rng), rng, _SWAPPED), rng, cameras)
         joints = sample.exact
         if self.marked:
             noise = self._noises[int(rng.integers(len(self._noises)))]
             joints = marked(*estimated(sample, noise, self.rate_hz, rng))
         return joints, sample.target_m, sample.root_m, sample.intrinsics
+
+    def _moved(
+        self, clips: MotionPack, starts: np.ndarray, rng: np.random.Generator, count: int
+    ) -> np.ndarray:
+        """Return windows (B, T, 17, 3), half of the batches at other speeds."""
+        frames = self._frames
+        middle = clips.joints_m[starts + frames // 2, 0, 2]
+        weight = np.where(middle < _LOW_M, _LOW_WEIGHT, 1.0)
+        drawn = rng.choice(starts, count, p=weight / weight.sum())
+        length = int(np.ceil(_FASTEST * (frames - 1))) + 1
+        if rng.random() < 0.5:
+            return clips.windows(drawn, frames)
+        # A longer window around the same middle; at the end of a clip its last frames stay.
+        reach = drawn[:, None] + np.arange(length) - (length - frames) // 2
+        clip = np.searchsorted(clips.starts, drawn, side='right') - 1
+        first, last = clips.starts[clip], clips.starts[clip] + clips.lengths[clip] - 1
+        long = clips.joints_m[np.clip(reach, first[:, None], last[:, None])]
+        return vary_rate(long, frames, rng, _SLOWEST)
 
     @cached_property
     def _unlabelled(self) -> tuple[MotionPack, np.ndarray]:
