@@ -241,7 +241,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def load_pass(file: Path) -> EstimatorPass:
-    """Read what ``save_pass`` wrote; raises OSError, ValueError, KeyError, TypeError, IndexError."""
+    """Read what ``save_pass`` wrote; raises OSError, ValueError, LookupError, TypeError."""
     values = pack_arrays(file)
     header = json.loads(values['header'].tobytes())
     people, cameras = [], []

@@ -156,7 +156,7 @@ def _load(file: Path) -> Scene:
     blob = values['jpeg'].tobytes()
     return Scene(
         **header,
-        **{name: values[name] for name in _ARRAYS},
+        **{name: values[name] for name in _ARRAYS},  # type: ignore[arg-type]
         camera=Camera(width, height, values['matrix'], values['distortion'], model, assumed),
         outputs_m={lifter: values[f'output{i}'] for i, lifter in enumerate(lifters)},
         images=tuple(

@@ -17,6 +17,7 @@ from pathlib import Path
 _ROWS = 'SELECT id, topic_id, timestamp, data FROM messages'
 _LEAST_ROW = 4  # bytes of a row in the file, besides its data
 _STEPS = 10_000  # of sqlite's machine, between two looks at how many there were
+_LIMIT_LENGTH = 0  # SQLITE_LIMIT_LENGTH, which Python names from 3.11 on
 _MOST_STEPS, _STEPS_PER_BYTE = 500_000, 8  # a row of a recording takes some 50, and 25 bytes
 
 
@@ -51,7 +52,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     looks = iter(range((_MOST_STEPS + _STEPS_PER_BYTE * size) // _STEPS))
     connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS)
     if hasattr(connection, 'setlimit'):  # of Python 3.11
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 1 << 16))
+        connection.setlimit(_LIMIT_LENGTH, max(size, 1 << 16))
     connection.text_factory = lambda data: data.decode(errors='replace')
     try:
         # without this sqlite refuses a file that is shorter than its header says

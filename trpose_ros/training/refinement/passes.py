@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trpose_ros.archives import pack_arrays
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.rendering.bodies import BodyLibrary
 from trpose_ros.data.rendering.clips import Clip, ClipConfig
@@ -158,8 +159,8 @@ def load(folder: Path, split: str) -> Iterator[Recorded]:
     for file in sorted(folder.glob(f'{split}-*.npz')):
         truth = file.with_suffix('.truth.npz')
         if not file.name.endswith('.truth.npz'):
-            with np.load(truth, allow_pickle=False) as data:
-                yield Recorded(file.stem, load_pass(file), data['truth_m'], bool(data['near']))
+            data = pack_arrays(truth)
+            yield Recorded(file.stem, load_pass(file), data['truth_m'], bool(data['near']))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trpose_ros.archives import pack_arrays
 from trpose_ros.cameras import project, undistort_points
 from trpose_ros.evaluation.lifter_spec import LifterSpec
 from trpose_ros.people import Camera, People, TrackState
@@ -160,8 +161,8 @@ def _slim(array: np.ndarray) -> np.ndarray:
 
 
 def _read(file: Path) -> list[Track]:
-    with np.load(file, allow_pickle=False) as data:
-        return [
-            Track(**{f.name: data[f'{f.name}_{i}'] for f in fields(Track)})
-            for i in range(int(data['count']))
-        ]
+    data = pack_arrays(file)
+    return [
+        Track(**{f.name: data[f'{f.name}_{i}'] for f in fields(Track)})
+        for i in range(int(data['count']))
+    ]
