@@ -380,7 +380,7 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
     if given['look_ahead'] >= 0:
         lifter['look_ahead'] = given['look_ahead']
     lift: dict[str, Any] = {'rotate_deg': given.get('rotate_deg', 0)}
-    if given['fusion']:
+    if given.get('fusion'):
         lift['fusion'] = given['fusion']
     kind, _, model = given['estimator'].partition(':')
     estimator = {'device': given['device'], 'num_aug': given['num_aug']}

@@ -317,12 +317,12 @@ class CaseRunner:
         return self._stages[lifter]
 
     def _lift(
-        self, lifter: str, seen: EstimatorPass, scene: StandingConfig
+        self, lifter: str, seen: EstimatorPass, scene: StandingConfig | None = None
     ) -> tuple[dict[int, People], np.ndarray]:
         """Return the final people by stamp, and the time of each frame, ms."""
         stage, base = self._stage(lifter), _base(lifter)
         if lifter not in self.config.stages:
-            stage.standing.config = LifterSpec.parse(lifter).standing(scene)
+            stage.standing.config = LifterSpec.parse(lifter).standing(scene or StandingConfig())
         shared = stage.lifter if isinstance(stage.lifter, SharedLifter) else None
         if shared is not None:
             answers = self._together.answers(base, seen)
