@@ -45,7 +45,6 @@ RUNS: dict[str, list[str]] = {
     'metrabs': ['bench_metrabs.py', '--rounds', '8'],
     'runtimes': ['bench_runtimes.py', '--rounds', '15'],
     'replay': ['bench_replay.py', '--frames', '60'],
-    'tracker': ['bench_tracker.py'],
     'live': [
         *('bench_live.py', '--only', 'import', 'delivery', 'overhead', 'first', '--seconds', '5'),
     ],
