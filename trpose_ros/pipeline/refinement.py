@@ -17,9 +17,8 @@ import numpy as np
 
 from trpose_ros.people import Camera, People, RootSource, TrackState
 from trpose_ros.pipeline.fusion import Fusion, FusionConfig, reprojection_errors_px
-from trpose_ros.refinement.model import RefinementModel
+from trpose_ros.refinement.model import RefinementModel, State
 from trpose_ros.refinement.moments import ROOT, SKELETON, Memory, observe, step
-from trpose_ros.refinement.network import State
 
 
 @dataclass
@@ -77,10 +76,11 @@ class Refinement(Fusion):
         observation = observe(people.select(rows), lifted_m[rows], camera, elapsed_s)
         memory = Memory.join([track.memory for track in tracks])
         moment, memory = step(observation, memory)
-        found, states = self.model(moment, [track.state for track in tracks])
+        found, state = self.model(moment, State.join([track.state for track in tracks]))
         for i, track in enumerate(tracks):
-            track.stamp_ns, track.memory = people.stamp_ns, memory.select(np.array([i]))
-            track.state = states[i]
+            row = np.array([i])
+            track.stamp_ns = people.stamp_ns
+            track.memory, track.state = memory.select(row), state.select(row)
         joints, covariances = people.joints_m.copy(), people.covariances_m2.copy()
         sources = people.root_sources.copy()
         roots = np.where(moment.placed[:, None], found.root_m, 0.0)

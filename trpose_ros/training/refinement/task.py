@@ -12,9 +12,12 @@ from trpose_ros.refinement.moments import JOINTS, ROOT, SKELETON
 from trpose_ros.refinement.network import Moments, Refined, RefinementNetwork
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.refinement.samples import RATE_HZ, draw, moments_of
-from trpose_ros.training.refinement.sequences import Named
+from trpose_ros.training.refinement.sequences import Named, Track
 
 Batch = tuple[Moments, Tensor]  # and the truth (B, T, 17, 3), camera frame
+_BLOCK, _SHOWN = 6, 3
+_MIXED = 0.7  # share of mixed tracks
+_SMALL = 0.2  # a correction has to improve more than this share of its length
 _LARGEST_M = 1.0  # errors in the likelihood are cut off here
 _PARENTS = get_skeleton(SKELETON).parents
 _CHILDREN = [j for j in range(JOINTS) if _PARENTS[j] >= 0]
@@ -33,24 +36,41 @@ class RefinementTask:
         seed: int,
         dropout: float,
         motion: float,
+        mixed: Sequence[Track] = (),
     ) -> None:
+        """Keep the tracks; where there are ``mixed`` ones, they are most of a batch."""
         self.model: nn.Module = model
         self._network = model
-        self._tracks = [named.track for named in tracks]
+        own = [named.track for named in tracks]
+        self._tracks = [*own, *mixed]
         lengths = np.array([len(track) for track in self._tracks], float)
+        if mixed:
+            lengths[: len(own)] *= (1 - _MIXED) / lengths[: len(own)].sum()
+            lengths[len(own) :] *= _MIXED / lengths[len(own) :].sum()
         self._weights = lengths / lengths.sum()
         self._batch, self._frames, self._seed = batch, frames, seed
         self._dropout, self._motion = dropout, motion
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """Yield the batch of every step; each depends on the seed and its number alone."""
+        """Yield the batch of every step; each depends on the seed and its number alone.
+
+        Making windows costs as much as learning from them, so each is shown ``_SHOWN`` times, with
+        other numbers left out.
+        """
+        block, made = -1, []
         for number in range(first_step, last_step):
+            if number // (_BLOCK * _SHOWN) != block:
+                block = number // (_BLOCK * _SHOWN)
+                made = [self._made(block, k) for k in range(_BLOCK)]
+            given, true = made[number % _BLOCK]
             rng = np.random.default_rng([self._seed, number])
-            windows = draw(self._tracks, self._weights, self._batch, self._frames, rng)
-            given = moments_of(windows)
             kept = rng.random((len(given.values), 1, given.values.shape[2])) >= self._dropout
-            values = given.values * torch.from_numpy(kept)
-            yield given._replace(values=values), torch.from_numpy(windows.true_m).float()
+            yield given._replace(values=given.values * torch.from_numpy(kept)), true
+
+    def _made(self, block: int, number: int) -> Batch:
+        rng = np.random.default_rng([self._seed, block, number])
+        windows = draw(self._tracks, self._weights, self._batch, self._frames, rng)
+        return moments_of(windows), torch.from_numpy(windows.true_m).float()
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses; metres throughout."""
@@ -83,6 +103,7 @@ def losses(out: Refined, given: Moments, true: Tensor, motion: float) -> dict[st
     total = (
         joints
         + 0.3 * target
+        + _SMALL * _length(out.correction_m).mean()
         + motion * (_length(speed).mean() + _length(change).mean())
         + 0.05 * bones.abs().mean()
         + 0.3 * root
