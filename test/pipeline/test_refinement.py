@@ -303,7 +303,7 @@ def test_exchanged_people_end_where_they_are():
         both = np.stack([one, two])
         result = refinement.fuse(people(t * (SECOND // 30), both, (1, 2)), lifted(both), CAMERA)
         is_sound(result)
-    np.testing.assert_allclose(result.joints_m, both, atol=1e-3)
+    np.testing.assert_allclose(result.joints_m, both, atol=0.01)
 
 
 def test_the_place_in_the_image_does_not_show():

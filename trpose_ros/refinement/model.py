@@ -11,14 +11,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from trpose_ros import weights
-from trpose_ros.refinement.moments import JOINTS, ROOT, Moment
+from trpose_ros.refinement.moments import JOINTS, Moment
 from trpose_ros.refinement.settings import (
     ABOVE,
     CHAIN,
     CHILDREN,
-    CORRECTION_M,
-    DEEPER,
     FIRST_S,
+    FOLLOW,
     LONGEST_S,
     MEMORY_S,
     MIRRORED,
@@ -27,7 +26,6 @@ from trpose_ros.refinement.settings import (
     RATE,
     SHORTEST_M,
     SIGMA_M,
-    STEP,
     RefinementConfig,
     parameter_shapes,
 )
@@ -105,20 +103,19 @@ class RefinementModel:
     def __call__(self, moment: Moment, state: State) -> tuple[Step, State]:
         """Return the output for N people, and their state behind it."""
         hidden, outputs = self._network(moment.values.astype(self._dtype), state.hidden)
-        correction, share, velocity, rate, worth, sigma, deeper, drift, root_rate = np.split(
+        share, follow, rate, worth, sigma, root_follow, root_rate = np.split(
             outputs.astype(np.float64), _CUTS, axis=1
         )
         turn, elapsed = moment.rotation, moment.elapsed_s[:, None]
         count = len(turn)
-        correction = _about_root(correction.reshape(count, JOINTS, 3)) * CORRECTION_M
-        velocity = _about_root(velocity.reshape(count, JOINTS, 3))
         mixed = _sigmoid(np.log(moment.share / (1 - moment.share)) + share) - moment.share
-        target = moment.base_m + mixed[..., None] * moment.apart_m + correction @ turn
+        target = moment.base_m + mixed[..., None] * moment.apart_m
         gain = _gain(rate, elapsed)[..., None]
-        ahead = state.joints_m + (velocity @ turn) * elapsed[..., None]
+        follow = (_sigmoid(follow + FOLLOW) * elapsed)[..., None]
+        ahead = state.joints_m + follow * moment.velocity_m_s
         ahead = np.where(state.begun[:, None, None], ahead, target)
         joints = ahead + gain * (target - ahead)
-        root = _root(moment, deeper, drift, _gain(root_rate, elapsed), state)
+        root = _root(moment, root_follow, _gain(root_rate, elapsed), state)
         bones, lengths, summed = _bones(joints, target, _sigmoid(worth), elapsed, state)
         sigmas = np.array(SIGMA_M) * self.config.sigma_factor
         sigmas = sigmas * np.exp(np.clip(sigma.reshape(count, JOINTS, 2), -MOST, MOST))
@@ -154,16 +151,15 @@ class RefinementModel:
         return hidden, (hidden + entered) @ of['leave.weight'] + of['leave.bias']
 
 
-def _root(
-    moment: Moment, deeper: np.ndarray, drift: np.ndarray, gain: np.ndarray, state: State
-) -> np.ndarray:
+def _root(moment: Moment, follow: np.ndarray, gain: np.ndarray, state: State) -> np.ndarray:
     """Return the root (N, 3), as it was where it is not known."""
     turn = moment.rotation
     distance = np.linalg.norm(moment.position_m, axis=1, keepdims=True)
     target = np.zeros((len(turn), 3))
-    target[:, 2:] = distance * np.exp(_sigmoid(deeper + DEEPER) * moment.deeper[:, None])
+    target[:, 2:] = distance
     before = (turn @ state.root_m[..., None])[..., 0]
-    ahead = before + drift * STEP * distance * moment.elapsed_s[:, None]
+    follow = _sigmoid(follow + FOLLOW) * distance * moment.elapsed_s[:, None]
+    ahead = before + follow * moment.drift
     ahead = np.where(state.located[:, None], ahead, target)
     new = ahead + gain[:, [0, 0, 1]] * (target - ahead)
     new = (np.swapaxes(turn, 1, 2) @ new[..., None])[..., 0]
@@ -191,10 +187,6 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def _gain(rate: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
     return -np.expm1(-np.exp(np.clip(rate, -MOST, MOST) + RATE) * elapsed)
-
-
-def _about_root(vectors: np.ndarray) -> np.ndarray:
-    return vectors - vectors[:, ROOT : ROOT + 1]
 
 
 def load_model(name: str) -> RefinementModel:

@@ -27,6 +27,7 @@ JOINTS = len(get_skeleton(SKELETON).joint_names)
 ROOT = get_skeleton(SKELETON).root_index
 VISIBLE_SHARE, HIDDEN_SHARE = 0.5, 0.25  # of the estimator's 3D in the base
 _MEAN_S = (0.1, 0.4)
+_APART_S = _MEAN_S[1] - _MEAN_S[0]  # of what moves evenly the means are so far apart
 _HIDDEN = (JointState.OCCLUDED, JointState.TRUNCATED, JointState.UNOBSERVED)
 _STATES = (JointState.VISIBLE, *_HIDDEN)
 _IN_SIGHT = (JointState.UNKNOWN, JointState.VISIBLE)
@@ -35,7 +36,6 @@ _LARGEST_M = 2.0  # inputs are cut off here
 _LONGEST_S = 5.0
 JOINT_VALUES = 26
 COMMON_VALUES = 13
-_DEEPER = 5  # among the common values
 VALUES = JOINTS * JOINT_VALUES + COMMON_VALUES
 
 
@@ -88,7 +88,8 @@ class Moment:
     base_m: np.ndarray  # (N, J, 3) relative to the root, camera frame, finite
     apart_m: np.ndarray  # (N, J, 3) estimated less lifted; 0 where one is missing
     share: np.ndarray  # (N, J) of the estimator's in the base
-    deeper: np.ndarray  # (N,) logarithm of the fitted over the estimated distance; 0: unknown
+    velocity_m_s: np.ndarray  # (N, J, 3) of the base by its running means, camera frame
+    drift: np.ndarray  # (N, 3) of the root in the frame of the ray, shares of its distance per s
     position_m: np.ndarray  # (N, 3) of the root by the estimator; 0 where it is unknown
     placed: np.ndarray  # (N,) bool: whether it is known
     rotation: np.ndarray  # (N, 3, 3) camera frame -> frame of the ray to the root
@@ -140,8 +141,11 @@ def step(observation: Observation, memory: Memory) -> tuple[Moment, Memory]:
     values = np.concatenate([joints.reshape(len(joints), -1), common], axis=1)
     both = np.isfinite(estimated) & np.isfinite(o.lifted_m)
     apart = np.where(both, estimated - o.lifted_m, 0.0)
-    deeper = np.where(placed, common[:, _DEEPER], 0.0)
-    moment = Moment(values, base, apart, share, deeper, position, placed, rotation, o.elapsed_s)
+    velocity = (memory.means_m[:, 0] - memory.means_m[:, 1]) / _APART_S
+    drift = _drift(memory, rotation)
+    moment = Moment(
+        values, base, apart, share, velocity, drift, position, placed, rotation, o.elapsed_s
+    )
     return moment, memory
 
 
@@ -212,6 +216,14 @@ def _remember(
         mixed(memory.distances, np.log(np.maximum(distance, 0.05))[:, None]),
         mixed(memory.directions, direction[:, None]),
     )
+
+
+def _drift(memory: Memory, rotation: np.ndarray) -> np.ndarray:
+    """Return (N, 3) how the root moves across and along the ray, by its running means."""
+    change = (memory.directions[:, 0] - memory.directions[:, 1])[:, None]
+    drift = _turned(change, rotation)[:, 0]
+    drift[:, 2] = np.nan_to_num(memory.distances[:, 0] - memory.distances[:, 1])
+    return drift / _APART_S
 
 
 def _joint_values(

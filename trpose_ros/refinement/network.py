@@ -1,17 +1,18 @@
 """The network of the refinement: a recurrent filter of skeletons, the same live and in training.
 
 A gated recurrent unit reads the values of each moment (moments.py). From its state come, for every
-joint, the share of the estimator's skeleton in the mean of it and the lifted one, a small
-correction, a velocity and a rate; the output is a filter that is steered by them, in the camera
-frame:
+joint, the share of the estimator's skeleton in the mean of it and the lifted one, the share of the
+measured velocity that is believed, and a rate; the output is a filter that is steered by them, in
+the camera frame:
 
-    target = share estimated + (1 - share) lifted + correction
-    output = (1 - gain) (output before + velocity elapsed) + gain target
+    target = share estimated + (1 - share) lifted
+    output = (1 - gain) (output before + believed velocity elapsed) + gain target
     gain = 1 - exp(-rate elapsed)
 
-so a frame that is worth little changes little, whatever the frame rate. The root is filtered alike;
-its distance lies between that of the estimator and the one at which the lifted skeleton fits the
-image. With a last layer of zeros, as before training, shares and rates are constant. Bones get the
+so a frame that is worth little changes little, whatever the frame rate. The root is filtered alike.
+Nothing comes out that was not put in: networks that were free to correct skeletons, or to say the
+velocity, knew the errors of their recordings by heart and were worse on other people. With a last
+layer of zeros, as before training, shares and rates are constant. Bones get the
 lengths that they had on average over the track, left and right alike, each frame weighted by what
 the network thinks of it. Further outputs are standard deviations of each joint's position across
 and along the ray to the root.
@@ -27,14 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from trpose_ros import weights
-from trpose_ros.refinement.moments import JOINTS, ROOT, VALUES
+from trpose_ros.refinement.moments import JOINTS, VALUES
 from trpose_ros.refinement.settings import (
     ABOVE,
     CHAIN,
     CHILDREN,
-    CORRECTION_M,
-    DEEPER,
     FIRST_S,
+    FOLLOW,
     LONGEST_S,
     MEMORY_S,
     MIRRORED,
@@ -43,7 +43,6 @@ from trpose_ros.refinement.settings import (
     RATE,
     SHORTEST_M,
     SIGMA_M,
-    STEP,
     RefinementConfig,
 )
 
@@ -55,7 +54,8 @@ class Moments(NamedTuple):
     base_m: Tensor  # (B, T, J, 3)
     apart_m: Tensor  # (B, T, J, 3)
     share: Tensor  # (B, T, J)
-    deeper: Tensor  # (B, T)
+    velocity_m_s: Tensor  # (B, T, J, 3)
+    drift: Tensor  # (B, T, 3)
     position_m: Tensor  # (B, T, 3)
     placed: Tensor  # (B, T) bool
     rotation: Tensor  # (B, T, 3, 3)
@@ -82,7 +82,6 @@ class Refined(NamedTuple):
     root_m: Tensor  # (B, T, 3)
     sigmas_m: Tensor  # (B, T, J, 2) of the joints' positions, across and along the ray
     target_m: Tensor  # (B, T, J, 3) what the filter follows
-    correction_m: Tensor  # (B, T, J, 3) what is in it beside the two skeletons
 
 
 class RefinementNetwork(nn.Module):
@@ -120,24 +119,22 @@ class RefinementNetwork(nn.Module):
         """Return outputs and the state behind the last moment."""
         entered = self.enter(given.values)
         hidden, last = self.recur(entered, state.hidden)
-        correction, share, velocity, rate, worth, sigma, deeper, drift, root_rate = self.leave(
+        share, follow, rate, worth, sigma, root_follow, root_rate = self.leave(
             hidden + entered
         ).split(PARTS, dim=-1)
         shape = (*given.values.shape[:2], JOINTS, 3)
-        correction = _about_root(correction.reshape(shape)) * CORRECTION_M
-        velocity = _about_root(velocity.reshape(shape))
-        # a row vector times the rotation turns from the frame of the ray to that of the camera
         share = torch.sigmoid(torch.logit(given.share) + share) - given.share
-        target = given.base_m + share[..., None] * given.apart_m + correction @ given.rotation
+        target = given.base_m + share[..., None] * given.apart_m
         rates = _gain(torch.cat([rate, root_rate], dim=-1), given.elapsed_s)
+        velocity = torch.sigmoid(follow + FOLLOW)[..., None] * given.velocity_m_s
         joints, state = _filter_joints(
-            target, velocity @ given.rotation, rates[..., :JOINTS], given.elapsed_s, state
+            target, velocity, rates[..., :JOINTS], given.elapsed_s, state
         )
-        root, state = _filter_root(given, deeper, drift, rates[..., JOINTS:], state)
+        root, state = _filter_root(given, root_follow, rates[..., JOINTS:], state)
         joints, state = self._with_bones(joints, target, torch.sigmoid(worth), given, state)
         start = sigma.new_tensor(SIGMA_M) * self.config.sigma_factor
         sigmas = start * sigma.reshape(*shape[:3], 2).clamp(-MOST, MOST).exp()
-        return Refined(joints, root, sigmas, target, correction), State(last, *_rest(state))
+        return Refined(joints, root, sigmas, target), State(last, *_rest(state))
 
     def _with_bones(
         self, joints: Tensor, target: Tensor, worth: Tensor, given: Moments, state: State
@@ -180,13 +177,12 @@ def _filter_joints(
 
 
 def _filter_root(
-    given: Moments, deeper: Tensor, drift: Tensor, gain: Tensor, state: State
+    given: Moments, follow: Tensor, gain: Tensor, state: State
 ) -> tuple[Tensor, State]:
-    """Follow the root, where it is known; ``drift`` is in shares of its distance."""
+    """Follow the root, where it is known."""
     distance = given.position_m.norm(dim=-1, keepdim=True)
-    along = distance * (torch.sigmoid(deeper + DEEPER) * given.deeper[..., None]).exp()
-    target = nn.functional.pad(along, (2, 0))  # in the frame of the ray
-    motion = drift * STEP * distance * given.elapsed_s[..., None]
+    target = nn.functional.pad(distance, (2, 0))  # in the frame of the ray
+    motion = given.drift * torch.sigmoid(follow + FOLLOW) * distance * given.elapsed_s[..., None]
     gain = gain[..., [0, 0, 1]]
     root, located, outputs = state.root_m, state.located[:, None], []
     for t in range(target.shape[1]):
@@ -205,11 +201,6 @@ def _filter_root(
 def _gain(rate: Tensor, elapsed_s: Tensor) -> Tensor:
     """Return the share of what is new after a time, for logarithms of rates (B, T, n)."""
     return -torch.expm1(-(rate.clamp(-MOST, MOST) + RATE).exp() * elapsed_s[..., None])
-
-
-def _about_root(vectors: Tensor) -> Tensor:
-    """Return vectors (B, T, J, 3) less that of the root."""
-    return vectors - vectors[..., ROOT : ROOT + 1, :]
 
 
 def _all(state: State) -> list[Tensor]:

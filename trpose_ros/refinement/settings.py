@@ -16,12 +16,10 @@ SIGMA_M = (0.06, 0.15)  # before training: across and along the ray
 MEMORY_S = 20.0  # of bone lengths
 FIRST_S, LONGEST_S = 1 / 30, 0.2  # what a frame counts in them
 SHORTEST_M = 1e-3  # bone
-CORRECTION_M = 0.03  # unit of the corrections
-STEP = 0.1  # unit of the root's velocity, shares of its distance
-DEEPER = -2.2  # before training: logit of the share of the fitted distance
-# What comes out: correction, share, velocity, rate of joints; worth of bones; sigmas; share of the
-# fitted distance, velocity and two rates of the root.
-PARTS = (3 * JOINTS, JOINTS, 3 * JOINTS, JOINTS, JOINTS - 1, 2 * JOINTS, 1, 3, 2)
+FOLLOW = -1.0  # before training: logit of the share of the measured velocity
+# What comes out: shares of the estimator, of the velocity, and rates of joints; worth of bones;
+# sigmas; share of the velocity and two rates of the root.
+PARTS = (JOINTS, JOINTS, JOINTS, JOINTS - 1, 2 * JOINTS, 1, 2)
 
 _PARENTS = get_skeleton(SKELETON).parents
 CHILDREN = [j for j in range(JOINTS) if _PARENTS[j] >= 0]  # a bone each

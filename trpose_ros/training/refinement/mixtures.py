@@ -1,8 +1,9 @@
 """More tracks than were recorded: other motions, with the errors of recorded passes.
 
 Few clips are recorded, because that takes long; a network would know their errors by heart. Here
-people of the motion packs are given the estimator's errors of two recorded tracks, mixed, in 2D
-and 3D, and a real lifter sees the 2D that comes of it, so what is lifted is what it would be. A
+the bodies of the training split move as in the motion packs and are given the estimator's errors of
+two recorded tracks, mixed, in 2D and 3D, and a real lifter sees the 2D that comes of it, so what is
+lifted is what it would be: its own idea of where joints lie in a body differs from the truth's. A
 motion is turned so that its trunk agrees with that of the recorded person: an error along the ray
 stays one.
 """
@@ -14,7 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trpose_ros.data.motion.packs import MotionPack, vary_bones
+from trpose_ros.data.motion.packs import MotionPack
+from trpose_ros.data.rendering.bodies import SHAPE_SPLITS, BodyLibrary
+from trpose_ros.data.rendering.posing import pose_rig
 from trpose_ros.lifters import LifterConfig, create_lifter
 from trpose_ros.refinement.moments import ROOT
 from trpose_ros.training.refinement.sequences import Track
@@ -38,7 +41,12 @@ class _Errors:
 
 
 def mixed_tracks(
-    tracks: Sequence[Track], motions: MotionPack, count: int, look_ahead: int, seed: int
+    tracks: Sequence[Track],
+    motions: MotionPack,
+    count: int,
+    look_ahead: int,
+    seed: int,
+    library: BodyLibrary | None = None,
 ) -> list[Track]:
     """Return ``count`` tracks of FRAMES frames, lifted with this look-ahead.
 
@@ -49,14 +57,17 @@ def mixed_tracks(
     if not long or not len(starts):
         raise ValueError(f'no recorded track, or no motion, lasts {FRAMES} frames')
     rng = np.random.default_rng([seed, look_ahead])
+    library = library or BodyLibrary()
+    rigs = [library.rig(shape) for shape in SHAPE_SPLITS['train']]
     weights = np.array([len(track) - FRAMES + 1 for track in long], float)
     made: list[Track] = []
     while len(made) < count:
         one, two = (
             _errors(long[i], rng) for i in rng.choice(len(long), 2, p=weights / weights.sum())
         )
-        world = motions.windows(rng.choice(starts, 1), FRAMES)
-        track = _mixed(one, two, vary_bones(world, rng)[0].astype(np.float64), rng)
+        motion = motions.windows(rng.choice(starts, 1), FRAMES)[0]
+        world = pose_rig(rigs[int(rng.integers(len(rigs)))], motion, rng).joints_m
+        track = _mixed(one, two, world, rng)
         if track is not None:
             made.append(track)
     return _lifted(made, look_ahead, rng)

@@ -16,8 +16,7 @@ from trpose_ros.training.refinement.sequences import Named, Track
 
 Batch = tuple[Moments, Tensor]  # and the truth (B, T, 17, 3), camera frame
 _BLOCK, _SHOWN = 6, 3
-_MIXED = 0.7  # share of mixed tracks
-_SMALL = 0.2  # a correction has to improve more than this share of its length
+_MIXED = 0.5  # share of mixed tracks
 _LARGEST_M = 1.0  # errors in the likelihood are cut off here
 _PARENTS = get_skeleton(SKELETON).parents
 _CHILDREN = [j for j in range(JOINTS) if _PARENTS[j] >= 0]
@@ -103,7 +102,6 @@ def losses(out: Refined, given: Moments, true: Tensor, motion: float) -> dict[st
     total = (
         joints
         + 0.3 * target
-        + _SMALL * _length(out.correction_m).mean()
         + motion * (_length(speed).mean() + _length(change).mean())
         + 0.05 * bones.abs().mean()
         + 0.3 * root
