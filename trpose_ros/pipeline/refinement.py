@@ -36,7 +36,7 @@ class Refinement(Fusion):
     alone = True
 
     def __init__(self, model: RefinementModel, config: FusionConfig | None = None) -> None:
-        """Keep the network; ``config`` is that of the fusion, and nothing of it is used here."""
+        """Keep the network; of the fusion's settings ``root_smoothing_s`` counts here, too."""
         super().__init__(config)
         self.model, self.weights_id = model, model.weights_id
         self._tracks: dict[int, _TrackMemory] = {}
@@ -83,10 +83,10 @@ class Refinement(Fusion):
             track.memory, track.state = memory.select(row), state.select(row)
         joints, covariances = people.joints_m.copy(), people.covariances_m2.copy()
         sources = people.root_sources.copy()
-        roots = np.where(moment.placed[:, None], found.root_m, 0.0)
-        joints[rows] = found.joints_m + roots[:, None]
+        roots = [self._root_of(people, int(i)) for i in rows]
+        joints[rows] = found.joints_m + np.array([position for position, _ in roots])[:, None]
         covariances[rows] = found.covariances_m2
-        sources[rows] = np.where(moment.placed, int(RootSource.FUSED), int(RootSource.NONE))
+        sources[rows] = [source for _, source in roots]
         errors = reprojection_errors_px(joints, people, camera)
         errors[sources == RootSource.NONE] = np.nan  # relative to the root: nowhere in the image
         return people.replace(
@@ -95,6 +95,16 @@ class Refinement(Fusion):
             root_sources=sources,
             reprojection_errors_px=errors,
         )
+
+    def _root_of(self, people: People, i: int) -> tuple[np.ndarray, int]:
+        """Return position (3,) and source of a root, filtered as by the fusion."""
+        memory = self._step(int(people.track_ids[i]), people.stamp_ns)
+        elapsed_s = (people.stamp_ns - memory.stamp_ns) * 1e-9
+        memory.stamp_ns = people.stamp_ns
+        position, _, source = self._root(
+            memory, people.joints_m[i, ROOT].astype(np.float64), elapsed_s
+        )
+        return position, source
 
     def _track(self, track_id: int, stamp_ns: int) -> _TrackMemory:
         """Return the memory of a track, empty when it is new or time did not move forward."""

@@ -42,9 +42,7 @@ class State:
 
     hidden: np.ndarray  # (N, hidden)
     joints_m: np.ndarray  # (N, J, 3) filtered, relative to the root
-    root_m: np.ndarray  # (N, 3)
     begun: np.ndarray  # (N,) bool: whether there are joints
-    located: np.ndarray  # (N,) bool: the same of the root
     lengths: np.ndarray  # (N, J - 1) weighted sum of the logarithms of the bone lengths
     weights: np.ndarray  # (N, J - 1)
 
@@ -63,7 +61,6 @@ class Step:
     """Output for N people at a moment."""
 
     joints_m: np.ndarray  # (N, J, 3) relative to the root, camera frame
-    root_m: np.ndarray  # (N, 3) where ``placed``
     covariances_m2: np.ndarray  # (N, J, 3, 3) of the positions
 
 
@@ -93,8 +90,6 @@ class RefinementModel:
         return State(
             np.zeros((1, self.config.hidden), self._dtype),
             np.zeros((1, JOINTS, 3)),
-            np.zeros((1, 3)),
-            np.zeros(1, bool),
             np.zeros(1, bool),
             np.zeros((1, JOINTS - 1)),
             np.zeros((1, JOINTS - 1)),
@@ -103,9 +98,7 @@ class RefinementModel:
     def __call__(self, moment: Moment, state: State) -> tuple[Step, State]:
         """Return the output for N people, and their state behind it."""
         hidden, outputs = self._network(moment.values.astype(self._dtype), state.hidden)
-        share, follow, rate, worth, sigma, root_follow, root_rate = np.split(
-            outputs.astype(np.float64), _CUTS, axis=1
-        )
+        share, follow, rate, worth, sigma = np.split(outputs.astype(np.float64), _CUTS, axis=1)
         turn, elapsed = moment.rotation, moment.elapsed_s[:, None]
         count = len(turn)
         mixed = _sigmoid(np.log(moment.share / (1 - moment.share)) + share) - moment.share
@@ -115,22 +108,13 @@ class RefinementModel:
         ahead = state.joints_m + follow * moment.velocity_m_s
         ahead = np.where(state.begun[:, None, None], ahead, target)
         joints = ahead + gain * (target - ahead)
-        root = _root(moment, root_follow, _gain(root_rate, elapsed), state)
         bones, lengths, summed = _bones(joints, target, _sigmoid(worth), elapsed, state)
         sigmas = np.array(SIGMA_M) * self.config.sigma_factor
         sigmas = sigmas * np.exp(np.clip(sigma.reshape(count, JOINTS, 2), -MOST, MOST))
         # of row vectors: rotation^T diag(across, across, along) rotation
         spread = sigmas[..., [0, 0, 1], None] ** 2 * turn[:, None]
-        step = Step(bones, root, np.swapaxes(turn, 1, 2)[:, None] @ spread)
-        after = State(
-            hidden,
-            joints,
-            root,
-            np.ones(count, bool),
-            state.located | moment.placed,
-            lengths,
-            summed,
-        )
+        step = Step(bones, np.swapaxes(turn, 1, 2)[:, None] @ spread)
+        after = State(hidden, joints, np.ones(count, bool), lengths, summed)
         return step, after
 
     def _network(self, values: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,21 +133,6 @@ class RefinementModel:
         fresh = np.tanh(new[:, 2 * size :] + reset * old[:, 2 * size :])
         hidden = fresh + keep * (hidden - fresh)
         return hidden, (hidden + entered) @ of['leave.weight'] + of['leave.bias']
-
-
-def _root(moment: Moment, follow: np.ndarray, gain: np.ndarray, state: State) -> np.ndarray:
-    """Return the root (N, 3), as it was where it is not known."""
-    turn = moment.rotation
-    distance = np.linalg.norm(moment.position_m, axis=1, keepdims=True)
-    target = np.zeros((len(turn), 3))
-    target[:, 2:] = distance
-    before = (turn @ state.root_m[..., None])[..., 0]
-    follow = _sigmoid(follow + FOLLOW) * distance * moment.elapsed_s[:, None]
-    ahead = before + follow * moment.drift
-    ahead = np.where(state.located[:, None], ahead, target)
-    new = ahead + gain[:, [0, 0, 1]] * (target - ahead)
-    new = (np.swapaxes(turn, 1, 2) @ new[..., None])[..., 0]
-    return np.where(moment.placed[:, None], new, state.root_m)
 
 
 def _bones(

@@ -89,7 +89,6 @@ class Moment:
     apart_m: np.ndarray  # (N, J, 3) estimated less lifted; 0 where one is missing
     share: np.ndarray  # (N, J) of the estimator's in the base
     velocity_m_s: np.ndarray  # (N, J, 3) of the base by its running means, camera frame
-    drift: np.ndarray  # (N, 3) of the root in the frame of the ray, shares of its distance per s
     position_m: np.ndarray  # (N, 3) of the root by the estimator; 0 where it is unknown
     placed: np.ndarray  # (N,) bool: whether it is known
     rotation: np.ndarray  # (N, 3, 3) camera frame -> frame of the ray to the root
@@ -142,10 +141,7 @@ def step(observation: Observation, memory: Memory) -> tuple[Moment, Memory]:
     both = np.isfinite(estimated) & np.isfinite(o.lifted_m)
     apart = np.where(both, estimated - o.lifted_m, 0.0)
     velocity = (memory.means_m[:, 0] - memory.means_m[:, 1]) / _APART_S
-    drift = _drift(memory, rotation)
-    moment = Moment(
-        values, base, apart, share, velocity, drift, position, placed, rotation, o.elapsed_s
-    )
+    moment = Moment(values, base, apart, share, velocity, position, placed, rotation, o.elapsed_s)
     return moment, memory
 
 
@@ -216,14 +212,6 @@ def _remember(
         mixed(memory.distances, np.log(np.maximum(distance, 0.05))[:, None]),
         mixed(memory.directions, direction[:, None]),
     )
-
-
-def _drift(memory: Memory, rotation: np.ndarray) -> np.ndarray:
-    """Return (N, 3) how the root moves across and along the ray, by its running means."""
-    change = (memory.directions[:, 0] - memory.directions[:, 1])[:, None]
-    drift = _turned(change, rotation)[:, 0]
-    drift[:, 2] = np.nan_to_num(memory.distances[:, 0] - memory.distances[:, 1])
-    return drift / _APART_S
 
 
 def _joint_values(

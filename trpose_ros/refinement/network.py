@@ -9,13 +9,14 @@ the camera frame:
     output = (1 - gain) (output before + believed velocity elapsed) + gain target
     gain = 1 - exp(-rate elapsed)
 
-so a frame that is worth little changes little, whatever the frame rate. The root is filtered alike.
-Nothing comes out that was not put in: networks that were free to correct skeletons, or to say the
-velocity, knew the errors of their recordings by heart and were worse on other people. With a last
-layer of zeros, as before training, shares and rates are constant. Bones get the
-lengths that they had on average over the track, left and right alike, each frame weighted by what
-the network thinks of it. Further outputs are standard deviations of each joint's position across
-and along the ray to the root.
+so a frame that is worth little changes little, whatever the frame rate. Nothing comes out that was
+not put in: networks that were free to correct skeletons, or to say the velocity, knew the errors of
+their recordings by heart and were worse on other people. With a last layer of zeros, as before
+training, shares and rates are constant. Bones get the lengths that they had on average over the
+track, left and right alike, each frame weighted by what the network thinks of it. Further outputs
+are standard deviations of each joint's position across and along the ray to the root. Where the
+root is stays with the fusion's own filter: a learned one was better where nothing was hidden, and
+worse elsewhere.
 """
 
 from __future__ import annotations
@@ -55,7 +56,6 @@ class Moments(NamedTuple):
     apart_m: Tensor  # (B, T, J, 3)
     share: Tensor  # (B, T, J)
     velocity_m_s: Tensor  # (B, T, J, 3)
-    drift: Tensor  # (B, T, 3)
     position_m: Tensor  # (B, T, 3)
     placed: Tensor  # (B, T) bool
     rotation: Tensor  # (B, T, 3, 3)
@@ -68,9 +68,7 @@ class State:
 
     hidden: Tensor  # (1, B, hidden)
     joints_m: Tensor  # (B, J, 3) filtered, relative to the root
-    root_m: Tensor  # (B, 3)
     begun: Tensor  # (B,) 1 or 0: whether there are joints
-    located: Tensor  # (B,) the same of the root
     lengths: Tensor  # (B, J - 1) weighted sum of the logarithms of the bone lengths
     weights: Tensor  # (B, J - 1)
 
@@ -79,7 +77,6 @@ class Refined(NamedTuple):
     """Output for B people over T moments."""
 
     joints_m: Tensor  # (B, T, J, 3) relative to the root, camera frame
-    root_m: Tensor  # (B, T, 3)
     sigmas_m: Tensor  # (B, T, J, 2) of the joints' positions, across and along the ray
     target_m: Tensor  # (B, T, J, 3) what the filter follows
 
@@ -108,8 +105,6 @@ class RefinementNetwork(nn.Module):
         return State(
             zeros(1, count, self.config.hidden),
             zeros(count, JOINTS, 3),
-            zeros(count, 3),
-            zeros(count),
             zeros(count),
             zeros(count, JOINTS - 1),
             zeros(count, JOINTS - 1),
@@ -119,22 +114,18 @@ class RefinementNetwork(nn.Module):
         """Return outputs and the state behind the last moment."""
         entered = self.enter(given.values)
         hidden, last = self.recur(entered, state.hidden)
-        share, follow, rate, worth, sigma, root_follow, root_rate = self.leave(
-            hidden + entered
-        ).split(PARTS, dim=-1)
+        outputs = self.leave(hidden + entered)
+        share, follow, rate, worth, sigma = outputs.split(PARTS, dim=-1)
         shape = (*given.values.shape[:2], JOINTS, 3)
         share = torch.sigmoid(torch.logit(given.share) + share) - given.share
         target = given.base_m + share[..., None] * given.apart_m
-        rates = _gain(torch.cat([rate, root_rate], dim=-1), given.elapsed_s)
+        gain = _gain(rate, given.elapsed_s)
         velocity = torch.sigmoid(follow + FOLLOW)[..., None] * given.velocity_m_s
-        joints, state = _filter_joints(
-            target, velocity, rates[..., :JOINTS], given.elapsed_s, state
-        )
-        root, state = _filter_root(given, root_follow, rates[..., JOINTS:], state)
+        joints, state = _filter_joints(target, velocity, gain, given.elapsed_s, state)
         joints, state = self._with_bones(joints, target, torch.sigmoid(worth), given, state)
         start = sigma.new_tensor(SIGMA_M) * self.config.sigma_factor
         sigmas = start * sigma.reshape(*shape[:3], 2).clamp(-MOST, MOST).exp()
-        return Refined(joints, root, sigmas, target), State(last, *_rest(state))
+        return Refined(joints, sigmas, target), State(last, *_rest(state))
 
     def _with_bones(
         self, joints: Tensor, target: Tensor, worth: Tensor, given: Moments, state: State
@@ -173,28 +164,6 @@ def _filter_joints(
         outputs.append(joints)
     state = State(*_all(state))
     state.joints_m, state.begun = joints, begun[:, 0, 0]
-    return torch.stack(outputs, dim=1), state
-
-
-def _filter_root(
-    given: Moments, follow: Tensor, gain: Tensor, state: State
-) -> tuple[Tensor, State]:
-    """Follow the root, where it is known."""
-    distance = given.position_m.norm(dim=-1, keepdim=True)
-    target = nn.functional.pad(distance, (2, 0))  # in the frame of the ray
-    motion = given.drift * torch.sigmoid(follow + FOLLOW) * distance * given.elapsed_s[..., None]
-    gain = gain[..., [0, 0, 1]]
-    root, located, outputs = state.root_m, state.located[:, None], []
-    for t in range(target.shape[1]):
-        turn, placed = given.rotation[:, t], given.placed[:, t, None]
-        before = (turn @ root[..., None])[..., 0]
-        ahead = torch.where(located > 0, before + motion[:, t], target[:, t])
-        new = ahead + gain[:, t] * (target[:, t] - ahead)
-        new = (turn.transpose(1, 2) @ new[..., None])[..., 0]
-        root = torch.where(placed, new, root)
-        located = torch.maximum(located, placed.to(located.dtype))
-        outputs.append(root)
-    state.root_m, state.located = root, located[:, 0]
     return torch.stack(outputs, dim=1), state
 
 

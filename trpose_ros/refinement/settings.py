@@ -18,8 +18,8 @@ FIRST_S, LONGEST_S = 1 / 30, 0.2  # what a frame counts in them
 SHORTEST_M = 1e-3  # bone
 FOLLOW = -1.0  # before training: logit of the share of the measured velocity
 # What comes out: shares of the estimator, of the velocity, and rates of joints; worth of bones;
-# sigmas; share of the velocity and two rates of the root.
-PARTS = (JOINTS, JOINTS, JOINTS, JOINTS - 1, 2 * JOINTS, 1, 2)
+# sigmas.
+PARTS = (JOINTS, JOINTS, JOINTS, JOINTS - 1, 2 * JOINTS)
 
 _PARENTS = get_skeleton(SKELETON).parents
 CHILDREN = [j for j in range(JOINTS) if _PARENTS[j] >= 0]  # a bone each

@@ -90,22 +90,12 @@ def losses(out: Refined, given: Moments, true: Tensor, motion: float) -> dict[st
     even = torch.isclose(elapsed[:, 1:], elapsed[:, :-1], rtol=0.05)
     change = torch.diff(speed, dim=1) * even
     bones = _bones(out.joints_m).log() - _bones(wanted).clamp(min=0.02).log()
-    distance = true[:, :, ROOT].norm(dim=-1).clamp(min=0.3)
-    placed = given.placed.float()
-    apart = _length(out.root_m - true[:, :, ROOT]) / distance
-    root = (apart.clamp(max=1.0) * placed).sum() / placed.sum().clamp(min=1)
-    root_speed = torch.diff(out.root_m - true[:, :, ROOT], dim=1) * share[..., 0]
-    both = placed[:, 1:] * placed[:, :-1]
-    root_motion = ((_length(root_speed) / distance[:, 1:]).clamp(max=0.5) * both).sum()
-    root_motion = root_motion / both.sum().clamp(min=1)
     doubt = _doubt(out, given, true)
     total = (
         joints
         + 0.3 * target
         + motion * (_length(speed).mean() + _length(change).mean())
         + 0.05 * bones.abs().mean()
-        + 0.3 * root
-        + 0.5 * root_motion
         + 0.01 * doubt
     )
     return {
@@ -114,14 +104,13 @@ def losses(out: Refined, given: Moments, true: Tensor, motion: float) -> dict[st
         'target_mm': 1e3 * target,
         'speed_mm': 1e3 * _length(speed).mean(),
         'change_mm': 1e3 * _length(change).mean(),
-        'root_percent': 100 * root,
         'doubt': doubt,
     }
 
 
 def _doubt(out: Refined, given: Moments, true: Tensor) -> Tensor:
     """Return the mean negative log likelihood of the positions; only sigmas learn from it."""
-    error = (out.joints_m + out.root_m[:, :, None] - true).detach()
+    error = (out.joints_m + given.position_m[:, :, None] - true).detach()
     turned = (error @ given.rotation.transpose(2, 3)).clamp(-_LARGEST_M, _LARGEST_M)
     across, along = out.sigmas_m.unbind(dim=-1)
     side = turned[..., :2].square().sum(dim=-1)
