@@ -74,13 +74,16 @@ class Refinement(Fusion):
         tracks = [self._track(int(people.track_ids[i]), people.stamp_ns) for i in rows]
         elapsed_s = np.array([people.stamp_ns - t.stamp_ns for t in tracks]) * 1e-9
         observation = observe(people.select(rows), lifted_m[rows], camera, elapsed_s)
-        memory = Memory.join([track.memory for track in tracks])
+        alone = len(tracks) == 1
+        memory = tracks[0].memory if alone else Memory.join([track.memory for track in tracks])
+        state = tracks[0].state if alone else State.join([track.state for track in tracks])
         moment, memory = step(observation, memory)
-        found, state = self.model(moment, State.join([track.state for track in tracks]))
+        found, state = self.model(moment, state)
         for i, track in enumerate(tracks):
             row = np.array([i])
             track.stamp_ns = people.stamp_ns
-            track.memory, track.state = memory.select(row), state.select(row)
+            track.memory = memory if alone else memory.select(row)
+            track.state = state if alone else state.select(row)
         joints, covariances = people.joints_m.copy(), people.covariances_m2.copy()
         sources = people.root_sources.copy()
         roots = [self._root_of(people, int(i)) for i in rows]
