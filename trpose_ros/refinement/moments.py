@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from trpose_ros.cameras import undistort_points
-from trpose_ros.lifters.root import fit_root
+from trpose_ros.lifters.root import fit_to_rays
 from trpose_ros.people import Camera, JointState, People
 from trpose_ros.skeletons import get_skeleton
 
@@ -31,7 +31,6 @@ _APART_S = _MEAN_S[1] - _MEAN_S[0]  # of what moves evenly the means are so far 
 _HIDDEN = (JointState.OCCLUDED, JointState.TRUNCATED, JointState.UNOBSERVED)
 _STATES = (JointState.VISIBLE, *_HIDDEN)
 _IN_SIGHT = (JointState.UNKNOWN, JointState.VISIBLE)
-_UNIT = Camera(1, 1, np.eye(3))  # pixels are rays
 _LARGEST_M = 2.0  # inputs are cut off here
 _LONGEST_S = 5.0
 JOINT_VALUES = 26
@@ -118,7 +117,7 @@ def observe(
 def fitted_roots(lifted_m: np.ndarray, rays: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Return (N, 3) where skeletons (N, J, 3) have to stand to fit their joints in sight."""
     weights = ((states == _IN_SIGHT[0]) | (states == _IN_SIGHT[1])).astype(np.float64)
-    return fit_root(lifted_m, rays, _UNIT, weights)[0]
+    return fit_to_rays(lifted_m, rays, weights)[0]
 
 
 def step(observation: Observation, memory: Memory) -> tuple[Moment, Memory]:
