@@ -55,8 +55,8 @@ MAY = {
     'training/lifters': 'vocabulary, occlusion, weights, lifters, lifters/networks, '
     'lifters/streams, pipeline, data, data/motion, data/rendering, evaluation, evaluation/metrics, '
     'training, training/refinement',
-    'training/refinement': 'vocabulary, occlusion, weights, estimators, refinement, pipeline, '
-    'data/rendering, evaluation, evaluation/metrics, training',
+    'training/refinement': 'vocabulary, occlusion, weights, estimators, lifters, refinement, '
+    'pipeline, data/motion, data/rendering, evaluation, evaluation/metrics, training',
     'training/metrabs': 'vocabulary, drawing, weights, metrabs, movenet, data, data/rendering, '
     'evaluation/metrics, training',
     'offline': 'vocabulary, drawing, pipeline, recordings, evaluation, evaluation/metrics, report',

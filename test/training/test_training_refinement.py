@@ -7,13 +7,16 @@ import pytest
 import torch
 from doubles import FakeLifter
 from lifting_stand_in import CAMERA, a_pass, always
+from made_people import moving_person
 
+from trpose_ros.data.motion.packs import MotionPack
 from trpose_ros.evaluation.estimation import save_pass
 from trpose_ros.people import JointState, TrackState
 from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.refinement.network import RefinementConfig, RefinementNetwork
+from trpose_ros.refinement.network import RefinementNetwork
+from trpose_ros.refinement.settings import RefinementConfig
 from trpose_ros.training import TrainingError
-from trpose_ros.training.refinement import samples
+from trpose_ros.training.refinement import mixtures, samples
 from trpose_ros.training.refinement.measure import (
     condition_of,
     fitted_factor,
@@ -103,6 +106,26 @@ def test_changed_windows_are_still_of_one_person(seed):
     given = samples.moments_of(windows)
     for values in given:
         assert torch.isfinite(values.float()).all()
+
+
+def test_other_motions_with_errors_of_recorded_tracks(monkeypatch):
+    monkeypatch.setattr(mixtures, 'create_lifter', lambda config: FakeLifter(config.look_ahead))
+    tracks = [noisy_track(seed, 0.05, frames=70) for seed in range(3)]
+    motion = moving_person(80, 'h36m_17', seed=8)
+    pack = MotionPack(
+        motion, np.zeros(1, int), np.full(1, 80), ('walk',), ('somebody',), ('train',), 30.0
+    )
+    made = mixtures.mixed_tracks(tracks, pack, 4, 2, 0)
+    assert len(made) == 4
+    for track in made:
+        assert len(track) == mixtures.FRAMES
+        error = track.estimated_m - track.true_m
+        assert 0.03 < error[:, 1:].std() < 0.12  # of two whose squares add up
+        assert np.isfinite(track.lifted_m).all()
+        rays = track.true_m[..., :2] / track.true_m[..., 2:]
+        assert np.abs(track.rays - rays).max() < 1e-3  # the 2D of these tracks is right
+    with pytest.raises(ValueError, match='60 frames'):
+        mixtures.mixed_tracks(tracks[:0], pack, 4, 2, 0)
 
 
 def test_a_window_of_the_whole_track_is_the_track():

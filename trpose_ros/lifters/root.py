@@ -59,7 +59,18 @@ def fit_root(
         raise ValueError(f'weights must not be negative, got {np.nanmin(weights)}')
     if len(joints) == 0:
         return np.zeros((0, 3)), np.zeros(0)
-    rays = pixel_rays(pixels, camera)[..., :2]
+    roots, weights = fit_to_rays(joints, pixel_rays(pixels, camera)[..., :2], weights)
+    errors = _distances(joints + roots[:, None], pixels, camera, weights)
+    return roots, np.where(np.isnan(roots[:, 0]), np.nan, errors)
+
+
+def fit_to_rays(
+    joints: np.ndarray, rays: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return roots (N, 3) for skeletons (N, J, 3) and rays (N, J, 2); see ``fit_root``.
+
+    And the weights (N, J), 0 for joints without a ray or a place.
+    """
     usable = np.isfinite(rays).all(axis=2) & np.isfinite(joints).all(axis=2) & (weights > 0)
     weights = np.where(usable, weights, 0)
     rays, joints = np.where(usable[..., None], rays, 0), np.where(usable[..., None], joints, 0)
@@ -67,8 +78,7 @@ def fit_root(
     placed = joints + roots[:, None]
     behind = (usable & ~(placed[..., 2] > _NEAREST_M)).any(axis=1)
     roots[behind | (usable.sum(axis=1) < _LEAST_JOINTS)] = np.nan
-    errors = _distances(joints + roots[:, None], pixels, camera, weights)
-    return roots, np.where(np.isnan(roots[:, 0]), np.nan, errors)
+    return roots, weights
 
 
 def place_roots(people: People, trajectory_m: np.ndarray, camera: Camera) -> People:

@@ -17,9 +17,8 @@ import numpy as np
 
 from trpose_ros.people import Camera, People, RootSource, TrackState
 from trpose_ros.pipeline.fusion import Fusion, FusionConfig, reprojection_errors_px
-from trpose_ros.refinement.model import RefinementModel
+from trpose_ros.refinement.model import RefinementModel, State
 from trpose_ros.refinement.moments import ROOT, SKELETON, Memory, observe, step
-from trpose_ros.refinement.network import State
 
 
 @dataclass
@@ -37,7 +36,7 @@ class Refinement(Fusion):
     alone = True
 
     def __init__(self, model: RefinementModel, config: FusionConfig | None = None) -> None:
-        """Keep the network; ``config`` is that of the fusion, and nothing of it is used here."""
+        """Keep the network; of the fusion's settings ``root_smoothing_s`` counts here, too."""
         super().__init__(config)
         self.model, self.weights_id = model, model.weights_id
         self._tracks: dict[int, _TrackMemory] = {}
@@ -75,18 +74,22 @@ class Refinement(Fusion):
         tracks = [self._track(int(people.track_ids[i]), people.stamp_ns) for i in rows]
         elapsed_s = np.array([people.stamp_ns - t.stamp_ns for t in tracks]) * 1e-9
         observation = observe(people.select(rows), lifted_m[rows], camera, elapsed_s)
-        memory = Memory.join([track.memory for track in tracks])
+        alone = len(tracks) == 1
+        memory = tracks[0].memory if alone else Memory.join([track.memory for track in tracks])
+        state = tracks[0].state if alone else State.join([track.state for track in tracks])
         moment, memory = step(observation, memory)
-        found, states = self.model(moment, [track.state for track in tracks])
+        found, state = self.model(moment, state)
         for i, track in enumerate(tracks):
-            track.stamp_ns, track.memory = people.stamp_ns, memory.select(np.array([i]))
-            track.state = states[i]
+            row = np.array([i])
+            track.stamp_ns = people.stamp_ns
+            track.memory = memory if alone else memory.select(row)
+            track.state = state if alone else state.select(row)
         joints, covariances = people.joints_m.copy(), people.covariances_m2.copy()
         sources = people.root_sources.copy()
-        roots = np.where(moment.placed[:, None], found.root_m, 0.0)
-        joints[rows] = found.joints_m + roots[:, None]
+        roots = [self._root_of(people, int(i)) for i in rows]
+        joints[rows] = found.joints_m + np.array([position for position, _ in roots])[:, None]
         covariances[rows] = found.covariances_m2
-        sources[rows] = np.where(moment.placed, int(RootSource.FUSED), int(RootSource.NONE))
+        sources[rows] = [source for _, source in roots]
         errors = reprojection_errors_px(joints, people, camera)
         errors[sources == RootSource.NONE] = np.nan  # relative to the root: nowhere in the image
         return people.replace(
@@ -95,6 +98,16 @@ class Refinement(Fusion):
             root_sources=sources,
             reprojection_errors_px=errors,
         )
+
+    def _root_of(self, people: People, i: int) -> tuple[np.ndarray, int]:
+        """Return position (3,) and source of a root, filtered as by the fusion."""
+        memory = self._step(int(people.track_ids[i]), people.stamp_ns)
+        elapsed_s = (people.stamp_ns - memory.stamp_ns) * 1e-9
+        memory.stamp_ns = people.stamp_ns
+        position, _, source = self._root(
+            memory, people.joints_m[i, ROOT].astype(np.float64), elapsed_s
+        )
+        return position, source
 
     def _track(self, track_id: int, stamp_ns: int) -> _TrackMemory:
         """Return the memory of a track, empty when it is new or time did not move forward."""

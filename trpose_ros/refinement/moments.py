@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from trpose_ros.cameras import undistort_points
-from trpose_ros.lifters.root import fit_root
+from trpose_ros.lifters.root import fit_to_rays
 from trpose_ros.people import Camera, JointState, People
 from trpose_ros.skeletons import get_skeleton
 
@@ -27,10 +27,10 @@ JOINTS = len(get_skeleton(SKELETON).joint_names)
 ROOT = get_skeleton(SKELETON).root_index
 VISIBLE_SHARE, HIDDEN_SHARE = 0.5, 0.25  # of the estimator's 3D in the base
 _MEAN_S = (0.1, 0.4)
+_APART_S = _MEAN_S[1] - _MEAN_S[0]  # of what moves evenly the means are so far apart
 _HIDDEN = (JointState.OCCLUDED, JointState.TRUNCATED, JointState.UNOBSERVED)
 _STATES = (JointState.VISIBLE, *_HIDDEN)
 _IN_SIGHT = (JointState.UNKNOWN, JointState.VISIBLE)
-_UNIT = Camera(1, 1, np.eye(3))  # pixels are rays
 _LARGEST_M = 2.0  # inputs are cut off here
 _LONGEST_S = 5.0
 JOINT_VALUES = 26
@@ -85,6 +85,9 @@ class Moment:
 
     values: np.ndarray  # (N, VALUES) finite
     base_m: np.ndarray  # (N, J, 3) relative to the root, camera frame, finite
+    apart_m: np.ndarray  # (N, J, 3) estimated less lifted; 0 where one is missing
+    share: np.ndarray  # (N, J) of the estimator's in the base
+    velocity_m_s: np.ndarray  # (N, J, 3) of the base by its running means, camera frame
     position_m: np.ndarray  # (N, 3) of the root by the estimator; 0 where it is unknown
     placed: np.ndarray  # (N,) bool: whether it is known
     rotation: np.ndarray  # (N, 3, 3) camera frame -> frame of the ray to the root
@@ -113,8 +116,8 @@ def observe(
 
 def fitted_roots(lifted_m: np.ndarray, rays: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Return (N, 3) where skeletons (N, J, 3) have to stand to fit their joints in sight."""
-    weights = np.isin(states, _IN_SIGHT).astype(np.float64)
-    return fit_root(lifted_m, rays, _UNIT, weights)[0]
+    weights = ((states == _IN_SIGHT[0]) | (states == _IN_SIGHT[1])).astype(np.float64)
+    return fit_to_rays(lifted_m, rays, weights)[0]
 
 
 def step(observation: Observation, memory: Memory) -> tuple[Moment, Memory]:
@@ -126,14 +129,18 @@ def step(observation: Observation, memory: Memory) -> tuple[Moment, Memory]:
     placed &= np.where(placed, position[:, 2], 0.0) > 0
     position = np.where(placed[:, None], position, 0.0)
     estimated = o.estimated_m - o.estimated_m[:, ROOT : ROOT + 1]
-    base = _base(estimated, o.lifted_m, o.states, memory.means_m[:, 0])
+    share = _share(o.states)
+    base = _base(estimated, o.lifted_m, share[..., None], memory.means_m[:, 0])
     distance, direction = _place(position, placed, o, memory)
     rotation = ray_rotation(direction)
     memory = _remember(memory, base, distance, direction, o.elapsed_s)
     joints = _joint_values(o, estimated, base, distance, rotation, memory)
     common = _common_values(o, distance, placed, rotation, memory, fresh)
     values = np.concatenate([joints.reshape(len(joints), -1), common], axis=1)
-    moment = Moment(values, base, position, placed, rotation, o.elapsed_s)
+    both = np.isfinite(estimated) & np.isfinite(o.lifted_m)
+    apart = np.where(both, estimated - o.lifted_m, 0.0)
+    velocity = (memory.means_m[:, 0] - memory.means_m[:, 1]) / _APART_S
+    moment = Moment(values, base, apart, share, velocity, position, placed, rotation, o.elapsed_s)
     return moment, memory
 
 
@@ -152,15 +159,20 @@ def ray_rotation(direction: np.ndarray) -> np.ndarray:
 
 
 def _base(
-    estimated: np.ndarray, lifted: np.ndarray, states: np.ndarray, before: np.ndarray
+    estimated: np.ndarray, lifted: np.ndarray, share: np.ndarray, before: np.ndarray
 ) -> np.ndarray:
     """Return (N, J, 3): the mean of the two, one of them, or what was before."""
-    share = np.where(np.isin(states, _HIDDEN), HIDDEN_SHARE, VISIBLE_SHARE)[..., None]
     one, other = np.isfinite(estimated), np.isfinite(lifted)
     mixed = np.where(one, estimated, before)
     mixed = np.where(other & ~one, lifted, mixed)
     mixed = np.where(one & other, lifted + share * (estimated - lifted), mixed)
     return np.nan_to_num(mixed, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _share(states: np.ndarray) -> np.ndarray:
+    """Return (N, J) how much of the base is the estimator's."""
+    hidden = (states == _HIDDEN[0]) | (states == _HIDDEN[1]) | (states == _HIDDEN[2])
+    return np.where(hidden, HIDDEN_SHARE, VISIBLE_SHARE)
 
 
 def _place(

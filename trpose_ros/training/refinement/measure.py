@@ -33,7 +33,7 @@ def refined(network: RefinementNetwork, track: Track) -> tuple[np.ndarray, np.nd
     given = moments_of(Windows.of(track))
     with torch.no_grad():
         out, _ = network(given, network.start(1))
-    joints = (out.joints_m + out.root_m[:, :, None])[0].double().numpy()
+    joints = out.joints_m[0].double().numpy() + track.fused_m[:, ROOT : ROOT + 1]
     turn = given.rotation[0, :, None].double().numpy()
     spread = out.sigmas_m[0][..., [0, 0, 1]].double().numpy() ** 2
     return joints, np.swapaxes(turn, 2, 3) @ (spread[..., None] * turn)

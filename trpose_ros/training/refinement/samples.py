@@ -60,11 +60,15 @@ class Windows:
 
 
 def draw(
-    tracks: Sequence[Track], weights: np.ndarray, count: int, frames: int, rng: np.random.Generator
+    tracks: Sequence[Track],
+    weights: np.ndarray,
+    count: int,
+    frames: int,
+    rng: np.random.Generator,
 ) -> Windows:
     """Return ``count`` changed windows."""
-    chosen = rng.choice(len(tracks), count, p=weights)
-    windows = Windows.stack([_window(tracks[i], frames, rng) for i in chosen])
+    chosen = [tracks[i] for i in rng.choice(len(tracks), count, p=weights)]
+    windows = Windows.stack([_window(track, frames, rng) for track in chosen])
     _scale_errors(windows, rng)
     _add_errors(windows, rng)
     _resize(windows, rng)

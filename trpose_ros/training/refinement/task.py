@@ -12,9 +12,11 @@ from trpose_ros.refinement.moments import JOINTS, ROOT, SKELETON
 from trpose_ros.refinement.network import Moments, Refined, RefinementNetwork
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.training.refinement.samples import RATE_HZ, draw, moments_of
-from trpose_ros.training.refinement.sequences import Named
+from trpose_ros.training.refinement.sequences import Named, Track
 
 Batch = tuple[Moments, Tensor]  # and the truth (B, T, 17, 3), camera frame
+_BLOCK, _SHOWN = 6, 3
+_MIXED = 0.5  # share of mixed tracks
 _LARGEST_M = 1.0  # errors in the likelihood are cut off here
 _PARENTS = get_skeleton(SKELETON).parents
 _CHILDREN = [j for j in range(JOINTS) if _PARENTS[j] >= 0]
@@ -33,24 +35,41 @@ class RefinementTask:
         seed: int,
         dropout: float,
         motion: float,
+        mixed: Sequence[Track] = (),
     ) -> None:
+        """Keep the tracks; where there are ``mixed`` ones, they are most of a batch."""
         self.model: nn.Module = model
         self._network = model
-        self._tracks = [named.track for named in tracks]
+        own = [named.track for named in tracks]
+        self._tracks = [*own, *mixed]
         lengths = np.array([len(track) for track in self._tracks], float)
+        if mixed:
+            lengths[: len(own)] *= (1 - _MIXED) / lengths[: len(own)].sum()
+            lengths[len(own) :] *= _MIXED / lengths[len(own) :].sum()
         self._weights = lengths / lengths.sum()
         self._batch, self._frames, self._seed = batch, frames, seed
         self._dropout, self._motion = dropout, motion
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """Yield the batch of every step; each depends on the seed and its number alone."""
+        """Yield the batch of every step; each depends on the seed and its number alone.
+
+        Making windows costs as much as learning from them, so each is shown ``_SHOWN`` times, with
+        other numbers left out.
+        """
+        block, made = -1, []
         for number in range(first_step, last_step):
+            if number // (_BLOCK * _SHOWN) != block:
+                block = number // (_BLOCK * _SHOWN)
+                made = [self._made(block, k) for k in range(_BLOCK)]
+            given, true = made[number % _BLOCK]
             rng = np.random.default_rng([self._seed, number])
-            windows = draw(self._tracks, self._weights, self._batch, self._frames, rng)
-            given = moments_of(windows)
             kept = rng.random((len(given.values), 1, given.values.shape[2])) >= self._dropout
-            values = given.values * torch.from_numpy(kept)
-            yield given._replace(values=values), torch.from_numpy(windows.true_m).float()
+            yield given._replace(values=given.values * torch.from_numpy(kept)), true
+
+    def _made(self, block: int, number: int) -> Batch:
+        rng = np.random.default_rng([self._seed, block, number])
+        windows = draw(self._tracks, self._weights, self._batch, self._frames, rng)
+        return moments_of(windows), torch.from_numpy(windows.true_m).float()
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the losses; metres throughout."""
@@ -71,22 +90,12 @@ def losses(out: Refined, given: Moments, true: Tensor, motion: float) -> dict[st
     even = torch.isclose(elapsed[:, 1:], elapsed[:, :-1], rtol=0.05)
     change = torch.diff(speed, dim=1) * even
     bones = _bones(out.joints_m).log() - _bones(wanted).clamp(min=0.02).log()
-    distance = true[:, :, ROOT].norm(dim=-1).clamp(min=0.3)
-    placed = given.placed.float()
-    apart = _length(out.root_m - true[:, :, ROOT]) / distance
-    root = (apart.clamp(max=1.0) * placed).sum() / placed.sum().clamp(min=1)
-    root_speed = torch.diff(out.root_m - true[:, :, ROOT], dim=1) * share[..., 0]
-    both = placed[:, 1:] * placed[:, :-1]
-    root_motion = ((_length(root_speed) / distance[:, 1:]).clamp(max=0.5) * both).sum()
-    root_motion = root_motion / both.sum().clamp(min=1)
     doubt = _doubt(out, given, true)
     total = (
         joints
         + 0.3 * target
         + motion * (_length(speed).mean() + _length(change).mean())
         + 0.05 * bones.abs().mean()
-        + 0.3 * root
-        + 0.5 * root_motion
         + 0.01 * doubt
     )
     return {
@@ -95,14 +104,13 @@ def losses(out: Refined, given: Moments, true: Tensor, motion: float) -> dict[st
         'target_mm': 1e3 * target,
         'speed_mm': 1e3 * _length(speed).mean(),
         'change_mm': 1e3 * _length(change).mean(),
-        'root_percent': 100 * root,
         'doubt': doubt,
     }
 
 
 def _doubt(out: Refined, given: Moments, true: Tensor) -> Tensor:
     """Return the mean negative log likelihood of the positions; only sigmas learn from it."""
-    error = (out.joints_m + out.root_m[:, :, None] - true).detach()
+    error = (out.joints_m + given.position_m[:, :, None] - true).detach()
     turned = (error @ given.rotation.transpose(2, 3)).clamp(-_LARGEST_M, _LARGEST_M)
     across, along = out.sigmas_m.unbind(dim=-1)
     side = turned[..., :2].square().sum(dim=-1)

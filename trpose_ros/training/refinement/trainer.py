@@ -21,15 +21,19 @@ import torch
 
 from trpose_ros import weights
 from trpose_ros.configuration import check_fields, setting
-from trpose_ros.refinement.model import ARCHITECTURE, load_model
-from trpose_ros.refinement.network import RefinementConfig, RefinementNetwork
+from trpose_ros.data.rendering.sprites import load_motion
+from trpose_ros.refinement.model import ARCHITECTURE
+from trpose_ros.refinement.network import RefinementNetwork, load_network
+from trpose_ros.refinement.settings import RefinementConfig
 from trpose_ros.training import TRAINERS, TrainingError
 from trpose_ros.training.loop import LoopConfig, TrainingLoop
 from trpose_ros.training.options import read_options
 from trpose_ros.training.refinement.measure import fitted_factor, measure, table
-from trpose_ros.training.refinement.sequences import Named, tracks
+from trpose_ros.training.refinement.mixtures import mixed_tracks
+from trpose_ros.training.refinement.sequences import Named, Track, tracks
 from trpose_ros.training.refinement.task import RefinementTask
 
+_MIXED_AHEAD = {0: 0.6, 2: 0.15, 13: 0.25}  # share of each look-ahead
 CREDIT = (
     'rendered people: MakeHuman bodies (CC0) moved by CMU Motion Capture Database '
     '(mocap.cs.cmu.edu, funded by NSF EIA-0196217) and ACCAD, The Ohio State University '
@@ -44,11 +48,12 @@ class RefinementTraining:
     passes: str = setting('passes', 'folder of the recorded passes')
     folder: str = setting('runs/refinement', 'checkpoints and log')
     out: str = setting('refinement.safetensors', 'weights file')
-    hidden: int = setting(256, 'numbers of the state', range=(8, 4096))
+    hidden: int = setting(160, 'numbers of the state', range=(8, 4096))
     batch: int = setting(32, 'windows of a step', range=(1, 4096))
     frames: int = setting(64, 'of a window', range=(3, 1000))
     dropout: float = setting(0.05, 'share of input numbers that are zero', range=(0.0, 0.9))
     motion: float = setting(1.0, 'weight of errors of speed and acceleration', range=(0.0, 100.0))
+    mixed: int = setting(2000, 'tracks of other motions with mixed errors', range=(0, 1_000_000))
     without_lifter: bool = setting(False, "the estimator's 3D alone")
     measure: str = setting('', 'measure these weights instead')
 
@@ -83,6 +88,7 @@ def train(training: RefinementTraining, loop: LoopConfig) -> weights.WeightsFile
         loop.seed,
         training.dropout,
         training.motion,
+        more(training, seen, loop.seed),
     )
     run = TrainingLoop(task, loop, training.folder, dataclasses.asdict(training))
 
@@ -112,6 +118,20 @@ def read(training: RefinementTraining, split: str) -> list[Named]:
             'python -m trpose_ros.training.refinement.passes'
         )
     return found
+
+
+def more(training: RefinementTraining, seen: list[Named], seed: int) -> list[Track]:
+    """Return tracks of other motions, most of them lifted without a future."""
+    if not training.mixed:
+        return []
+    tracks, motions = [named.track for named in seen], load_motion('train')
+    made = []
+    for look_ahead, share in _MIXED_AHEAD.items():
+        count = round(share * training.mixed)
+        made += mixed_tracks(tracks, motions, count, look_ahead, seed)
+    if training.without_lifter:
+        made = [dataclasses.replace(t, lifted_m=np.full_like(t.lifted_m, np.nan)) for t in made]
+    return made
 
 
 def _unlifted(named: Named) -> Named:
@@ -158,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     torch.set_num_threads(threads)
     if training.measure:
-        print(table(measure(load_model(training.measure).network, read(training, 'val'))))
+        print(table(measure(load_network(training.measure), read(training, 'val'))))
         return
     file = train(training, loop)
     print(f'wrote {file.path} ({file.sha256[:12]})')
