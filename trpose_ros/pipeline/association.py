@@ -68,7 +68,7 @@ def assign(
     known = np.isfinite(both)
     allowed = known.any(axis=0) & (~known | (both <= 1.0)).all(axis=0)
     cost = np.where(known, both, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    handicaps = handicaps.reshape(len(cost), -1)
+    handicaps = handicaps[:, None] if handicaps.ndim == 1 else handicaps
     allowed &= np.isfinite(handicaps)
     cost = np.where(allowed, cost + handicaps, _FORBIDDEN)
     rows, columns = linear_sum_assignment(cost)

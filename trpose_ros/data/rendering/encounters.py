@@ -45,6 +45,7 @@ _RATE_HZ = 30.0  # of motions
 _DEPTH_M = 3.6
 _APART_M = 0.7  # in depth, of people who cross
 _TOUCH_M = 0.2  # of either one from the middle between two who embrace
+_LONGEST_M = 4.5  # of a walk: the picture is about as wide
 _SPEED_M_S = (0.7, 1.4)  # faster and slower walks are paced to lie between
 _TAN = np.tan(np.radians(_CAMERA.fov_deg) / 2)
 
@@ -97,7 +98,8 @@ def _walk(motion: MotionPack, name: str) -> np.ndarray:
     times = np.arange(0, len(path) - 1, pace)
     low = times.astype(int)
     share = (times - low)[:, None, None]
-    return (1 - share) * path[low] + share * path[low + 1]
+    path = (1 - share) * path[low] + share * path[low + 1]
+    return path[path[:, 0, 0] <= _LONGEST_M]
 
 
 def _turned(path: np.ndarray, angle: float) -> np.ndarray:
