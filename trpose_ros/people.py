@@ -35,7 +35,7 @@ class TrackState(IntEnum):
     NEW = 1
     TRACKED = 2
     SEARCHING = 3  # not seen in this frame; still predicted
-    LOST = 4  # given up; reported once, then never again under this id
+    LOST = 4  # given up; reported once; the id comes back only with the same person
 
 
 class RootSource(IntEnum):

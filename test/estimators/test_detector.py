@@ -248,3 +248,24 @@ def test_a_crop_holds_what_was_found_and_other_boxes_stay(detector):
     assert y + height >= row[1] + row[3]
     unknown = np.array([1.0, 2, 3, 4])
     assert np.array_equal(detector.body_box(unknown), unknown.astype(np.float32))
+
+
+def test_evidence_of_joints_is_the_heatmap_near_them():
+    detector = PersonDetector(network=OnePerson([8.0, 6.0, 16.0, 10.0]))
+    nobody = np.full((1, 17, 2), np.nan)
+    assert np.isnan(detector.joint_evidence(nobody)).all()  # before the first image
+    detector.find(np.zeros((480, 640, 3), np.uint8))
+    place = np.array([64, 44]) / 0.4 - 0.5
+    body = np.array([place, place + 9.0, place + 40.0, place - 2000.0, [np.nan, 5.0]])
+    joints = np.full((2, 17, 2), np.nan)
+    joints[0, :5] = body
+    evidence = detector.joint_evidence(joints)
+    assert np.allclose(evidence[0, 0], 0.8)
+    assert np.isnan(evidence[0, 3:]).all()
+    assert np.isnan(evidence[1]).all()
+    near = joints[:1].copy()
+    near[0, 3] = np.nan  # a body of 50 px, not of 2000
+    evidence = detector.joint_evidence(near)[0]
+    assert np.allclose(evidence[:2], 0.8)
+    assert evidence[2] < 0.1
+    assert detector.joint_evidence(joints[:0]).shape == (0, 17)

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from trpose_ros.evaluation.metrics import bodies, motion, uncertainty
 from trpose_ros.evaluation.metrics import positions as metrics
-from trpose_ros.evaluation.metrics.identity import identity_metrics
+from trpose_ros.evaluation.metrics.identity import Identity, identity_metrics
 from trpose_ros.skeletons import get_skeleton
 
 REFERENCE = np.load(Path(__file__).parents[1] / 'reference' / 'geometry_and_eval.npz')
@@ -368,21 +368,39 @@ def test_projected_covariances_are_those_of_projected_points():
     assert np.isnan(behind).all()
 
 
+APART = np.array([[0.1, np.nan], [np.nan, 0.1]])  # two people, two results
+
+
 def test_identity_by_hand():
     frames = 10
     true_ids = [np.array([0, 1])] * frames
-    perfect = identity_metrics(true_ids, true_ids, [[(0, 0), (1, 1)]] * frames)
-    assert (perfect.idf1, perfect.switches, perfect.matches) == (1.0, 0, 20)
+    assert identity_metrics(true_ids, true_ids, [APART] * frames) == Identity(1.0, 0, 0, 0, 0)
     # the two swap after 6 frames: 12 of 20 stay right, each person switches once
-    swapped = [[(0, 0), (1, 1)]] * 6 + [[(0, 1), (1, 0)]] * 4
-    result = identity_metrics(true_ids, true_ids, swapped)
-    assert (result.idf1, result.switches) == (pytest.approx(12 / 20), 2)
+    swapped = [np.array([0, 1])] * 6 + [np.array([1, 0])] * 4
+    assert identity_metrics(true_ids, swapped, [APART] * frames) == Identity(12 / 20, 2, 0, 0, 0)
     # one person of two found, new id half-way: 5 right of 20 true + 10 found
     ids = [np.array([7])] * 5 + [np.array([8])] * 5
-    result = identity_metrics(true_ids, ids, [[(1, 0)]] * frames)
-    assert (result.idf1, result.switches) == (pytest.approx(2 * 5 / 30), 1)
-    nobody = identity_metrics([], [], [])
-    assert np.isnan(nobody.idf1)
+    result = identity_metrics(true_ids, ids, [np.array([[np.nan], [0.1]])] * frames)
+    assert result == Identity(2 * 5 / 30, 1, 0, 0, misses=10)
+    # unseen for three frames in between, and once somebody whom nobody is
+    gap = [np.array([5])] * 4 + [np.zeros(0, int)] * 3 + [np.array([5])] * 3
+    tables = [np.full((1, len(row)), 0.1) for row in gap]
+    tables[0] = np.array([[np.nan]])
+    result = identity_metrics([np.array([0])] * frames, gap, tables)
+    assert result == Identity(2 * 6 / 17, 0, 1, 1, 4)
+
+
+def test_nobody_has_no_identity_and_people_without_ids_are_never_the_same():
+    nobody = np.zeros(0, int)
+    assert np.isnan(identity_metrics([], [], []).idf1)
+    assert np.isnan(identity_metrics([nobody], [nobody], [np.zeros((0, 0))]).idf1)
+    alone = identity_metrics([nobody] * 3, [np.array([4])] * 3, [np.zeros((0, 1))] * 3)
+    assert alone == Identity(0.0, 0, 0, 3, 0)
+    unknown = [np.array([-1, -1])] * 3
+    found = identity_metrics([np.array([4])] * 3, unknown, [np.array([[0.1, np.nan]])] * 3)
+    assert (found.switches, found.false_people) == (2, 3)
+    twice = identity_metrics([np.array([4])], [np.array([9, 9])], [np.array([[0.1, np.nan]])])
+    assert twice == Identity(1.0, 0, 0, 0, 0)
 
 
 @given(st.integers(0, 2**31))

@@ -24,7 +24,7 @@ from trpose_ros.metrabs.inference import pick_device
 from trpose_ros.movenet.checkpoints import load_movenet
 from trpose_ros.movenet.decoding import decode_people
 from trpose_ros.movenet.faces import upper_body_box
-from trpose_ros.movenet.network import JOINTS, MULTIPLE, MoveNet
+from trpose_ros.movenet.network import JOINTS, MULTIPLE, STRIDE, MoveNet
 from trpose_ros.people import Frame
 from trpose_ros.runtimes.modules import fast_module
 
@@ -32,6 +32,7 @@ _LEAST_CENTRE = 0.05  # of a person; whoever is surer than ``threshold`` has mor
 _TILE = 1.3  # sides of a tile, in shares of a grid without overlap
 _AT_EDGE = 0.02  # of a tile's side: boxes so near to its inner edges are cut off there
 _GREY = 114
+_NEAR_JOINT = 0.05  # how far a joint's peak may lie from where it is expected, shares of a body
 _SAME_JOINTS = 0.08  # mean distance of the joints of one person, shares of the box's diagonal
 
 
@@ -90,6 +91,8 @@ class PersonDetector:
         self._network = fast_module(network, shape, self._device, torch.float32, runtime)
         self._threshold, self._overlap, self._most = threshold, most_overlap, most_people
         self._tiles = tiles
+        self._peaks = np.zeros((JOINTS, 0, 0), np.float32)  # of the joints, in the whole image
+        self._cells_per_px = 1.0
         self._last = FoundPeople(
             np.zeros((0, 5), np.float32),
             np.zeros((0, JOINTS, 2), np.float32),
@@ -112,6 +115,32 @@ class PersonDetector:
         k = rows[0]
         return upper_body_box(box_px, self._last.joints_px[k], self._last.joint_scores[k])
 
+    def found_people(self) -> FoundPeople:
+        """Return whom the last image showed: boxes as ``boxes`` gave them, with their joints."""
+        return self._last
+
+    def joint_evidence(self, joints_px: np.ndarray) -> np.ndarray:
+        """Return (N, 17): how sure the last image is of joints (N, 17, 2), coco_17, px.
+
+        It is the highest that a joint's heatmap has within a twentieth of the body's size, NaN
+        where no joint is expected or outside the image. Joints are found one by one, from what
+        surrounds each of them: they are there for a part of a body for which there is no centre,
+        and so no box.
+        """
+        finite = np.isfinite(joints_px).all(axis=-1)
+        evidence = np.full(joints_px.shape[:2], np.nan)
+        height, width = self._peaks.shape[1:]
+        for n, k in np.argwhere(finite):
+            x, y = (joints_px[n, k] + 0.5) * self._cells_per_px
+            size = np.linalg.norm(np.ptp(joints_px[n, finite[n]], axis=0))
+            reach = max(_NEAR_JOINT * size * self._cells_per_px, 0.5)
+            if not (0 <= x < width and 0 <= y < height):
+                continue
+            rows = slice(max(int(y - reach), 0), int(y + reach) + 1)
+            columns = slice(max(int(x - reach), 0), int(x + reach) + 1)
+            evidence[n, k] = self._peaks[k, rows, columns].max()
+        return evidence
+
     def find(self, image: np.ndarray) -> FoundPeople:
         """Return the people in an (H, W, 3) uint8 RGB image."""
         height, width = image.shape[:2]
@@ -129,6 +158,9 @@ class PersonDetector:
         x, y, width, height = part
         small, scale = letterbox(image[y : y + height, x : x + width], self._side)
         maps = self._network(torch.from_numpy(small).to(self._device).permute(2, 0, 1)[None])
+        if (width, height) == (image.shape[1], image.shape[0]):
+            self._peaks = maps.heatmaps[0].cpu().numpy()
+            self._cells_per_px = scale / STRIDE
         (found,) = decode_people(maps, _LEAST_CENTRE, 2 * self._most)
         boxes, joints, scores, person = (
             value.cpu().numpy()

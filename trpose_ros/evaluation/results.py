@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -287,8 +288,12 @@ def replace_text(file: Path, text: str) -> None:
 
 
 def check_extra() -> None:
-    """Raise MissingExtraError, with the remedy, when results cannot be written."""
+    """Raise MissingExtraError, with the remedy, when results cannot be made or written."""
     _pyarrow()
+    if find_spec('motmetrics') is None:
+        raise MissingExtraError(
+            "identities are counted by motmetrics: pip install 'trpose_ros[evaluate]'"
+        )
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 _FORBIDDEN = 1e6
+_FEWEST = 3  # joints that say whose part it is
 
 
 def pose_distance_m(first: np.ndarray, second: np.ndarray, depth_weight: float) -> np.ndarray:
@@ -59,14 +60,17 @@ def assign(
     """Return the best pairs (track, pose) under the gates.
 
     distance_m and distance_2d are (M, N), NaN where unknown; gates (M,) are the largest distances
-    allowed for each track; handicaps (M,) are added to a track's cost (to prefer older tracks).
+    allowed for each track; handicaps (M,) or (M, N) are added to the costs (to prefer older tracks
+    and the same clothes), and forbid a pair where they are infinite.
     """
     share_m, share_2d = distance_m / gates_m[:, None], distance_2d / gates_2d[:, None]
     both = np.stack([share_m, share_2d])
     known = np.isfinite(both)
     allowed = known.any(axis=0) & (~known | (both <= 1.0)).all(axis=0)
     cost = np.where(known, both, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    cost = np.where(allowed, cost + handicaps[:, None], _FORBIDDEN)
+    handicaps = handicaps[:, None] if handicaps.ndim == 1 else handicaps
+    allowed &= np.isfinite(handicaps)
+    cost = np.where(allowed, cost + handicaps, _FORBIDDEN)
     rows, columns = linear_sum_assignment(cost)
     return [(int(m), int(n)) for m, n in zip(rows, columns, strict=True) if allowed[m, n]]
 
@@ -97,6 +101,23 @@ def duplicates(
         for j in order[place + 1 :]:
             repeated[j] |= bool(same[i, j])
     return repeated
+
+
+def parts(
+    joints_px: np.ndarray, visible: np.ndarray, tracked: np.ndarray, share_2d: float
+) -> np.ndarray:
+    """Return (N,) bool: poses that are a part of somebody who is tracked.
+
+    Of a part of a body the estimator makes a whole one, at another distance and in another pose,
+    but what it sees (``visible`` (N, J)) lies on the joints of the same names, nearer than
+    ``share_2d`` of the person's size. ``tracked`` (N,) marks the poses of tracked people, which
+    are never parts.
+    """
+    seen = np.where(visible[..., None], joints_px, np.nan)
+    distance = np.linalg.norm(seen[:, None] - joints_px[tracked][None], axis=-1)  # (N, M, J)
+    enough = np.isfinite(distance).sum(axis=-1) >= _FEWEST
+    near = _mean(distance, axis=-1) < share_2d * pose_size_px(joints_px[tracked])
+    return np.asarray(~tracked & (near & enough).any(axis=1))
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -9,7 +9,10 @@ its boxes may be those of an image a little older: whoever was tracked there is 
 A box source that looks at the image may also say from which score on its boxes are people
 (``sure_score``). Weaker ones then make no new people, but tell that tracked ones are still there; a
 track that has none for some searches in a row is given up: the estimator sees a body in every box.
-Of frames so far apart that people have left their boxes in between, the boxes found count alone.
+Where that source also looks for joints one by one (``joint_evidence``) a track goes on as long as
+it sees some of the joints that the estimator sees, and boxes are told apart by whose joints they
+hold (joint_evidence.py). Of frames so far apart that people have left their boxes in between, the
+boxes found count alone.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ import numpy as np
 
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.people import Frame, People, TrackState, with_scores, with_visibility
+from trpose_ros.pipeline.appearance import colours
+from trpose_ros.pipeline.joint_evidence import TrackedJoints
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned, turn_boxes
 
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 _INSIDE, _AS_SURE = 0.8, 0.5  # shares of the smaller box's area and score
 _TOO_SMALL = 0.4  # share of a found box's area; a body's own box, padded, has more than all of it
 _APART_S = 0.3  # between frames: somebody who walks is about a body's width farther
+_SAME_BOX_PX = 0.01
 _SEARCHES = 4  # in a row without a box of its own, until a track is given up
 _FRAMES_KEPT = 128  # whose tracked boxes are remembered, for boxes that come late
 
@@ -132,11 +138,14 @@ class PoseStage:
 
     def _upright(self, frame: Frame) -> People:
         begin = self._now()
-        boxes = self._boxes(frame)
+        ids, tracked, new = self._boxes(frame)
         middle = self._now()
-        people = self.estimator.estimate(frame, boxes)
+        people = self.estimator.estimate(frame, np.concatenate([tracked, new]))
         end = self._now()
-        people = self._tracker.update(with_visibility(people), frame.camera)
+        people = with_visibility(people)
+        people = self._tracker.update(
+            people, frame.camera, colours(frame.image, people), _origins(people, ids, tracked)
+        )
         self._remember(people)
         # Behind the tracker, which tells two estimates of one person apart by other evidence.
         return with_scores(people).replace(
@@ -153,29 +162,50 @@ class PoseStage:
     def _now(self) -> float:
         return float('nan') if self._clock is None else self._clock()
 
-    def _boxes(self, frame: Frame) -> np.ndarray:
-        """Boxes of tracked people, then of new ones, (N, 4) float32."""
+    def _boxes(self, frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids (N,) and boxes (N, 4) of tracked people, and boxes (M, 4) of new ones."""
         ids, tracked = self._tracker.predict_boxes(frame.camera, frame.stamp_ns)
         tracked = np.asarray(tracked, np.float32).reshape(-1, 4)
         if not self._search_due(frame.stamp_ns, len(tracked)):
-            return tracked[: self.config.max_people]
+            return ids[: self.config.max_people], tracked[: self.config.max_people], tracked[:0]
         self._searched_ns = frame.stamp_ns
         found = self._found(frame)
         found = found[np.argsort(-found[:, 4], kind='stable')]
         sure = found[found[:, 4] >= self._sure_score()] if self._sure_score() else found
         sure = sure[~_parts_of_others(sure)][:, :4]
-        own = np.ones(len(tracked), bool)
+        joints = self._tracked_joints(ids, frame)
+        kept, own = np.ones(len(tracked), bool), np.ones(len(tracked), bool)
         if self._sure_score():
-            given_up, own = self._given_up(ids, tracked, sure, found[:, :4])
-            tracked, own = tracked[~given_up], own[~given_up]
-        tracked, own = tracked[: self.config.max_people], own[: self.config.max_people]
-        known = np.concatenate([tracked, self._tracked_at(frame.stamp_ns)])
-        new = [box for box in sure if not self._covered(box, known).any()]
+            given_up, own = self._given_up(ids, tracked, sure, found[:, :4], joints.seen)
+            kept = ~given_up
+        present = kept & self._tracker.present(ids)
+        new = sure[self._nobodys(sure, tracked, present, joints.held_by(sure) & kept)]
+        earlier = self._tracked_at(frame.stamp_ns)
+        new = [box for box in new if not self._covered(box, earlier).any()]
         if self._apart and new:  # perhaps those who have left the boxes that hold nobody
-            tracked = tracked[own]
+            kept &= own
+        ids, tracked = ids[kept][: self.config.max_people], tracked[kept][: self.config.max_people]
         new = new[: self.config.max_people - len(tracked)]
         boxes = [self._refined(frame, box) for box in new]
-        return np.concatenate([tracked, np.array(boxes, np.float32).reshape(-1, 4)])
+        return ids, tracked, np.array(boxes, np.float32).reshape(-1, 4)
+
+    def _tracked_joints(self, ids: np.ndarray, frame: Frame) -> TrackedJoints:
+        expected = self._tracker.expected(ids, frame.camera, frame.stamp_ns)
+        return TrackedJoints(*expected, self.estimator.skeleton, self._box_source)
+
+    def _nobodys(
+        self, found: np.ndarray, tracked: np.ndarray, present: np.ndarray, held: np.ndarray
+    ) -> np.ndarray:
+        """Return (K,) bool: found boxes (K, 4) that hold nobody who is tracked.
+
+        A box holds a track whose joints it has (``held`` (K, N)). One that covers the box of
+        somebody who was seen in the last frame (``present`` (N,)) holds it, too, unless another box
+        has that track's joints: then these are two people who stand close together.
+        """
+        covered = np.array([self._covered(box, tracked) for box in found], bool)
+        covered = covered.reshape(len(found), len(tracked)) & present
+        elsewhere = held.sum(axis=0) > held
+        return np.asarray(~held.any(axis=1) & ~(covered & ~elsewhere).any(axis=1))
 
     def _found(self, frame: Frame) -> np.ndarray:
         """Ask the box source; return (N, 5) in px of the turned frame."""
@@ -198,14 +228,20 @@ class PoseStage:
         return told or (stamp_ns - self._searched_ns) * 1e-9 >= self.config.detect_every_s
 
     def _given_up(
-        self, ids: np.ndarray, tracked: np.ndarray, sure: np.ndarray, found: np.ndarray
+        self,
+        ids: np.ndarray,
+        tracked: np.ndarray,
+        sure: np.ndarray,
+        found: np.ndarray,
+        seen: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return (N,) bool twice, by this search: tracks without their body, those with a box.
+        """Return (N,) bool twice, by this search: tracks without their body, those that are seen.
 
         What a box shows of a body may be less than the body, never several times as much. So a
         track much smaller than a sure box around it holds on to a piece of a body, and is given up
-        at once when no track has that body. A track without any box of its own size is given up
-        after some searches, because somebody behind something may come out again.
+        at once when no track has that body. A track without any box of its own size, whose
+        joints are not seen either (``seen`` (N,)), is given up after some searches, because
+        somebody behind something may come out again.
         """
         sizes = tracked[:, 2:].prod(axis=1)
 
@@ -216,7 +252,7 @@ class PoseStage:
             small = sizes < _TOO_SMALL * boxes[:, 2:].prod(axis=1)[:, None]
             return covers & ~small, covers & small
 
-        confirmed = covered(found)[0].any(axis=0)
+        confirmed = covered(found)[0].any(axis=0) | seen
         own, small = covered(sure)
         piece = (small & ~np.asarray(own.any(axis=1))[:, None]).any(axis=0) & ~confirmed
         self._unfound = {
@@ -261,6 +297,18 @@ class PoseStage:
         if len(people) == 0:
             return box
         return body_box(people.joints_px[0], box)
+
+
+def _origins(people: People, ids: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return (N,): of ids (M,) with boxes (M, 4) the one in whose box people were found, or -1."""
+    origins = np.full(len(people), -1)
+    if not len(ids):
+        return origins
+    apart = np.abs(people.boxes_px[:, None].astype(np.float64) - boxes).max(axis=-1)
+    same = apart < _SAME_BOX_PX
+    rows = same.any(axis=1)
+    origins[rows] = ids[same[rows].argmax(axis=1)]
+    return origins
 
 
 def _parts_of_others(found: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Boxes around bodies that are where a tracker expects them, partly beyond the image."""
+"""Bodies that are where a tracker expects them, partly beyond the image, and their boxes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from trpose_ros.people import Camera
+from trpose_ros.people import Camera, JointState, People, with_visibility
 
 _LARGEST_BOX = 20.0  # in image sides: a body almost at the lens projects to nonsense
 
@@ -29,3 +29,22 @@ def in_view(box: np.ndarray, camera: Camera, min_visible: float) -> bool:
     inside_w = min(x + w, camera.width - 0.5) - max(x, -0.5)
     inside_h = min(y + h, camera.height - 0.5) - max(y, -0.5)
     return bool(inside_w > 0 and inside_h > 0 and inside_w * inside_h >= min_visible * w * h)
+
+
+def unseen_person(
+    people: People, joints_m: np.ndarray, joints_px: np.ndarray, padding: float
+) -> People:
+    """Return one person of the frame of ``people``, joints (J, C) where they should be, unseen."""
+    box = padded_box(joints_px, padding)
+    row = People.build(
+        stamp_ns=people.stamp_ns,
+        frame_id=people.frame_id,
+        skeleton=people.skeleton,
+        width=people.width,
+        height=people.height,
+        joints_px=joints_px[None],
+        joints_m=joints_m[None],
+        boxes_px=np.full((1, 4), np.nan) if box is None else box[None],
+    )
+    unobserved = np.full((1, len(joints_px)), int(JointState.UNOBSERVED), np.uint8)
+    return with_visibility(row).replace(joint_states=unobserved)

@@ -12,7 +12,8 @@ under gates that widen with the time a track was not seen.
 Life: NEW until seen for a while, then TRACKED; SEARCHING when not seen, predicted and searched
 for a limited time; LOST after that, reported once. All times are seconds from stamps, and none of
 them ends a track between two frames of a slow stream. Stamps that jump back, another optical frame
-or another skeleton end all tracks; ids are never used twice.
+or another skeleton end all tracks. An id is used again for one reason alone: the person who had it
+comes back within some seconds, of the same colours and size, near enough to have walked there.
 """
 
 from __future__ import annotations
@@ -22,58 +23,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trpose_ros.cameras import distort_points, project, undistort_points
-from trpose_ros.configuration import check_fields, setting
 from trpose_ros.frame_period import FramePeriod
 from trpose_ros.people import Camera, JointState, People, TrackState, concatenate, with_visibility
-from trpose_ros.pipeline.association import assign, duplicates, pose_distance_2d, pose_distance_m
-from trpose_ros.pipeline.predicted_boxes import in_view, padded_box
+from trpose_ros.pipeline.appearance import FEATURES, other_colours
+from trpose_ros.pipeline.association import (
+    assign,
+    duplicates,
+    parts,
+    pose_distance_2d,
+    pose_distance_m,
+    pose_size_px,
+)
+from trpose_ros.pipeline.predicted_boxes import in_view, padded_box, unseen_person
+from trpose_ros.pipeline.returning import Gone, Returns, Trace
+from trpose_ros.pipeline.tracker_config import TrackerConfig
+from trpose_ros.pipeline.usable import has_joints, without_nonsense
 
 _BODY_M = 1.7  # turns a speed in m/s into shares of a person's size in the image
-_FARTHEST_M, _FARTHEST_PX = 1e4, 1e6  # beyond these a coordinate is an error, not a person
+_DISAGREE = 0.03  # of a body's size: 2D and 3D of a body that is there differ by a third of it
+_UNSEEN = 0.5  # cost of a track that was not seen in the last frame, where another one was
+_BELONGS = 10.0  # to a track: more than any other quality
 _PERIODS = 1.5  # of the frames: no life time is shorter, jitter of stamps included
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """Times in seconds, distances in metres or in shares of the person's size in the image.
-
-    ``lost_s``, ``lost_new_s`` and ``search_s`` last one and a half frame periods at least.
-    """
-
-    confirm_s: float = setting(0.1, 'a track is NEW until it is this old', range=(0.0, 10.0))
-    lost_s: float = setting(1.5, 'a track not seen for longer is LOST', range=(0.0, 60.0))
-    lost_new_s: float = setting(0.3, 'the same for a track that is still NEW', range=(0.0, 60.0))
-    search_s: float = setting(
-        1.0, 'how long the box of an unseen track is offered', range=(0.0, 60.0)
-    )
-    gate_m: float = setting(0.6, 'largest mean joint distance to a track, m', range=(0.01, 100.0))
-    gate_2d: float = setting(0.4, 'the same in the image, shares of body size', range=(0.01, 100.0))
-    depth_share: float = setting(
-        0.1, 'gate_m grows with the distance by this share', range=(0.0, 1.0)
-    )
-    speed_m_s: float = setting(2.0, 'how fast the gates widen while unseen, m/s', range=(0.0, 20.0))
-    max_speed_m_s: float = setting(4.0, 'speed limit of a predicted body, m/s', range=(0.0, 20.0))
-    velocity_s: float = setting(0.2, 'time constant of the velocity estimate', range=(0.001, 10.0))
-    coast_s: float = setting(
-        0.4, 'time constant with which a prediction stops', range=(0.001, 10.0)
-    )
-    depth_weight: float = setting(
-        0.4, 'weight of distances along the viewing ray', range=(0.0, 1.0)
-    )
-    duplicate_2d: float = setting(0.1, 'poses closer than this are one person', range=(0.0, 1.0))
-    duplicate_depth: float = setting(
-        0.25, 'unless their depths differ by this share', range=(0.0, 1.0)
-    )
-    padding: float = setting(
-        0.15, 'padding of predicted boxes, share of each side', range=(0.0, 2.0)
-    )
-    min_visible: float = setting(
-        0.05, 'share of a box that must lie in the image', range=(0.0, 1.0)
-    )
-
-    def __post_init__(self) -> None:
-        """Validate ranges."""
-        check_fields(self)
 
 
 @dataclass(eq=False)
@@ -92,6 +62,7 @@ class _Track:
     state: TrackState = TrackState.NEW
     confirmed: bool = False
     doubted: bool = False  # ends unless the next poses belong to it
+    trace: Trace = field(default_factory=Trace)
 
     def predict(
         self, camera: Camera, stamp_ns: int, coast_s: float
@@ -153,6 +124,7 @@ class Tracker:
         self._next_id = 0
         self._last_ns: int | None = None
         self._period = FramePeriod()
+        self._returns = Returns(self.config.remember_s, self.config.max_speed_m_s)
 
     def __len__(self) -> int:
         """Return the number of tracks that are not LOST."""
@@ -162,6 +134,7 @@ class Tracker:
         """Forget all tracks without reporting them; ids go on counting."""
         self._tracks, self._last_ns = [], None
         self._period.reset()
+        self._returns.clear()
 
     def predict_boxes(self, camera: Camera, stamp_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Return where the tracked people should be: ids (M,) int32 and boxes (M, 4) x y w h, px.
@@ -183,31 +156,76 @@ class Tracker:
                 boxes.append(box)
         return np.array(ids, np.int32), np.array(boxes, np.float32).reshape(-1, 4)
 
+    def expected(
+        self, ids: np.ndarray, camera: Camera, stamp_ns: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the joints (N, J, 2) px of tracks at a stamp, and which (N, J) were seen last.
+
+        ``ids`` (N,) are some of those that ``predict_boxes`` returned; their skeleton is one.
+        Joints of a pose whose 2D and 3D disagree were not seen: a body that is invented has those.
+        """
+        tracks = {track.id: track for track in self._tracks}
+        chosen = [tracks[int(i)] for i in ids]
+        joints = [t.predict(camera, stamp_ns, self.config.coast_s)[1] for t in chosen]
+        states = [t.row.joint_states[0] == JointState.VISIBLE for t in chosen]
+        count = chosen[0].joints_px.shape[0] if chosen else 0
+        seen = np.array(states, bool).reshape(len(chosen), count)
+        for n, track in enumerate(chosen):
+            error = float(track.row.reprojection_errors_px[0])
+            seen[n] &= not error > _DISAGREE * pose_size_px(track.row.joints_px)[0]
+        return np.array(joints).reshape(len(chosen), count, 2), seen
+
+    def present(self, ids: np.ndarray) -> np.ndarray:
+        """Return (N,) bool: tracks that were seen in the last frame."""
+        seen = {track.id for track in self._tracks if track.seen_ns == self._last_ns}
+        return np.array([int(i) in seen for i in ids], bool)
+
     def doubt(self, ids: np.ndarray) -> None:
         """End these tracks with the next update, unless it has poses that belong to them."""
         for track in self._tracks:
             track.doubted |= track.id in ids
 
-    def update(self, people: People, camera: Camera) -> People:
+    def update(
+        self,
+        people: People,
+        camera: Camera,
+        colours: np.ndarray | None = None,
+        origins: np.ndarray | None = None,
+    ) -> People:
         """Give ids and states to the people of a frame.
+
+        ``colours`` (N, 6) tell what people wear (appearance.py); without them nobody who was LOST
+        is known again. ``origins`` (N,) are the ids of the tracks in whose boxes people were found,
+        -1 elsewhere: out of the box of a confirmed track no other one begins, because a pose that
+        leaps away from its own track is an error, not a second person.
 
         Returns the people in their order, without repeated estimates of one person, followed by
         the tracks not seen in this frame: SEARCHING ones with their predicted body, all joints
         UNOBSERVED, and LOST ones, once. People without any finite joint stay UNTRACKED, id -1.
         Never raises for bad values: infinite and astronomic coordinates become NaN.
         """
-        people = _without_nonsense(people)
-        lost = self._end_if_discontinuous(people)
+        people = without_nonsense(people)
+        ended = self._end_if_discontinuous(people)
         self._last_ns = people.stamp_ns
         self._period.push(people.stamp_ns)
-        lost += self._expire(people.stamp_ns)
-        keep = self._measurements(people)
-        ids, states = self._associate(people, camera, keep)
-        shown = np.sort(np.concatenate([keep, np.flatnonzero(~_has_joints(people))]))
+        lost = self._expire(people.stamp_ns)
+        if colours is None:
+            colours = np.full((len(people), FEATURES), np.nan)
+        keep = self._measurements(people, camera, colours)
+        sure = [track.id for track in self._tracks if track.confirmed]
+        origins = np.full(len(people), -1) if origins is None else origins
+        known = np.isin(origins, sure)
+        ids, states = self._associate(people, camera, keep, colours, known)
+        keep = keep[ids[keep] >= 0]
+        renamed = self._returns.rename(self._tracks, people, ids, states, colours)
+        shown = np.sort(np.concatenate([keep, np.flatnonzero(~has_joints(people))]))
         out = people.replace(track_ids=ids, track_states=states).select(shown)
         seen = set(ids[keep].tolist())
         lost += [track for track in self._tracks if track.doubted]
         self._tracks = [track for track in self._tracks if not track.doubted]
+        for track in lost:
+            self._returns.add(Gone(track.id, track.seen_ns, track.trace))
+        lost = [*ended, *lost, *renamed]
         unseen = [track for track in self._tracks if track.id not in seen]
         for track in unseen:
             track.state = TrackState.SEARCHING
@@ -229,6 +247,7 @@ class Tracker:
             return []
         ended = [track for track in self._tracks if track.row.skeleton == people.skeleton]
         self._tracks = []
+        self._returns.clear()
         return ended
 
     def _limit_ns(self, seconds: float, stamp_ns: int) -> int:
@@ -246,43 +265,60 @@ class Tracker:
         self._tracks = [track for track in self._tracks if track not in lost]
         return lost
 
-    def _measurements(self, people: People) -> np.ndarray:
+    def _measurements(self, people: People, camera: Camera, colours: np.ndarray) -> np.ndarray:
         """Return the indices of usable people, repeated ones removed, from left to right.
 
-        The order makes ids independent of the order in which the estimator lists people.
+        The order makes ids independent of the order in which the estimator lists people. Of
+        estimates that repeat each other the one that belongs to a track stays; one that belongs to
+        none goes, too, when all that is seen of it are joints of a tracked person.
         """
-        index = np.flatnonzero(_has_joints(people))
+        index = np.flatnonzero(has_joints(people))
         centre = np.nan_to_num(_finite_mean(people.joints_px[index]), nan=np.inf)
         depth = np.nan_to_num(_finite_mean(people.joints_m[index])[:, 2], nan=np.inf)
         scores = np.nan_to_num(people.scores[index], nan=-np.inf)
         index = index[np.lexsort((-scores, depth, centre[:, 1], centre[:, 0]))]
-        quality = _quality(people.select(index))
+        usable = people.select(index)
+        quality = _quality(usable)
+        belongs = np.zeros(len(index), bool)
+        belongs[[n for _, n in self._pairs(usable, camera, colours[index])]] = True
+        joints_px = usable.joints_px.astype(float)
         repeated = duplicates(
-            people.joints_m[index].astype(float),
-            people.joints_px[index].astype(float),
-            quality,
+            usable.joints_m.astype(float),
+            joints_px,
+            quality + np.where(belongs, _BELONGS, 0.0),
             self.config.duplicate_2d,
             self.config.duplicate_depth,
         )
-        return index[~repeated]
+        visible = usable.joint_states == JointState.VISIBLE
+        part = parts(joints_px, visible, belongs & ~repeated, self.config.duplicate_2d)
+        return index[~repeated & ~part]
 
     def _associate(
-        self, people: People, camera: Camera, keep: np.ndarray
+        self,
+        people: People,
+        camera: Camera,
+        keep: np.ndarray,
+        colours: np.ndarray,
+        known: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Update and start tracks; returns ids (N,) and states (N,) of all people."""
         ids = np.full(len(people), -1, np.int32)
         states = np.full(len(people), int(TrackState.UNTRACKED), np.uint8)
-        pairs = self._pairs(people.select(keep), camera) if self._tracks and len(keep) else []
+        pairs = self._pairs(people.select(keep), camera, colours[keep])
         taken = {n: self._tracks[m] for m, n in pairs}
         for place, n in enumerate(keep):
             row, track = people.select([int(n)]), taken.get(place)
+            if track is None and known[n]:
+                continue
             if track is None:
                 track = self._start(row, camera, people.stamp_ns)
             track.absorb(row, camera, people.stamp_ns, self.config)
             ids[n], states[n] = track.id, int(track.state)
         return ids, states
 
-    def _pairs(self, people: People, camera: Camera) -> list[tuple[int, int]]:
+    def _pairs(self, people: People, camera: Camera, colours: np.ndarray) -> list[tuple[int, int]]:
+        if not self._tracks or not len(people):
+            return []
         predicted = [t.predict(camera, people.stamp_ns, self.config.coast_s) for t in self._tracks]
         bodies_m, bodies_px = (np.stack(arrays) for arrays in zip(*predicted, strict=True))
         ages = np.array([(people.stamp_ns - track.seen_ns) * 1e-9 for track in self._tracks])
@@ -290,13 +326,14 @@ class Tracker:
         distances = np.linalg.norm(_finite_mean(bodies_m), axis=1)
         # Of two tracks that claim one person, the one better established should win.
         handicaps = np.array([0.0 if track.confirmed else 0.05 for track in self._tracks])
-        handicaps += 0.05 * (ages > ages.min())
+        handicaps += _UNSEEN * (ages > ages.min())
+        worn = np.stack([track.trace.colours for track in self._tracks])
         return assign(
             pose_distance_m(bodies_m, people.joints_m.astype(float), self.config.depth_weight),
             pose_distance_2d(bodies_px, people.joints_px.astype(float)),
             self.config.gate_m + widening + self.config.depth_share * np.nan_to_num(distances),
             self.config.gate_2d + widening / _BODY_M,
-            handicaps,
+            handicaps[:, None] + other_colours(worn, colours),
         )
 
     def _start(self, row: People, camera: Camera, stamp_ns: int) -> _Track:
@@ -314,41 +351,12 @@ class Tracker:
         joints_m, joints_px = track.predict(camera, stamp_ns, self.config.coast_s)
         if track.row.frame_id != people.frame_id:  # coordinates of another frame mean nothing here
             joints_m, joints_px = np.full_like(joints_m, np.nan), np.full_like(joints_px, np.nan)
-        box = padded_box(joints_px, self.config.padding)
-        joints = joints_px.shape[0]
-        row = People.build(
-            stamp_ns=people.stamp_ns,
-            frame_id=people.frame_id,
-            skeleton=people.skeleton,
-            width=people.width,
-            height=people.height,
-            joints_px=joints_px[None],
-            joints_m=joints_m[None],
-            boxes_px=np.full((1, 4), np.nan) if box is None else box[None],
-            track_ids=np.array([track.id]),
-            track_states=np.array([int(state)]),
+        row = unseen_person(people, joints_m, joints_px, self.config.padding)
+        return row.replace(
+            track_ids=np.array([track.id], np.int32),
+            track_states=np.array([int(state)], np.uint8),
             root_sources=track.row.root_sources,
         )
-        unobserved = np.full((1, joints), int(JointState.UNOBSERVED), np.uint8)
-        return with_visibility(row).replace(joint_states=unobserved)
-
-
-def _without_nonsense(people: People) -> People:
-    """Return the people with infinite and astronomic coordinates replaced by NaN."""
-    changes = {}
-    for name, limit in (('joints_m', _FARTHEST_M), ('joints_px', _FARTHEST_PX)):
-        joints = getattr(people, name)
-        nonsense = ~(np.abs(np.nan_to_num(joints, nan=0.0, posinf=np.inf)) <= limit)
-        if nonsense.any():
-            changes[name] = np.where(nonsense, np.float32(np.nan), joints)
-    return people.replace(**changes) if changes else people
-
-
-def _has_joints(people: People) -> np.ndarray:
-    """Return (N,) bool: people with at least one finite joint in the image or in 3D."""
-    return np.isfinite(people.joints_px).all(-1).any(-1) | np.isfinite(people.joints_m).all(-1).any(
-        -1
-    )
 
 
 def _quality(people: People) -> np.ndarray:

@@ -23,7 +23,7 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.motion.packs import MotionPack
 from trpose_ros.data.rendering.backgrounds import Backgrounds
 from trpose_ros.data.rendering.bodies import SHAPE_SPLITS, BodyLibrary, Figure
-from trpose_ros.data.rendering.furniture import THING, draw_panels, place_panels
+from trpose_ros.data.rendering.furniture import THING, Panel, draw_panels, place_panels
 from trpose_ros.data.rendering.posing import Posed, pose_rig
 from trpose_ros.data.rendering.rasterizer import (
     Light,
@@ -50,6 +50,7 @@ _FINE = 2  # frames are drawn this many times larger
 _BLEND_S = 0.4  # motions that follow each other are cross-faded
 _APART_M = 0.75  # people keep this distance, hip to hip
 _NEAR_M = 0.1
+_EMPTY_M = 3.0  # from the camera to where people would be in a room without any
 _SHUTTER = 5  # moments that a long exposure is the mean of
 
 
@@ -85,6 +86,18 @@ class ClipConfig:
 
 
 @dataclass(frozen=True)
+class Staging:
+    """Who walks where, seen from where: instead of what a clip would draw by itself."""
+
+    paths_m: tuple[np.ndarray, ...]  # (T, 17, 3) joints in the world for each person
+    frames: int  # T, also where there is nobody
+    rotation: np.ndarray  # (3, 3) world to camera
+    position_m: np.ndarray  # (3,) of the camera in the world
+    panels: tuple[Panel, ...] = ()  # between people and camera
+    picture: np.ndarray | None = None  # (H, W, 3) uint8 on the wall
+
+
+@dataclass(frozen=True)
 class _Actor:
     figure: Figure
     posed: Posed
@@ -94,8 +107,13 @@ class _Actor:
 class Clip:
     """T frames of N people, drawn when asked for."""
 
-    def __init__(self, config: ClipConfig, library: BodyLibrary | None = None) -> None:
-        """Cast, place the people and the camera.
+    def __init__(
+        self,
+        config: ClipConfig,
+        library: BodyLibrary | None = None,
+        staging: Staging | None = None,
+    ) -> None:
+        """Cast, place the people and the camera; ``staging`` replaces motions and framing.
 
         Raises ValueError for a motion or background that the split does not have, and
         bodies.PackError when the data packs are missing.
@@ -103,10 +121,13 @@ class Clip:
         rng = np.random.default_rng(config.seed)
         self.config = config
         self.motion = load_motion(config.split)
-        names = config.motions or (str(rng.choice(self.motion.names)),)
-        count = max(1, round(config.seconds * self.motion.rate_hz))
         library = library or BodyLibrary()
-        paths = _apart([play(self.motion, name, count) for name in names], rng)
+        if staging is None:
+            names = config.motions or (str(rng.choice(self.motion.names)),)
+            self._frames = max(1, round(config.seconds * self.motion.rate_hz))
+            paths = _apart([play(self.motion, name, self._frames) for name in names], rng)
+        else:
+            self._frames, paths = staging.frames, list(staging.paths_m)
         self._actors = [self._cast(library, path, rng) for path in paths]
         self.stature_m = float(library.stature[self._actors[0].figure.shape])  # of the first person
         focal = config.width / 2 / np.tan(np.radians(config.fov_deg) / 2)
@@ -114,18 +135,24 @@ class Clip:
             [[focal, 0, (config.width - 1) / 2], [0, focal, (config.height - 1) / 2], [0, 0, 1.0]]
         )
         self.camera = Camera(config.width, config.height, matrix)
-        joints = np.concatenate([actor.posed.joints_m for actor in self._actors], axis=1)
-        self.rotation, self.position_m = _place_camera(joints, self.camera, config, rng)
+        nobody = np.zeros((self._frames, 0, 3))
+        joints = np.concatenate([nobody, *(a.posed.joints_m for a in self._actors)], axis=1)
+        if staging is None:
+            self.rotation, self.position_m = _place_camera(joints, self.camera, config, rng)
+        else:
+            self.rotation, self.position_m = staging.rotation, staging.position_m
         self._light = _indoor(random_light(rng))
         pictures = Backgrounds(config.split)
-        self._back = self._room(pictures, rng)
+        self._back = self._room(pictures, rng, None if staging is None else staging.picture)
         others = np.random.default_rng([config.seed, 1])  # clips without things stay as they are
         picture = pictures.picture(others)
         self._panels = place_panels(config.things, joints, self.position_m, picture, others)
+        if staging is not None:
+            self._panels += staging.panels
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return len(self._actors[0].bones)
+        return self._frames
 
     def __iter__(self) -> Iterator[tuple[Frame, People]]:
         """Yield every frame with its truth."""
@@ -197,8 +224,8 @@ class Clip:
 
     def joints_m(self, index: int) -> np.ndarray:
         """Return the people's joints (N, 17, 3), camera frame, without drawing anything."""
-        joints = np.stack([actor.posed.joints_m[index] for actor in self._actors])
-        return (joints - self.position_m) @ self.rotation.T
+        joints = np.array([actor.posed.joints_m[index] for actor in self._actors])
+        return (joints.reshape(-1, 17, 3) - self.position_m) @ self.rotation.T
 
     def truth(self, index: int) -> People:
         """Return the people of a frame (draws it, for the visibility)."""
@@ -215,7 +242,7 @@ class Clip:
             span = image_bounds(to_camera(vertices, self.rotation, self.position_m), _NEAR_M)
             low, high = span * self.camera.matrix[[0, 1], [0, 1]] + self.camera.matrix[:2, 2]
             boxes.append([*low, *(high - low)])
-        joints_m = np.stack(joints)
+        joints_m = np.array(joints).reshape(-1, 17, 3)
         count = len(joints_m)
         people = People.build(
             stamp_ns=self.stamp_ns(index),
@@ -225,10 +252,10 @@ class Clip:
             height=self.camera.height,
             joints_px=project(joints_m, self.camera),
             joints_m=joints_m,
-            boxes_px=np.array(boxes),
+            boxes_px=np.array(boxes).reshape(-1, 4),
             scores=np.ones(count),
             joint_scores=np.ones(joints_m.shape[:2]),
-            joint_states=np.stack(states),
+            joint_states=np.array(states, np.uint8).reshape(-1, 17),
             track_ids=np.arange(count),
             track_states=np.full(count, TrackState.TRACKED),
             root_sources=np.full(count, RootSource.ESTIMATOR),
@@ -246,10 +273,12 @@ class Clip:
         )
         return _Actor(figure, posed, posed.matrices(figure.rig))
 
-    def _room(self, pictures: Backgrounds, rng: np.random.Generator) -> Room:
-        """Return the room: its wall stands behind everybody."""
+    def _room(
+        self, pictures: Backgrounds, rng: np.random.Generator, hung: np.ndarray | None
+    ) -> Room:
+        """Return the room: its wall stands behind everybody; ``hung`` may hang on it."""
         config = self.config
-        picture = pictures.picture(rng)
+        picture = pictures.picture(rng) if hung is None else hung
         if config.background:
             if config.background not in pictures.names:
                 raise ValueError(
@@ -259,9 +288,10 @@ class Clip:
             picture = pictures.images[pictures.names.index(config.background)]
         heading = self.rotation[2] * [1, 1, 0]
         heading /= np.linalg.norm(heading)
-        reach = max(
+        reaches = [
             float(((a.posed.joints_m - self.position_m) @ heading).max()) for a in self._actors
-        )
+        ]
+        reach = max(reaches, default=_EMPTY_M)
         wall_m = reach + rng.uniform(0.6, 2.0)
         return Room(self.camera, self.rotation, self.position_m, wall_m, picture, rng)
 

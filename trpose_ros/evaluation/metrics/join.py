@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -67,9 +68,15 @@ class JoinResult:
     """Everybody in a recording, and how well ids lasted."""
 
     persons: list[Joined]
-    identity: Identity
     frames: int  # with ground truth
     unmatched: int  # stamps of results that have no truth
+    # by frame: ids of the true people (N,), of the results (M,), and distances (N, M), m
+    pairs: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Return how well ids lasted; counted when it is asked for, which takes a while."""
+        return identity_metrics(*self.pairs)
 
 
 def join(results: Mapping[int, People], truth: Mapping[int, People]) -> JoinResult:
@@ -87,26 +94,26 @@ def join(results: Mapping[int, People], truth: Mapping[int, People]) -> JoinResu
     rows = _result_rows([results[s] for s in stamps if s in results], skeleton)
     found = dict(zip([s for s in stamps if s in results], rows, strict=True))
     empty = _Rows(np.zeros((0, 0, 3)), np.zeros((0, 0, 3, 3)), np.zeros(0, np.int64))
-    matches, true_ids, result_ids = [], [], []
+    distances, true_ids, result_ids = [], [], []
     people: dict[int, list[tuple[int, int, _Rows | None, int]]] = {}
     for stamp in stamps:
         true, row = truth[stamp], found.get(stamp, empty)
         ids = person_ids(true)
-        pairs = match(true.joints_m, row.joints_m) if len(row.track_ids) else []
-        partner = dict(pairs)
+        apart = pair_distances_m(true.joints_m, row.joints_m)
+        partner = dict(match(apart))
         for place, person in enumerate(ids.tolist()):
             mine = partner.get(place)
             people.setdefault(person, []).append(
                 (stamp, place, None if mine is None else row, -1 if mine is None else mine)
             )
-        matches.append(pairs)
+        distances.append(apart)
         true_ids.append(ids)
         result_ids.append(row.track_ids)
     return JoinResult(
         persons=[_person(p, skeleton, truth, rows) for p, rows in sorted(people.items())],
-        identity=identity_metrics(true_ids, result_ids, matches),
         frames=len(stamps),
         unmatched=sum(stamp not in truth for stamp in results),
+        pairs=(true_ids, result_ids, distances),
     )
 
 
@@ -118,8 +125,13 @@ def person_ids(people: People) -> np.ndarray:
     return np.arange(len(people), dtype=np.int64)
 
 
-def match(true_m: np.ndarray, result_m: np.ndarray) -> list[tuple[int, int]]:
-    """Return pairs (row of true_m (N, J, 3), row of result_m (M, J, 3)) of least total distance."""
+def pair_distances_m(true_m: np.ndarray, result_m: np.ndarray) -> np.ndarray:
+    """Return mean joint distances (N, M), m, of true_m (N, J, 3) and result_m (M, J, 3).
+
+    NaN where two share no joint, and where several true people are there and a result is far away.
+    """
+    if not len(result_m):
+        return np.zeros((len(true_m), 0))
     distance = np.linalg.norm(result_m[None].astype(np.float64) - true_m[:, None], axis=-1)
     known = np.isfinite(distance)
     mean = np.where(known, distance, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
@@ -127,9 +139,15 @@ def match(true_m: np.ndarray, result_m: np.ndarray) -> list[tuple[int, int]]:
     if len(true_m) > 1:
         depth = np.nan_to_num(np.linalg.norm(true_m[:, 0].astype(np.float64), axis=-1))
         allowed &= mean <= (_GATE_M + _GATE_SHARE * depth)[:, None]
+    return np.where(allowed, mean, np.nan)
+
+
+def match(distances: np.ndarray) -> list[tuple[int, int]]:
+    """Return the pairs (row, column) of least total distance of a table (N, M), NaN for none."""
+    allowed = np.isfinite(distances)
     if not allowed.any():
         return []
-    rows, columns = linear_sum_assignment(np.where(allowed, mean, _FAR))
+    rows, columns = linear_sum_assignment(np.where(allowed, distances, _FAR))
     return [(int(t), int(r)) for t, r in zip(rows, columns, strict=True) if allowed[t, r]]
 
 
