@@ -64,6 +64,7 @@ def test_options_become_the_configuration():
         'lifter_model': '',
         'look_ahead': 3,
         'smoothing': 1,
+        'fusion': 'refinement',
         'num_aug': 2,
         'model': '',
         'estimator': 'metrabs_tf',
@@ -78,6 +79,7 @@ def test_options_become_the_configuration():
     assert (config.estimator.num_aug, config.estimator.device) == (2, 'cpu')
     assert (config.lifter.name, config.lifter.look_ahead) == ('none', 3)
     assert config.lifter.smoothing == 1
+    assert config.lift.fusion == 'refinement'
     assert config.pose.boxes == 'image'
     assert (config.occlusion.severity_index, config.occlusion.cuts) == (2, True)
 
