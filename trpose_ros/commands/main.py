@@ -241,6 +241,13 @@ def run(
         watch(opened, config, out=out, limit_s=seconds)
 
 
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def lift(context: typer.Context) -> None:
+    """Lift 2D keypoints of a file (VideoPose3D, COCO, OpenPose, ...) to 3D skeletons."""
+    with _Friendly():
+        _forward('trpose_ros.commands.lift', context)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help='folder for the results')] = Path('out/demo'),
