@@ -71,13 +71,17 @@ def lift(
     from trpose_ros.commands.output import FrameBar
     from trpose_ros.exports.files import Export, formats_of, write_exports
     from trpose_ros.keypoints.read import read_keypoints
+    from trpose_ros.offline.lift import check
     from trpose_ros.offline.lift import lift as run_lift
 
     if out.suffix.lower() != '.npz':
         raise ValueError(f'--out must end in .npz, got {out}; other formats: --export csv,bvh')
     formats = formats_of(export)
+    if lifter == 'none':
+        raise ValueError("lifter 'none' lifts nothing: name a network with --lifter")
     options = _options(locals())
     keypoints = read_keypoints(source, skeleton=skeleton, unit=unit, take=take)
+    check(keypoints, options)
     stage = _stage(locals())
     with FrameBar(f'lift {source.name}') as bar:
         result = run_lift(keypoints, stage, options, bar.update)

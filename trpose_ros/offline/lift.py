@@ -120,6 +120,12 @@ def lift(
     return result
 
 
+def check(keypoints: Keypoints, options: LiftOptions) -> None:
+    """Raise KeypointError for what ``lift`` would refuse: before networks are loaded."""
+    pixels_of(keypoints, camera_of(keypoints, options))
+    stamps_of(keypoints, options)
+
+
 def camera_of(keypoints: Keypoints, options: LiftOptions) -> Camera:
     """Return the camera by calibration or field of view; raises KeypointError without a size."""
     given = options.calibration
