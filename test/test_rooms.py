@@ -59,7 +59,10 @@ MAY = {
     'pipeline, data/motion, data/rendering, evaluation, evaluation/metrics, training',
     'training/metrabs': 'vocabulary, drawing, weights, metrabs, movenet, data, data/rendering, '
     'evaluation/metrics, training',
-    'offline': 'vocabulary, drawing, pipeline, recordings, evaluation, evaluation/metrics, report',
+    'keypoints': 'vocabulary, data/datasets',
+    'exports': 'vocabulary, recordings',
+    'offline': 'vocabulary, drawing, pipeline, recordings, keypoints, exports, evaluation, '
+    'evaluation/metrics, report',
     'nodes': 'vocabulary, occlusion, drawing, estimators, lifters, pipeline, recordings, '
     'evaluation, report, nodes/base',
     'nodes/base': 'vocabulary, occlusion, drawing, recordings',

@@ -23,6 +23,8 @@ COUNTS = {
     'mpi_inf_3dhp_28': 28,
     'smpl+head_30': 30,
     'humaneva_15': 15,
+    'openpose_25': 25,
+    'mediapipe_33': 33,
 }
 
 
@@ -45,7 +47,7 @@ def test_tree_and_mirror(name):
         assert (mirror[joint] == joint) == (side == 'centre')
     assert skeleton.sides.count('left') == skeleton.sides.count('right')
     for parent, child in skeleton.bones:  # a mirrored bone is a bone, but for COCO's own tree
-        if not name.startswith('coco'):
+        if not name.startswith(('coco', 'mediapipe')):
             assert (mirror[parent], mirror[child]) in skeleton.bones
 
 
@@ -106,6 +108,35 @@ def test_missing_joints_never_become_numbers(seed, source, target):
     assert not (known & ~full).any()
     nothing = convert(np.full_like(joints, np.nan), source, target)
     assert np.isnan(nothing).all()
+
+
+@pytest.mark.parametrize(
+    ('name', 'own'),  # indices of COCO's keypoints in the figures that the publishers draw
+    [
+        ('openpose_25', [0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11]),
+        ('mediapipe_33', [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]),
+    ],
+)
+def test_others_become_human36m_as_coco_does(name, own):
+    coco = np.random.default_rng(3).uniform(0, 1000, (4, 17, 2))
+    joints = np.full((4, COUNTS[name], 2), np.nan)
+    joints[:, own] = coco
+    if name == 'openpose_25':  # the only trunk joint of its own that is used
+        joints[:, 8] = (coco[:, 11] + coco[:, 12]) / 2
+    np.testing.assert_allclose(
+        convert(joints, name, 'h36m_17'), convert(coco, 'coco_17', 'h36m_17'), atol=1e-9
+    )
+    np.testing.assert_array_equal(convert(joints, name, 'coco_17'), coco)
+
+
+@pytest.mark.parametrize('name', ['openpose_25', 'mediapipe_33'])
+def test_without_hips_others_have_no_pelvis(name):
+    joints = np.ones((1, COUNTS[name], 2))
+    gone = ['lhip', 'rhip'] + ['pelv'] * (name == 'openpose_25')
+    joints[:, [get_skeleton(name).index(joint) for joint in gone]] = np.nan
+    out = np.isfinite(convert(joints, name, 'h36m_17')).all(axis=-1)[0]
+    unknown = [j for j, ok in zip(get_skeleton('h36m_17').joint_names, out, strict=True) if not ok]
+    assert unknown == ['pelv', 'rhip', 'lhip', 'spin']
 
 
 def test_edge_sizes_and_types():

@@ -199,6 +199,30 @@ def _body_39() -> tuple[str, str, str]:
     return 'body_39', f'{_HUMAN36M} {own}', 'pelv'
 
 
+@register_skeleton
+def _openpose_25() -> tuple[str, str, str]:
+    """Order the keypoints of OpenPose's BODY_25; its neck is the middle of the shoulders."""
+    text = (
+        'nose<neck neck<pelv rsho<neck relb<rsho rwri<relb lsho<neck lelb<lsho lwri<lelb pelv '
+        'rhip<pelv rkne<rhip rank<rkne lhip<pelv lkne<lhip lank<lkne reye<nose leye<nose '
+        'rear<reye lear<leye ltip<lank lsmall<lank lheel<lank rtip<rank rsmall<rank rheel<rank'
+    )
+    return 'openpose_25', text, 'pelv'
+
+
+@register_skeleton
+def _mediapipe_33() -> tuple[str, str, str]:
+    """Order the landmarks of MediaPipe's pose; no torso joints, so the tree hangs on the nose."""
+    text = (
+        'nose leyein<nose leye<leyein leyeout<leye reyein<nose reye<reyein reyeout<reye '
+        'lear<leyeout rear<reyeout lmouth<nose rmouth<nose lsho<nose rsho<nose lelb<lsho '
+        'relb<rsho lwri<lelb rwri<relb lpinky<lwri rpinky<rwri lindex<lwri rindex<rwri '
+        'lthumb<lwri rthumb<rwri lhip<lsho rhip<rsho lkne<lhip rkne<rhip lank<lkne rank<rkne '
+        'lheel<lank rheel<rank ltip<lheel rtip<rheel'
+    )
+    return 'mediapipe_33', text, 'nose'
+
+
 def get_skeleton(name: str) -> Skeleton:
     """Return the skeleton of that name; raises ValueError listing the known ones."""
     return SKELETONS[name]
@@ -244,6 +268,9 @@ _DERIVED: dict[str, tuple[_Recipe, ...]] = {
         (('lhip', 0.25), ('rhip', 0.25), ('lsho', 0.25), ('rsho', 0.25)),
     ),
 }
+
+# Conventions with COCO's face, shoulders and hips.
+_LIKE_COCO = ('coco', 'openpose', 'mediapipe')
 
 # Torso and head from COCO keypoints in the image (y down), the convention that published
 # COCO-to-Human3.6M figures rest on. x and y have weights of their own: the head top, for example,
@@ -298,7 +325,8 @@ _Indexed = tuple[tuple[int, float], ...]
 def _plan(source_name: str, target_name: str, in_image: bool) -> tuple[tuple[_Indexed, ...], ...]:
     """Return for each target joint one recipe per axis (the last one serves all later axes)."""
     source, target = get_skeleton(source_name), get_skeleton(target_name)
-    has_formulae = _family(source_name) == 'coco' and target_name.startswith(('h36m', 'mpi'))
+    likes = _family(source_name) in _LIKE_COCO
+    has_formulae = likes and target_name.startswith(('h36m', 'mpi_'))
     formulae = _COCO_IN_IMAGE if in_image and has_formulae else {}
     plan = []
     for joint in target.joint_names:
@@ -318,10 +346,10 @@ def convert(joints: np.ndarray, source_name: str, target_name: str) -> np.ndarra
     """Express joints of one skeleton in another.
 
     joints (..., J, C) in any unit, C = 2 for image points (x right, y down) or 3; NaN = missing.
-    Returns (..., J2, C) of the same floating type; NaN where the source does not tell. From COCO
-    to Human3.6M and MPI-INF-3DHP, image points follow the formulae of published figures and 3D
-    points the simple geometric ones (no head top). Raises ValueError for unknown names and for a
-    number of joints that does not fit the source skeleton.
+    Returns (..., J2, C) of the same floating type; NaN where the source does not tell. From COCO,
+    OpenPose and MediaPipe to Human3.6M and MPI-INF-3DHP, image points follow the formulae of
+    published figures and 3D points the simple geometric ones (no head top). Raises ValueError for
+    unknown names and for a number of joints that does not fit the source skeleton.
     """
     joints = np.asarray(joints)
     if not np.issubdtype(joints.dtype, np.floating):

@@ -11,6 +11,7 @@ from doubles import CAMERA, STANDING, STEP_NS, FakeBoxes, FakeEstimator, FakeLif
 from recordings import START_NS, true_people, write_recording
 from typer.testing import CliRunner
 
+from trpose_ros.archives import load_arrays
 from trpose_ros.commands.main import app
 from trpose_ros.drawing.figures import Figure, Shot, grid
 from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
@@ -217,6 +218,43 @@ def test_max_frames(tmp_path):
     result = replay(open_source(bag), tmp_path / 'out', None, options, pipeline=stand_ins())
     assert result.frames == 3
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['metrics.json']
+
+
+def test_skeletons_for_other_programs(tmp_path):
+    bag = write_recording(tmp_path / 'in.mcap', 6)
+    options = ReplayOptions(video=False, export=('csv', 'npz', 'json', 'bvh', 'trc'))
+    out = tmp_path / 'out'
+    result = replay(open_source(bag), out, None, options, pipeline=stand_ins())
+    names = ['people.csv', 'people.npz', 'people.json', 'people-0.bvh', 'people-0.trc']
+    assert [p.name for p in result.exported] == names
+    assert (result.lost, result.problems) == ([], [])
+    read = load_arrays(out / 'people.npz')
+    for t, people in enumerate(lifted_of(out)):
+        assert read['stamps_ns'][t] == people.stamp_ns
+        whole = read['joints_m'][t, 0] + read['root_m'][t, 0]
+        np.testing.assert_allclose(whole, people.joints_m[0], atol=1e-5)
+    facts = json.loads((out / 'people.json').read_text())
+    assert facts['source'] == 'in.mcap'
+    assert not facts['camera']['assumed']
+
+
+def test_exports_of_nobody_are_named(tmp_path):
+    bag = write_recording(tmp_path / 'in.mcap', 2)
+    options = ReplayOptions(bag=False, video=False, export=('csv', 'bvh'))
+    pipeline = stand_ins(estimator=FakeEstimator([]))
+    result = replay(open_source(bag), tmp_path / 'out', None, options, pipeline=pipeline)
+    assert result.problems == ['no bvh: nobody had a skeleton']
+    assert [p.name for p in result.exported] == ['people.csv']
+
+
+def test_a_run_writes_skeletons_beside_its_video(tmp_path):
+    bag = write_recording(tmp_path / 'in.mcap', 4)
+    count = run_module.watch(
+        open_source(bag), None, out=tmp_path / 'x.mp4', export=('csv',), pipeline=stand_ins()
+    )
+    assert count == 4
+    lines = (tmp_path / 'x.csv').read_text().splitlines()
+    assert len(lines) == 1 + 4 * 17  # the last ones too, whose future is missing
 
 
 def test_log_times_go_forward_when_stamps_do_not():

@@ -102,6 +102,10 @@ Calibration = Annotated[
         'as the camera stored them'
     ),
 ]
+ExportOption = Annotated[
+    str,
+    typer.Option(help='skeletons for other programs: csv, npz, json, bvh, trc, joined by commas'),
+]
 
 
 @app.command()
@@ -135,6 +139,7 @@ def replay(
     camera_roll_deg: CameraRoll = 0.0,
     video: Annotated[bool, typer.Option(help='write annotated.mp4')] = True,
     bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
+    export: ExportOption = '',
     max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
     identity: Annotated[
         str,
@@ -150,14 +155,22 @@ def replay(
     """Process every frame of a recording or video; write bag, video and metrics."""
     with _Friendly():
         from trpose_ros.commands.output import FrameBar, report_replay
+        from trpose_ros.exports.files import formats_of
         from trpose_ros.offline.replay import ReplayOptions
         from trpose_ros.offline.replay import replay as run_replay
         from trpose_ros.recordings.sources import open_source
 
+        formats = formats_of(export)
         config, where = _pipeline_config(locals()), _source_options(locals())
         opened = open_source(source, where)
         identity = identity or opened.identity
-        options = ReplayOptions(bag=bag, video=video, max_frames=max_frames, identity=identity)
+        options = ReplayOptions(
+            bag=bag,
+            video=video,
+            max_frames=max_frames,
+            identity=identity,
+            export=formats,
+        )
         bar = FrameBar(f'replay of {opened.name}')
         with bar:
             if report:
@@ -220,6 +233,7 @@ def run(
     camera_pitch_deg: CameraPitch = 0.0,
     camera_roll_deg: CameraRoll = 0.0,
     max_megapixels: MaxMegapixels = 64.0,
+    export: ExportOption = '',
     seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
 ) -> None:
     """Run on a camera, video or bag in the terminal, or on pictures; no ROS; Ctrl-C ends.
@@ -228,17 +242,28 @@ def run(
     temporal lifter (the 3D joints are the estimator's own). docs/pictures.md describes the results.
     """
     with _Friendly():
+        from trpose_ros.exports.files import formats_of
         from trpose_ros.recordings.picture_files import are_pictures
 
+        formats = formats_of(export)
         config = _pipeline_config(locals())
         if are_pictures(source):
+            if formats:
+                raise ValueError('pictures have people.json: --export is for videos and recordings')
             _run_pictures(source, config, locals())
             return
         from trpose_ros.offline.run import watch
         from trpose_ros.recordings.sources import open_source
 
         opened = open_source(source[0], _source_options(locals()))
-        watch(opened, config, out=out, limit_s=seconds)
+        watch(opened, config, out=out, limit_s=seconds, export=formats)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def lift(context: typer.Context) -> None:
+    """Lift 2D keypoints of a file (VideoPose3D, COCO, OpenPose, ...) to 3D skeletons."""
+    with _Friendly():
+        _forward('trpose_ros.commands.lift', context)
 
 
 @app.command()

@@ -57,6 +57,8 @@ def report_replay(result: ReplayResult, out: Path) -> None:
     for name, seconds in result.stage_s.items():
         table.add_row(name, f'{1e3 * seconds / max(result.frames, 1):.1f}')
     console.print(table)
+    for path in result.exported:
+        console.print(f'wrote {escape(str(path))}', highlight=False)
     console.print(f'results in {escape(str(out))}')
 
 

@@ -1,7 +1,8 @@
 """The pipeline without ROS: over recordings, videos, cameras and pictures, and what it leaves.
 
 ``replay`` works on recordings frame by frame, ``run`` on cameras and videos, ``pictures`` on
-photographs.
+photographs, ``lift`` on keypoints that other programs found.
 
-Imports: vocabulary, drawing, pipeline, recordings, evaluation, evaluation/metrics, report.
+Imports: vocabulary, drawing, pipeline, recordings, keypoints, exports, evaluation,
+evaluation/metrics, report.
 """

@@ -7,6 +7,7 @@ processed and the rest is named. Into the folder go
     result.mcap     images as the estimator saw them, people, skeletons, markers (RViz, Foxglove)
     annotated.mp4   the same to look at
     metrics.json    counts, problems, and the errors where the recording holds the truth
+    people.*        the skeletons for other programs, in the formats that are asked for
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 
 from trpose_ros.drawing.figures import Figure, Shot
 from trpose_ros.drawing.markers import MarkerStream
+from trpose_ros.offline.exporting import ExportRecorder
 from trpose_ros.people import People, Provenance
 from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
 from trpose_ros.recordings.bag_messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
@@ -54,6 +56,7 @@ class ReplayOptions:
     max_frames: int = 0  # 0: all
     identity: str = 'live|none|none|none'  # part of the seed of the occlusions
     keep: bool = False  # also keep results without truth, and what was hidden
+    export: tuple[str, ...] = ()  # formats of exports.files: people.csv, people-ID.bvh, ...
 
 
 @dataclass
@@ -76,6 +79,7 @@ class ReplayResult:
     problems: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # files that were wanted and are not there
     stage_s: dict[str, float] = field(default_factory=dict)  # seconds spent, by stage
+    exported: list[Path] = field(default_factory=list)
 
     def metrics(self) -> dict[str, Any]:
         """Return what goes into the metrics file: the same for the same input."""
@@ -136,6 +140,10 @@ def replay(
         out.mkdir(parents=True, exist_ok=True)
         with _Writers(out, options, video_rate(source.rate_hz), result) as writers:
             _process(source, pipeline, writers, options, result, progress)
+        if options.export:
+            recorder, lifter = writers.exports, pipeline.lift.lifter
+            result.exported = recorder.finish(result.problems, source.name, lifter)
+            result.lost += recorder.missing
     finally:
         source.close()
         if pipeline is not None:
@@ -214,6 +222,7 @@ class _Writers:
         self, out: Path, options: ReplayOptions, rate_hz: float, result: ReplayResult
     ) -> None:
         self._result = result
+        self.exports = ExportRecorder(options.export, out / 'people')
         self._video = VideoWriter(out / 'annotated.mp4', rate_hz) if options.video else None
         self._bag = BagWriter(out / 'result.mcap') if options.bag else None
         self._maker = None if self._bag is None else MessageMaker(self._bag.typestore)
@@ -244,6 +253,7 @@ class _Writers:
 
     def add(self, entry: SourceFrame, outcome: Outcome) -> None:
         """Write a frame and its people; the drawing waits for the skeleton."""
+        self.exports.add((), outcome.frame.camera)
         seen, stamp_ns = outcome.frame, entry.frame.stamp_ns
         occlusion = outcome.occlusion
         log_ns = self._log.of_frame(stamp_ns)
@@ -268,6 +278,7 @@ class _Writers:
 
     def add_lifted(self, people: People) -> None:
         """Write a skeleton with its markers, draw the frames up to it."""
+        self.exports.add([people])
         if self._bag is not None and self._maker is not None:
             stamp_ns, frame_id = people.stamp_ns, people.frame_id
             log_ns = self._log.of_result(stamp_ns)

@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from trpose_ros.drawing.overlay import draw_people
+from trpose_ros.offline.exporting import ExportRecorder
 from trpose_ros.people import People, TrackState
 from trpose_ros.pipeline.pipeline import Pipeline, PipelineConfig
 from trpose_ros.recordings.sources import Source
@@ -31,13 +32,21 @@ def watch(
     *,
     out: Path | None = None,
     limit_s: float = 0.0,
+    export: tuple[str, ...] = (),
     pipeline: Any = None,
     console: Console | None = None,
 ) -> int:
-    """Process until the source ends, Ctrl-C or ``limit_s``; return the number of frames."""
+    """Process until the source ends, Ctrl-C or ``limit_s``; return the number of frames.
+
+    ``export`` names formats of exports.files, which are written beside ``out`` under its name, or
+    as out/run/people.
+    """
     console = console or Console()
     times_ms: deque[float] = deque(maxlen=_KEPT)
     count = 0
+    base = Path('out/run/people') if out is None else out.with_suffix('')
+    recorder = ExportRecorder(export, base)
+    written: list[Path] = []
     with ExitStack() as stack:
         stack.callback(source.close)
         if pipeline is None:
@@ -55,6 +64,7 @@ def watch(
                 outcome = pipeline.process(entry.frame, entry.reference_box_px)
                 times_ms.append(1e3 * (time.perf_counter() - start_s))
                 count += 1
+                recorder.add(outcome.lifted, outcome.frame.camera)
                 newest = outcome.lifted[-1] if outcome.lifted else outcome.people
                 if video is not None:
                     video.write(draw_people(outcome.frame.image, outcome.people))
@@ -63,6 +73,9 @@ def watch(
                     break
         except KeyboardInterrupt:
             pass
+        if export:
+            recorder.add(pipeline.flush())
+            written = recorder.finish(source.problems, source.name, pipeline.lift.lifter)
     for problem in source.problems:
         console.print(f'[yellow]note[/] {problem}', highlight=False)
     elapsed_s = time.perf_counter() - begin_s
@@ -70,6 +83,8 @@ def watch(
     console.print(f'{count} frames in {elapsed_s:.1f} s, {p50:.1f} ms per frame (median)')
     if out is not None and count:
         console.print(f'video in {out}')
+    for path in written:
+        console.print(f'wrote {path}', highlight=False)
     return count
 
 
