@@ -270,6 +270,12 @@ def demo(
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
+def doctor(context: typer.Context) -> None:
+    """Look at ROS, DDS, GPU, weights and cameras; say what is wrong and what to do."""
+    _forward('trpose_ros.commands.doctor', context)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
 def train(context: typer.Context) -> None:
     """Train a network: NAME OPTIONS; without a name, list what can be trained."""
     with _Friendly():
