@@ -14,7 +14,13 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from trpose_ros.nodes.base import conversions
@@ -26,7 +32,7 @@ from trpose_ros.recordings.image_codec import ImageError
 
 _NAME = 'trpose_doctor'
 _MOST = 8  # topics listened to
-_SETTLED_S, _LONGEST_S = 1.0, 6.0  # of looking for others: without anything new, and in all
+_SETTLED_S, _LONGEST_S = 1.5, 8.0  # of looking for others: without anything new, and in all
 _STEP_S = 0.05
 _KINDS: dict[str, Any] = {messages.IMAGE: Image, messages.COMPRESSED_IMAGE: CompressedImage}
 # Of our nodes, which draw when somebody listens; depth in a format of its own.
@@ -47,6 +53,7 @@ def survey(seconds: float, domain_id: int | None = None) -> Survey:
             if kind in _KINDS and not name.removesuffix('/compressed').endswith(_NO_CAMERA)
         )
         listeners = [_Listener(node, name, kind, published) for name, kind in topics[:_MOST]]
+        _match(listeners, executor)
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             executor.spin_once(timeout_sec=max(end_s - time.monotonic(), 0.0))
@@ -73,11 +80,16 @@ def _node(domain_id: int | None) -> Iterator[tuple[Node, SingleThreadedExecutor]
 
 
 def _published(node: Node, executor: SingleThreadedExecutor) -> dict[str, list[str]]:
-    """Return the types of all topics that somebody else publishes, when nothing new turns up."""
+    """Return the types of all topics that somebody else publishes, when nothing new turns up.
+
+    On a busy machine the first one may take seconds, so nothing at all is waited for to the end.
+    """
     begin_s = changed_s = time.monotonic()
     found: dict[str, list[str]] = {}
     own = ('/rosout', '/parameter_events')
-    while time.monotonic() - changed_s < _SETTLED_S and time.monotonic() - begin_s < _LONGEST_S:
+    while time.monotonic() - begin_s < _LONGEST_S:
+        if found and time.monotonic() - changed_s > _SETTLED_S:
+            break
         executor.spin_once(timeout_sec=_STEP_S)
         now = {
             name: list(types)
@@ -87,6 +99,13 @@ def _published(node: Node, executor: SingleThreadedExecutor) -> dict[str, list[s
         if now != found:
             found, changed_s = now, time.monotonic()
     return found
+
+
+def _match(listeners: list[_Listener], executor: SingleThreadedExecutor) -> None:
+    """Wait until the publishers are connected, which takes a moment on a busy machine."""
+    end_s = time.monotonic() + _LONGEST_S
+    while time.monotonic() < end_s and not all(one.is_connected() for one in listeners):
+        executor.spin_once(timeout_sec=_STEP_S)
 
 
 class _Listener:
@@ -102,13 +121,23 @@ class _Listener:
         self._profile = asked.profile()
         patient = asked.profile()
         patient.depth = 10  # the rate is measured here, so nothing may be dropped
-        node.create_subscription(_KINDS[kind], topic, self._on_image, patient)
+        self._subscriptions = [
+            node.create_subscription(_KINDS[kind], topic, self._on_image, patient)
+        ]
         infos = [n for n in info_topics_of(topic) if messages.CAMERA_INFO in published.get(n, ())]
         if infos:
             self.seen.info_topic = infos[0]
-            node.create_subscription(
-                CameraInfo, infos[0], self._on_info, _latched_too(node, infos[0])
+            profile = _latched_too(node, infos[0])
+            self._subscriptions.append(
+                node.create_subscription(CameraInfo, infos[0], self._on_info, profile)
             )
+
+    def is_connected(self) -> bool:
+        """Whether each subscription has a publisher; those of Humble do not tell."""
+        return all(
+            not hasattr(one, 'get_publisher_count') or one.get_publisher_count() > 0
+            for one in self._subscriptions
+        )
 
     def _on_image(self, message: Any) -> None:
         seen = self.seen
@@ -165,11 +194,17 @@ class _Listener:
 
 
 def _latched_too(node: Node, topic: str) -> QoSProfile:
-    """Return the nodes' profile for camera_info, latched where all who publish it offer that."""
+    """Return the nodes' profile for camera_info, latched where all who publish it offer that.
+
+    What was sent before somebody listened comes reliably or not at all.
+    """
     profile = CAMERA_INFO.profile()
-    offers = {info.qos_profile.durability for info in node.get_publishers_info_by_topic(topic)}
-    if len(offers) == 1:
-        profile.durability = offers.pop()
+    offers = {
+        (info.qos_profile.reliability, info.qos_profile.durability)
+        for info in node.get_publishers_info_by_topic(topic)
+    }
+    if offers == {(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)}:
+        ((profile.reliability, profile.durability),) = offers
     return profile
 
 
