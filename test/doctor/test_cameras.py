@@ -71,6 +71,8 @@ def test_good_camera_and_how_to_start_with_it():
         (camera(info_topic='', info_stamps_ns=[]), 'no camera_info beside it'),
         (camera(info_stamps_ns=[]), 'problem: /cam/camera_info: nothing came'),
         (camera(assumed='of frame x'), 'problem: /cam/camera_info: of frame x. a field of view'),
+        (camera(assumed='x', info_frame_ids={'link'}), 'any_frame:=true'),
+        (camera(assumed='camera_info is for 80x60'), 'calibrate at this resolution'),
         (camera(rectified_note='called so: set it'), 'note: /cam/camera_info: called so'),
         (camera(info_stamps_ns=[1]), '0 of 30 images have one of the same stamp; the newest'),
         (camera(encoding='16UC1'), 'ok: /cam/image_raw: 16UC1. depth or heat'),

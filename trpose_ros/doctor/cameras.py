@@ -170,10 +170,7 @@ def _intrinsics(camera: CameraSeen, seen: Survey) -> Finding:
         do = 'look at what the driver says: is the camera calibrated, is its file found?'
         return problem(f'{text}nothing came for {seen.seconds:g} s', guess, do, **facts)
     if camera.assumed:
-        do = (
-            'calibrate (ros2 run camera_calibration cameracalibrator), and give the driver the '
-            'calibration of this camera at this resolution and its frame_id'
-        )
+        do = _remedy(camera)
         return problem(f'{text}{camera.assumed}', guess, do, **facts)
     if camera.rectified_note:
         what, _, do = camera.rectified_note.partition(': ')
@@ -184,6 +181,19 @@ def _intrinsics(camera: CameraSeen, seen: Survey) -> Finding:
         means = f'{pairs}; the newest counts, which is right as long as the camera does not change'
         return ok(f'{text}fits', means, **facts)
     return ok(f'{text}fits; {pairs}', **facts)
+
+
+def _remedy(camera: CameraSeen) -> str:
+    """Say what helps where camera_info does not fit the images."""
+    if camera.info_frame_ids.isdisjoint(camera.frame_ids) and '' not in camera.frame_ids:
+        return (
+            'give images and camera_info one frame_id in the driver; if it is the right camera '
+            'all the same: any_frame:=true'
+        )
+    return (
+        'calibrate at this resolution (ros2 run camera_calibration cameracalibrator), and see that '
+        'the driver finds the file'
+    )
 
 
 def _start(camera: CameraSeen) -> list[Finding]:
