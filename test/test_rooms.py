@@ -66,6 +66,7 @@ MAY = {
     'nodes': 'vocabulary, occlusion, drawing, estimators, lifters, pipeline, recordings, '
     'evaluation, report, nodes/base',
     'nodes/base': 'vocabulary, occlusion, drawing, recordings',
+    'doctor': 'vocabulary, weights, runtimes, recordings, nodes, nodes/base',
     'demo': 'vocabulary, occlusion, drawing, estimators, pipeline, recordings, '
     'evaluation, evaluation/metrics, offline, nodes',
     'commands': 'every room',

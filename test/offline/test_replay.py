@@ -249,10 +249,10 @@ def test_exports_of_nobody_are_named(tmp_path):
 
 def test_a_run_writes_skeletons_beside_its_video(tmp_path):
     bag = write_recording(tmp_path / 'in.mcap', 4)
-    count = run_module.watch(
+    result = run_module.watch(
         open_source(bag), None, out=tmp_path / 'x.mp4', export=('csv',), pipeline=stand_ins()
     )
-    assert count == 4
+    assert result.frames == 4
     lines = (tmp_path / 'x.csv').read_text().splitlines()
     assert len(lines) == 1 + 4 * 17  # the last ones too, whose future is missing
 

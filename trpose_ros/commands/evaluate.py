@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,9 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from trpose_ros.commands.output import Json, Quiet, Voice
+from trpose_ros.interruption import EXIT_CODE
 
 if TYPE_CHECKING:
     from trpose_ros.evaluation.results import Row, Table
@@ -91,6 +94,8 @@ def evaluate(
     rotate_deg: Annotated[
         int, typer.Option(help='turn images clockwise by 90, 180 or 270: a camera mounted turned')
     ] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Measure estimators and lifters under the truncation conditions of protocol v1.
 
@@ -113,7 +118,8 @@ def evaluate(
     from trpose_ros.recordings.sources import SourceError
     from trpose_ros.report import check_libraries
 
-    console = Console()
+    voice = Voice(quiet, as_json)
+    console = voice.console
     try:
         results.check_extra()
         if workers or ray:
@@ -144,20 +150,52 @@ def evaluate(
         run = EvaluationRun(config, opened, out, workers=workers, address=ray)
     except ModuleNotFoundError as error:
         needs = f"{error.name} is missing: pip install 'trpose_ros[train,evaluate]'"
-        _say(console, 'error', needs, 'red')
+        _say(Console(stderr=True), 'error', needs, 'red')
         raise typer.Exit(2) from error
     except (ValueError, RuntimeError, OSError, ImportError, BagError, SourceError) as error:
-        _say(console, 'error', str(error), 'red')
+        _say(Console(stderr=True), 'error', str(error), 'red')
         raise typer.Exit(2) from error
-    begin = time.perf_counter()
-    _follow(run, console)
+    with voice:
+        values, code = _measure(run, what.notes, report, console)
+    voice.end('evaluate', code, out=out, **values)
+
+
+def _measure(
+    run: EvaluationRun, notes: tuple[str, ...], report: bool, console: Console
+) -> tuple[dict[str, Any], int]:
+    """Run the cases and write everything; return what the document says, and the exit code.
+
+    After Ctrl-C the tables hold the cases that are done.
+    """
+    begin_s = time.perf_counter()
+    interrupted = False
+    try:
+        _follow(run, console)
+    except KeyboardInterrupt:
+        interrupted = True
     rows = run.rows()
-    _tabulate(rows, run, what.notes, console)
-    console.print(f'{len(rows)} rows in {time.perf_counter() - begin:.0f} s -> {out}')
-    if report and rows:
-        _write_report(out, console)
-    if run.failed:
-        raise typer.Exit(1)
+    if interrupted:
+        text = (
+            f'by Ctrl-C; {len(rows)} rows of finished cases are in {run.folder}; the same command '
+            'goes on from there'
+        )
+        _say(console, 'stopped', text, 'yellow')
+    _tabulate(rows, run, notes, console)
+    seconds = time.perf_counter() - begin_s
+    console.print(f'{len(rows)} rows in {seconds:.0f} s -> {run.folder}')
+    if report and rows and not interrupted:
+        _write_report(run.folder, console)
+    values = {
+        'interrupted': interrupted,
+        'cases': len(run.cases),
+        'rows': len(rows),
+        'failed': run.failed,
+        'tables': run.folder / 'tables.json' if rows else None,
+        'report': run.folder / 'report.html' if report and rows and not interrupted else None,
+        'seconds': round(seconds, 1),
+        'notes': list(notes),
+    }
+    return values, EXIT_CODE if interrupted else int(bool(run.failed))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trpose_ros.commands.output import Json, Quiet
+from trpose_ros.interruption import EXIT_CODE
+
 if TYPE_CHECKING:
     from trpose_ros.pipeline.pipeline import PipelineConfig
     from trpose_ros.recordings.sources import SourceOptions
@@ -21,7 +24,6 @@ app = typer.Typer(
     name='trpose',
     help='Stable 3D human skeletons, even when people are cut off or hidden.',
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -151,10 +153,12 @@ def replay(
     report: Annotated[
         bool, typer.Option('--report', help='replay without occlusion, too; write tables, report')
     ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Process every frame of a recording or video; write bag, video and metrics."""
     with _Friendly():
-        from trpose_ros.commands.output import FrameBar, report_replay
+        from trpose_ros.commands.output import FrameBar, Voice, end_replay, report_replay
         from trpose_ros.exports.files import formats_of
         from trpose_ros.offline.replay import ReplayOptions
         from trpose_ros.offline.replay import replay as run_replay
@@ -171,8 +175,9 @@ def replay(
             identity=identity,
             export=formats,
         )
-        bar = FrameBar(f'replay of {opened.name}')
-        with bar:
+        voice = Voice(quiet, as_json)
+        bar = FrameBar(f'replay of {opened.name}', console=voice.console)
+        with voice, bar:
             if report:
                 from trpose_ros.offline.replay_report import replay_and_report
 
@@ -182,13 +187,12 @@ def replay(
                 )
             else:
                 result = run_replay(opened, out, config, options, progress=bar.update)
-        report_replay(result, out)
-        if report:
+        report_replay(result, out, voice.console)
+        if report and rows:
             from trpose_ros.evaluation.passes import summary
 
-            typer.echo('\n'.join(summary(rows)))
-        if result.frames == 0 or result.lost:
-            raise typer.Exit(1)
+            voice.say('\n'.join(summary(rows)))
+        end_replay(result, out, voice)
 
 
 @app.command()
@@ -235,6 +239,8 @@ def run(
     max_megapixels: MaxMegapixels = 64.0,
     export: ExportOption = '',
     seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Run on a camera, video or bag in the terminal, or on pictures; no ROS; Ctrl-C ends.
 
@@ -252,11 +258,16 @@ def run(
                 raise ValueError('pictures have people.json: --export is for videos and recordings')
             _run_pictures(source, config, locals())
             return
+        from trpose_ros.commands.output import Voice, end_run
         from trpose_ros.offline.run import watch
         from trpose_ros.recordings.sources import open_source
 
         opened = open_source(source[0], _source_options(locals()))
-        watch(opened, config, out=out, limit_s=seconds, export=formats)
+        with Voice(quiet, as_json) as voice:
+            result = watch(
+                opened, config, out=out, limit_s=seconds, export=formats, console=voice.console
+            )
+        end_run(result, out, voice)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
@@ -292,6 +303,12 @@ def demo(
         }
         parameters = {name: value for name, value in given.items() if value != ''}
         raise typer.Exit(run_demo(out, recording=recording, parameters=parameters, video=video))
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def doctor(context: typer.Context) -> None:
+    """Look at ROS, DDS, GPU, weights and cameras; say what is wrong and what to do."""
+    _forward('trpose_ros.commands.doctor', context)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
@@ -349,12 +366,15 @@ def _forward(module: str, context: typer.Context, *command: str) -> None:
 
 
 class _Friendly:
-    """Turns errors that a user can mend into one line and exit code 1."""
+    """Turns errors that a user can mend into one line and exit code 1; Ctrl-C gives 130."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            typer.secho('trpose: stopped by Ctrl-C; nothing half written is left', err=True)
+            raise typer.Exit(EXIT_CODE) from error
         if error is None or not isinstance(error, Exception):
             return
         text = str(error)
@@ -429,9 +449,7 @@ def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
 
 
 def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from trpose_ros.commands.output import FrameBar
+    from trpose_ros.commands.output import FrameBar, Voice, end_pictures
     from trpose_ros.offline.pictures import report, run_pictures
     from trpose_ros.recordings.picture_source import open_pictures
 
@@ -439,11 +457,11 @@ def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any
     source = open_pictures(names, dataclasses.replace(_source_options(given), results=out))
     if given['lifter'] or given['lifter_model'] or given['look_ahead'] >= 0 or given['smoothing']:
         source.problems.append('pictures are not lifted: options of the lifter have no effect')
-    with FrameBar(source.name, 'pictures') as bar:
+    voice = Voice(given['quiet'], given['as_json'])
+    with voice, FrameBar(source.name, 'pictures', voice.console) as bar:
         result = run_pictures(source, config, out, limit_s=given['seconds'], progress=bar.update)
-    report(source, result, out, Console())
-    if result.read == 0 or not result.complete:
-        raise typer.Exit(1)
+    report(source, result, out, voice.console)
+    end_pictures(result, source.problems, out, voice)
 
 
 def _source_options(given: dict[str, Any]) -> SourceOptions:

@@ -54,6 +54,7 @@ class PictureRun:
     without_people: list[str] = field(default_factory=list)
     skipped: list[tuple[PictureFile, str]] = field(default_factory=list)
     complete: bool = True  # False when it was stopped before the last picture
+    interrupted: bool = False  # by Ctrl-C
 
     @property
     def counts(self) -> dict[str, int]:
@@ -107,7 +108,7 @@ def run_pictures(
                 if limit_s and time.perf_counter() - begin_s > limit_s:
                     break
         except KeyboardInterrupt:
-            pass
+            result.interrupted = True
         result.complete = result.read + len(result.skipped) >= result.pictures
         writer.finish(_tail(result))
     return result

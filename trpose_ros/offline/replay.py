@@ -25,6 +25,7 @@ import numpy as np
 
 from trpose_ros.drawing.figures import Figure, Shot
 from trpose_ros.drawing.markers import MarkerStream
+from trpose_ros.interruption import Interruption
 from trpose_ros.offline.exporting import ExportRecorder
 from trpose_ros.people import People, Provenance
 from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
@@ -77,6 +78,7 @@ class ReplayResult:
     truth: dict[int, People] = field(default_factory=dict)
     hidden_px: dict[int, np.ndarray] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    interrupted: bool = False  # by Ctrl-C, before the end
     lost: list[str] = field(default_factory=list)  # files that were wanted and are not there
     stage_s: dict[str, float] = field(default_factory=dict)  # seconds spent, by stage
     exported: list[Path] = field(default_factory=list)
@@ -138,8 +140,9 @@ def replay(
             pipeline = Pipeline(config or PipelineConfig(), identity=options.identity, clock=None)
         result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
         out.mkdir(parents=True, exist_ok=True)
-        with _Writers(out, options, video_rate(source.rate_hz), result) as writers:
-            _process(source, pipeline, writers, options, result, progress)
+        writing = _Writers(out, options, video_rate(source.rate_hz), result)
+        with writing as writers, Interruption() as interruption:
+            _process(source, pipeline, writers, options, result, progress, interruption)
         if options.export:
             recorder, lifter = writers.exports, pipeline.lift.lifter
             result.exported = recorder.finish(result.problems, source.name, lifter)
@@ -159,6 +162,7 @@ def _process(
     options: ReplayOptions,
     result: ReplayResult,
     progress: Progress | None,
+    interruption: Interruption,
 ) -> None:
     spent = result.stage_s
     for name in ('read', 'pipeline', 'write'):
@@ -169,6 +173,12 @@ def _process(
         entry = next(frames, None)
         spent['read'] += perf_counter() - begin
         if entry is None:
+            break
+        if interruption.requested:
+            result.interrupted = True
+            result.problems.append(
+                f'stopped by Ctrl-C after {result.frames} frames: the results end there'
+            )
             break
         result.frames += 1
         if entry.truth is not None:
@@ -200,7 +210,7 @@ def _process(
     begin = perf_counter()
     _keep(result, writers, tuple(pipeline.flush()), options.keep)
     spent['write'] += perf_counter() - begin
-    if result.frames == 0:
+    if result.frames == 0 and not result.interrupted:
         result.problems.append('no image could be read')
 
 

@@ -32,7 +32,8 @@ def replay_and_report(
 
     Into ``out`` go the files of the replay (replay.py) and results.parquet, tables.md,
     tables.json, scenes and report.html; into ``out/clean`` the metrics of the unoccluded replay,
-    which is the reference where the recording holds no ground truth. Returns the replay and rows.
+    which is the reference where the recording holds no ground truth. Returns the replay and rows;
+    after Ctrl-C there are no rows, no report, and the replay is the one that was stopped.
 
     Raises ValueError when nothing could be measured, and MissingExtraError without
     what the report needs.
@@ -48,6 +49,9 @@ def replay_and_report(
     passes = []
     for settings, folder, how in runs:
         result = replay(open_source(path, source), folder, settings, how, progress=progress)
+        if result.interrupted:
+            result.problems.append('there is no report of a replay that was stopped')
+            return result, []
         passes.append(pass_of(result, settings))
     if not str(path).startswith('/dev/'):  # what a camera saw cannot be read again
         save_pass_scenes(out, passes, options.identity, lambda: read_frames(path, source))

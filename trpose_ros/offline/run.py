@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ from trpose_ros.skeletons import get_skeleton
 _KEPT = 60  # frames whose times the shown rate and latency are taken from
 
 
+@dataclass
+class Watched:
+    """What came of it."""
+
+    frames: int = 0
+    seconds: float = 0.0
+    ms_per_frame: float = float('nan')  # median of the last frames
+    interrupted: bool = False  # by Ctrl-C
+    problems: list[str] = field(default_factory=list)
+    exported: list[Path] = field(default_factory=list)
+
+
 def watch(
     source: Source,
     config: PipelineConfig,
@@ -35,18 +48,17 @@ def watch(
     export: tuple[str, ...] = (),
     pipeline: Any = None,
     console: Console | None = None,
-) -> int:
-    """Process until the source ends, Ctrl-C or ``limit_s``; return the number of frames.
+) -> Watched:
+    """Process until the source ends, Ctrl-C or ``limit_s``.
 
     ``export`` names formats of exports.files, which are written beside ``out`` under its name, or
     as out/run/people.
     """
     console = console or Console()
     times_ms: deque[float] = deque(maxlen=_KEPT)
-    count = 0
+    result = Watched(problems=source.problems)
     base = Path('out/run/people') if out is None else out.with_suffix('')
     recorder = ExportRecorder(export, base)
-    written: list[Path] = []
     with ExitStack() as stack:
         stack.callback(source.close)
         if pipeline is None:
@@ -63,29 +75,34 @@ def watch(
                 start_s = time.perf_counter()
                 outcome = pipeline.process(entry.frame, entry.reference_box_px)
                 times_ms.append(1e3 * (time.perf_counter() - start_s))
-                count += 1
+                result.frames += 1
                 recorder.add(outcome.lifted, outcome.frame.camera)
                 newest = outcome.lifted[-1] if outcome.lifted else outcome.people
                 if video is not None:
                     video.write(draw_people(outcome.frame.image, outcome.people))
-                status.update(_line(source.name, count, times_ms, newest))
+                status.update(_line(source.name, result.frames, times_ms, newest))
                 if limit_s and time.perf_counter() - begin_s > limit_s:
                     break
         except KeyboardInterrupt:
-            pass
+            result.interrupted = True
         if export:
             recorder.add(pipeline.flush())
-            written = recorder.finish(source.problems, source.name, pipeline.lift.lifter)
-    for problem in source.problems:
+            result.exported = recorder.finish(source.problems, source.name, pipeline.lift.lifter)
+    result.seconds = time.perf_counter() - begin_s
+    if times_ms:
+        result.ms_per_frame = float(np.median(times_ms))
+    for problem in result.problems:
         console.print(f'[yellow]note[/] {problem}', highlight=False)
-    elapsed_s = time.perf_counter() - begin_s
-    p50 = float(np.median(times_ms)) if times_ms else float('nan')
-    console.print(f'{count} frames in {elapsed_s:.1f} s, {p50:.1f} ms per frame (median)')
-    if out is not None and count:
+    stopped = 'stopped by Ctrl-C: ' if result.interrupted else ''
+    console.print(
+        f'{stopped}{result.frames} frames in {result.seconds:.1f} s, '
+        f'{result.ms_per_frame:.1f} ms per frame (median)'
+    )
+    if out is not None and result.frames:
         console.print(f'video in {out}')
-    for path in written:
+    for path in result.exported:
         console.print(f'wrote {path}', highlight=False)
-    return count
+    return result
 
 
 def _line(name: str, count: int, times_ms: deque[float], people: People) -> str:
