@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_people import metadata
 
-from trpose_ros.keypoints.clip import frames_of
+from trpose_ros.keypoints.clip import KeypointError, frames_of
 from trpose_ros.keypoints.read import read_keypoints
 from trpose_ros.keypoints.tables import joint_name
 from trpose_ros.people import JointState
@@ -283,7 +283,6 @@ def test_archives_with_several_takes(tmp_path):
         ([{'image_id': 1, 'keypoints': ['a'] * 51}], 'are no numbers'),
         ([{'image_id': 1, 'keypoints': None}], 'numbers'),
         ([{'image_id': 10**12, 'keypoints': [9.0] * 51}], 'frame number 1000000000000 is too'),
-        ([{'image_id': 1, 'keypoints': [9.0] * 51, 'track_id': 3}] * 2, '3 occurs 2 times'),
         ({'images': [], 'annotations': [{'image_id': 3, 'keypoints': [1] * 51}]}, 'image 3'),
         ({'instance_info': [{'frame_id': 1}]}, 'damaged: KeyError'),
         ({'people': [{'pose_keypoints_2d': [0] * 54}]}, '54 numbers; .*--model_pose BODY_25'),
@@ -333,6 +332,17 @@ def test_scores_that_are_no_probabilities_are_not_used(tmp_path):
     read = read_keypoints(document(tmp_path / 'a.json', content))
     assert np.isnan(read.scores).all()
     assert 'no probabilities' in read.problems[0]
+
+
+def test_ids_twice_and_ids_of_some(tmp_path):
+    person = {'image_id': 1, 'keypoints': triples(POINTS[0], SCORES[0]), 'track_id': 3}
+    twice = read_keypoints(document(tmp_path / 'a.json', [person] * 2))
+    with pytest.raises(KeypointError, match='track id 3 occurs 2 times in frame 1; give --ignore'):
+        twice.told_ids()
+    some = [person, {**person, 'track_id': -1}]
+    with pytest.raises(KeypointError, match='1 people have a track id and 1 have none'):
+        read_keypoints(document(tmp_path / 'a.json', some)).told_ids()
+    refuse(document(tmp_path / 'a.json', [{**person, 'track_id': 2**40}]), 'is too large')
 
 
 def test_times_that_do_not_rise(tmp_path):

@@ -19,6 +19,7 @@ from trpose_ros.skeletons import get_skeleton
 PIXELS, SHARES, SCREEN = 'px', 'shares', 'screen'
 UNITS = (PIXELS, SHARES, SCREEN)
 _LARGEST_FRAME = 10**9
+_LARGEST_NS = 2**62
 _LARGEST_PX = 1e6  # beyond it a coordinate is an error
 _MOST_VALUES = 200_000_000
 _NEAR_ONE = 1.2  # scores up to it are probabilities of a network without a last sigmoid
@@ -52,6 +53,26 @@ class Keypoints:
         """Return the largest number of people in a frame."""
         return int(np.bincount(self.rows).max()) if len(self.rows) else 0
 
+    def told_ids(self) -> np.ndarray | None:
+        """Return the ids (M,), None where the file has none; raises KeypointError for bad ones."""
+        known = self.ids >= 0
+        if not known.any():
+            return None
+        if not known.all():
+            raise KeypointError(
+                f'{self.name}: {known.sum()} people have a track id and {(~known).sum()} have '
+                'none; give --ignore-ids to tell people apart by where they are'
+            )
+        pairs = np.stack([self.frames[self.rows], self.ids], axis=1)
+        unique, counts = np.unique(pairs, axis=0, return_counts=True)
+        if (counts > 1).any():
+            frame, track = unique[counts > 1][0]
+            raise KeypointError(
+                f'{self.name}: track id {track} occurs {counts.max()} times in frame {frame}; '
+                'give --ignore-ids to tell people apart by where they are'
+            )
+        return self.ids
+
 
 @dataclass
 class Collector:
@@ -71,7 +92,19 @@ class Collector:
 
     def frame(self, number: int) -> None:
         """Say that there is a frame, whether or not somebody is in it."""
+        if abs(number) > _LARGEST_FRAME:
+            raise KeypointError(
+                f'{self.name}: frame number {number!s:.40} is too large: renumber the frames'
+            )
         self.seen.append(number)
+
+    def time(self, number: int, stamp_ns: int) -> None:
+        """Say when a frame was."""
+        if not 0 <= stamp_ns < _LARGEST_NS:
+            raise KeypointError(
+                f'{self.name}: {stamp_ns!s:.40} ns is no time; give --rate to count frames instead'
+            )
+        self.stamps[number] = stamp_ns
 
     def add(
         self,
@@ -83,7 +116,10 @@ class Collector:
     ) -> None:
         """Take a person: joints (J, 2) or more columns, scores (J,), or None without any."""
         count = get_skeleton(self.skeleton).num_joints
+        self.frame(frame)
         where = f'{self.name}, frame {frame}'
+        if track >= 2**31:
+            raise KeypointError(f'{where}: track id {track!s:.40} is too large: renumber them')
         points = numbers(joints, where)
         if points.ndim != 2 or points.shape[0] != count or points.shape[1] < 2:
             raise KeypointError(
@@ -93,8 +129,7 @@ class Collector:
         sure = np.full(count, np.nan) if scores is None else numbers(scores, where).ravel()
         if sure.shape != (count,):
             raise KeypointError(f'{where}: {count} joints have {sure.size} scores')
-        self.frame(frame)
-        self._people.append((frame, track, points[:, :2].copy(), sure, states))
+        self._people.append((frame, max(track, -1), points[:, :2].copy(), sure, states))
 
     def done(self) -> Keypoints:
         """Sort, check and return everything; raises KeypointError."""
@@ -107,11 +142,10 @@ class Collector:
         if order != list(range(len(order))):
             self.problems.append(f'{self.name}: frames were not in order; they were sorted')
         people = [self._people[i] for i in order]
-        frames = np.unique(_frame_numbers(self.seen, self.name))
+        frames = np.unique(np.array(self.seen, np.int64))
         numbers_ = np.array([p[0] for p in people], np.int64)
         rows = np.searchsorted(frames, numbers_)
         ids = np.array([p[1] for p in people], np.int64)
-        _check_ids(ids, numbers_, self.name)
         joints, scores = np.stack([p[2] for p in people]), np.stack([p[3] for p in people])
         states = np.full(scores.shape, int(JointState.UNKNOWN), np.uint8)
         for i, person in enumerate(people):
@@ -176,33 +210,6 @@ def numbers(values: Any, where: str) -> np.ndarray:
     except (ValueError, TypeError, OverflowError) as error:
         raise KeypointError(f'{where}: {values!r:.80} are no numbers') from error
     return array
-
-
-def _frame_numbers(seen: Sequence[int], name: str) -> np.ndarray:
-    """Return the numbers (M,) int64; raises KeypointError for those that no clip has."""
-    worst = max(seen, key=abs)
-    if abs(worst) > _LARGEST_FRAME:
-        raise KeypointError(f'{name}: frame number {worst!s:.40} is too large: renumber the frames')
-    return np.array(seen, np.int64)
-
-
-def _check_ids(ids: np.ndarray, frames: np.ndarray, name: str) -> None:
-    known = ids >= 0
-    if not known.any():
-        return
-    if not known.all() or ids.max() >= 2**31:
-        raise KeypointError(
-            f'{name}: some people have a track id and some have none, or one too large (up to '
-            f'{ids.max()}); give --ignore-ids to associate people by where they are'
-        )
-    pairs = np.stack([frames, ids], axis=1)
-    unique, counts = np.unique(pairs, axis=0, return_counts=True)
-    if (counts > 1).any():
-        frame, track = unique[counts > 1][0]
-        raise KeypointError(
-            f'{name}: track id {track} occurs {counts.max()} times in frame {frame}; give '
-            '--ignore-ids to associate people by where they are'
-        )
 
 
 _DIGITS = re.compile(r'(\d+)(?!.*\d)')

@@ -59,7 +59,9 @@ def read_json(path: Path, unit: str = '') -> Keypoints:
         )
     try:
         return reader(content, str(path), unit)
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+    except KeypointError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise KeypointError(f'{path} is damaged: {type(error).__name__}: {error!s:.200}') from error
 
 
@@ -191,7 +193,7 @@ def _mediapipe(content: Any, name: str, unit: str) -> Keypoints:
             people = next((frame[key] for key in _FIELDS if frame.get(key)), [])
             for key, scale in _TIMES.items():
                 if key in frame:
-                    collector.stamps[number] = round(float(frame[key]) * scale)
+                    collector.time(number, round(float(frame[key]) * scale))
         if isinstance(people, dict):  # the message of the older interface
             people = people.get('landmark', [])
         collector.frame(number)
@@ -235,12 +237,12 @@ def from_openpose(frames: list[tuple[int, Any]], name: str, unit: str = '') -> K
                     f'{where}: {table.size} numbers; BODY_25 has 75: run OpenPose with '
                     '--model_pose BODY_25'
                 )
-            table = table.reshape(25, 3)
-            joints = table[:, :2].copy()
-            joints[table[:, 2] <= 0] = np.nan  # what was not found is written as zeros
+            points = table.reshape(25, 3)
+            joints, scores = points[:, :2].copy(), points[:, 2]
+            joints[scores <= 0] = np.nan  # what was not found is written as zeros
             if np.isfinite(joints).any():
                 track = numbers(person.get('person_id', [-1]), where).ravel()
-                collector.add(number, joints, table[:, 2], int(track[0]) if track.size else -1)
+                collector.add(number, joints, scores, int(track[0]) if track.size else -1)
     return collector.done()
 
 

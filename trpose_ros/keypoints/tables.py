@@ -137,7 +137,8 @@ def _collected(
     numbers = {value: int(value) for value, _ in people}
     if time != 'frame':
         numbers = {value: n for n, value in enumerate(sorted(numbers))}
-        collector.stamps = {n: round(value * _TIMES[time]) for value, n in numbers.items()}
+        for value, n in numbers.items():
+            collector.time(n, round(value * _TIMES[time]))
     for (value, track), person in people.items():
         scores = person[:, 2] if scored else None
         collector.frame(numbers[value])

@@ -122,8 +122,9 @@ def lift(
 
 def check(keypoints: Keypoints, options: LiftOptions) -> None:
     """Raise KeypointError for what ``lift`` would refuse: before networks are loaded."""
-    pixels_of(keypoints, camera_of(keypoints, options))
+    pixels = pixels_of(keypoints, camera_of(keypoints, options))
     stamps_of(keypoints, options)
+    _ids(keypoints, pixels, options)
 
 
 def camera_of(keypoints: Keypoints, options: LiftOptions) -> Camera:
@@ -237,8 +238,9 @@ def _ids(keypoints: Keypoints, pixels: np.ndarray, options: LiftOptions) -> np.n
         first = np.unique(keypoints.rows[order], return_index=True)[1]
         chosen[order[first]] = 0
         return chosen
-    if (keypoints.ids >= 0).all() and not options.ignore_ids:
-        return keypoints.ids
+    ids = None if options.ignore_ids else keypoints.told_ids()
+    if ids is not None:
+        return ids
     if keypoints.most_people == 1:
         return np.zeros(len(pixels), int)
     return None
