@@ -151,7 +151,7 @@ def _stamps(camera: CameraSeen) -> list[Finding]:
 
 def _intrinsics(camera: CameraSeen, seen: Survey) -> Finding:
     """Judge the camera_info beside the images."""
-    facts = {
+    facts: dict[str, Any] = {
         'topic': camera.topic,
         'camera_info': camera.info_topic,
         'messages': len(camera.info_stamps_ns),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from trpose_ros.doctor.findings import Finding, note, ok, one_line, problem
@@ -42,7 +43,8 @@ def profile(environ: Mapping[str, str]) -> Finding:
             use,
         )
     name, path = named[0]
-    text, facts = f'{name}={path}', {'variable': name, 'file': path}
+    text = f'{name}={path}'
+    facts: dict[str, Any] = {'variable': name, 'file': path}
     try:
         if Path(path).stat().st_size > _LARGEST_FILE:
             raise ValueError('larger than any profile')
@@ -103,7 +105,8 @@ def other(rmw: str, environ: Mapping[str, str]) -> Finding:
 
 def buffers(largest: int, fast: bool) -> Finding:
     """Judge net.core.rmem_max, bytes; ``fast``: images on this machine do not need it."""
-    text, facts = f'net.core.rmem_max is {largest / 1e6:.1f} MB', {'rmem_max_bytes': largest}
+    text = f'net.core.rmem_max is {largest / 1e6:.1f} MB'
+    facts: dict[str, Any] = {'rmem_max_bytes': largest}
     if largest >= _GOOD_BUFFER:
         return ok(text, **facts)
     means = 'images from other machines come in fragments, and some get lost; best-effort images '

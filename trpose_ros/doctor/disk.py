@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from trpose_ros.doctor.findings import Finding, note, ok, one_line, problem
 from trpose_ros.weights import user_folder
@@ -39,7 +40,11 @@ def place(
             'look at that disk (df, mount), or work in another folder',
         )
     text = f'{what}: {free / 1e9:.1f} GB free in {folder}'
-    facts = {'folder': str(folder), 'free_bytes': free, 'writable': os.access(there, os.W_OK)}
+    facts: dict[str, Any] = {
+        'folder': str(folder),
+        'free_bytes': free,
+        'writable': os.access(there, os.W_OK),
+    }
     if not facts['writable']:
         means = 'commands that write there end with an error'
         do = 'give another folder by --out, or take the rights to write there'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from trpose_ros.doctor.findings import Finding, note, ok, one_line, problem
 from trpose_ros.doctor.python import installed_version
@@ -50,7 +51,7 @@ def look(extra: Extra, version_of: Callable[[str, str], str]) -> Finding:
     """Judge one extra; ``version_of`` (module, package) gives '' for what is missing."""
     versions = [version_of(extra.module, package) for package in extra.packages]
     version = next((text for text in versions if text not in ('', 'unknown')), max(versions))
-    facts = {'package': extra.packages[0], 'version': version}
+    facts: dict[str, Any] = {'package': extra.packages[0], 'version': version}
     if not version:
         do = f'only where you need it: pip install "trpose_ros[{extra.extra}]"'
         return note(f'{extra.module} is not installed', f'not needed, but {extra.use}', do, **facts)

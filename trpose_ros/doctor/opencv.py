@@ -40,7 +40,7 @@ def backends(cv2: Any) -> Finding:
     files = [registry.getBackendName(one) for one in registry.getStreamBackends()]
     cameras = [registry.getBackendName(one) for one in registry.getCameraBackends()]
     text = f'OpenCV {cv2.__version__}; videos by {_names(files)}; cameras by {_names(cameras)}'
-    facts = {'opencv': cv2.__version__, 'files': files, 'cameras': cameras}
+    facts: dict[str, Any] = {'opencv': cv2.__version__, 'files': files, 'cameras': cameras}
     if re.search(r'FFMPEG:\s+YES', cv2.getBuildInformation()) or 'FFMPEG' in files:
         return ok(text, **facts)
     means = 'without FFMPEG this OpenCV reads few kinds of video, and may write none'

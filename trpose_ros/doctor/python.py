@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from trpose_ros import __version__
 from trpose_ros.doctor.findings import Finding, note, ok, problem
@@ -33,7 +34,7 @@ def check() -> list[Finding]:
 def version(python: tuple[int, int]) -> Finding:
     """Judge the version of Python."""
     text = f'Python {python[0]}.{python[1]} ({sys.executable}) on {platform.machine()}'
-    facts = {'python': platform.python_version(), 'machine': platform.machine()}
+    facts: dict[str, Any] = {'python': platform.python_version(), 'machine': platform.machine()}
     if python < _OLDEST:
         means = 'trpose_ros is written for Python 3.10 and newer'
         return problem(text, means, 'make the environment with a newer python3', **facts)

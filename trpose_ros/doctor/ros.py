@@ -136,7 +136,7 @@ def domain(text: str) -> Finding:
             'no node can start',
             f'give a whole number from 0 to {_SAFE_DOMAIN}, the same as that of the robot',
         )
-    facts = {'domain': number}
+    facts: dict[str, Any] = {'domain': number}
     if number > _SAFE_DOMAIN:
         means = 'its ports may be taken by other programs; then nodes do not find each other'
         do = f'take a number from 0 to {_SAFE_DOMAIN}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from trpose_ros.doctor.findings import Finding, note, ok, one_line, problem
 
@@ -32,7 +33,7 @@ def check() -> list[Finding]:
 def size(total: int, free: int) -> Finding:
     """Judge bytes of shared memory in all and free."""
     text = f'/dev/shm: {free / 1e6:.0f} of {total / 1e6:.0f} MB free'
-    facts = {'total_bytes': total, 'free_bytes': free}
+    facts: dict[str, Any] = {'total_bytes': total, 'free_bytes': free}
     do = (
         'in a container: docker run --shm-size=1g (or --ipc=host); else '
         'sudo mount -o remount,size=1g /dev/shm'
@@ -59,7 +60,7 @@ def left_behind(folder: Path, total: int) -> Finding:
             continue
     used = sum(sizes)
     text = f'Fast DDS has {len(sizes)} files there, {used / 1e6:.0f} MB'
-    facts = {'files': len(sizes), 'bytes': used}
+    facts: dict[str, Any] = {'files': len(sizes), 'bytes': used}
     if used > total / 2:
         means = 'more than half: probably segments of processes that were killed'
         return note(text, means, 'fastdds shm clean, or end all ROS processes first', **facts)

@@ -44,7 +44,7 @@ def devices(torch: Any, driver: bool, environ: Mapping[str, str]) -> list[Findin
     """Judge the GPUs; ``driver`` says whether the system has one for NVIDIA's."""
     built = getattr(torch.version, 'cuda', None)
     text = f'PyTorch {torch.__version__}, {f"for CUDA {built}" if built else "without CUDA"}'
-    facts = {'torch': str(torch.__version__), 'cuda': built}
+    facts: dict[str, Any] = {'torch': str(torch.__version__), 'cuda': built}
     if torch.cuda.is_available():
         gpus = [gpu(torch, index) for index in range(torch.cuda.device_count())]
         return [ok(text, **facts), *gpus]
@@ -65,7 +65,8 @@ def devices(torch: Any, driver: bool, environ: Mapping[str, str]) -> list[Findin
 
 def gpu(torch: Any, index: int) -> Finding:
     """Multiply on one GPU."""
-    name, facts = f'cuda:{index}', {'device': f'cuda:{index}'}
+    name = f'cuda:{index}'
+    facts: dict[str, Any] = {'device': f'cuda:{index}'}
     try:
         properties = torch.cuda.get_device_properties(index)
         name = f'cuda:{index}, {properties.name}, {properties.total_memory / 1e9:.0f} GB'
@@ -104,7 +105,7 @@ def processor(torch: Any) -> Finding:
             'pip install --force-reinstall torch',
         )
     threads = torch.get_num_threads()
-    facts = {'device': 'cpu', 'threads': threads, 'bfloat16': fast}
+    facts: dict[str, Any] = {'device': 'cpu', 'threads': threads, 'bfloat16': fast}
     text = f'processor: {threads} thread{"s" if threads > 1 else ""}, '
     if wrong:
         means = 'results on it are wrong'

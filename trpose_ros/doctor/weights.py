@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trpose_ros import weights
 from trpose_ros.doctor.findings import Finding, note, ok, one_line, problem
@@ -51,11 +52,9 @@ def judge(known: Mapping[str, Path], shipped: Path) -> list[Finding]:
 
 
 def _imported(name: str, path: Path, licence: str) -> Finding:
-    text, facts = (
-        f'{name}, imported, {licence}: as its card says',
-        {'name': name, 'path': str(path)},
-    )
+    text = f'{name}, imported, {licence}: as its card says'
+    facts: dict[str, Any] = {'name': name, 'path': str(path), 'licence': licence}
     if licence in _FREE:
-        return ok(text, licence=licence, **facts)
+        return ok(text, **facts)
     means = "the licence of these weights is their authors'; many allow research alone"
-    return note(text, means, 'read it before you sell or publish', licence=licence, **facts)
+    return note(text, means, 'read it before you sell or publish', **facts)
