@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -213,7 +214,15 @@ def test_quiet(given, command):
     assert 'none.mcap does not exist' in result.stderr
 
 
-def test_second_ctrl_c_ends_at_once():
+@pytest.fixture
+def own_handler():
+    """Give Ctrl-C Python's own handler: tests of nodes that ran before may have left ROS's."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_second_ctrl_c_ends_at_once(own_handler):
     with Interruption() as interruption:
         os.kill(os.getpid(), 2)
         assert interruption.requested

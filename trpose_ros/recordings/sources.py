@@ -329,10 +329,14 @@ def misfit(calibration: Camera, size: str, options: SourceOptions) -> str:
 
 
 def reference_boxes_by_stamp(truth: dict[int, People]) -> dict[int, np.ndarray]:
-    """Return the protocol's reference boxes (4,) of the first person, by stamp."""
+    """Return the protocol's reference boxes (4,) of the first person, by stamp.
+
+    Only people in the first one's skeleton have one: a box spans the same joints in every frame.
+    """
     from trpose_ros.occlusion.occluder import reference_boxes
 
     stamps = [s for s in sorted(truth) if len(truth[s])]
+    stamps = [s for s in stamps if truth[s].skeleton == truth[stamps[0]].skeleton]
     if not stamps:
         return {}
     boxes = reference_boxes(np.stack([truth[s].joints_px[0] for s in stamps]))

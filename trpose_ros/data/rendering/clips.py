@@ -129,7 +129,8 @@ class Clip:
         else:
             self._frames, paths = staging.frames, list(staging.paths_m)
         self._actors = [self._cast(library, path, rng) for path in paths]
-        self.stature_m = float(library.stature[self._actors[0].figure.shape])  # of the first person
+        statures = [float(library.stature[actor.figure.shape]) for actor in self._actors]
+        self.stature_m = statures[0] if statures else 0.0  # of the first person
         focal = config.width / 2 / np.tan(np.radians(config.fov_deg) / 2)
         matrix = np.array(
             [[focal, 0, (config.width - 1) / 2], [0, focal, (config.height - 1) / 2], [0, 0, 1.0]]
