@@ -92,7 +92,7 @@ class NoiseConfig:
     def fitted(cls, estimator: str, rate_hz: float = 30.0) -> NoiseConfig:
         """Return the errors that an estimator really makes (see keypoint_errors.py).
 
-        ``estimator`` is one whose errors are shipped ('metrabs-m') or a
+        ``estimator`` is one whose errors are shipped ('metrabs-m', 'metrabs-small') or a
         file of `trpose train noise`.
         Raises ValueError for neither.
         """

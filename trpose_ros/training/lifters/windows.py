@@ -77,7 +77,7 @@ class MotionWindows:
     )
 
     def __init__(
-        self, pack: MotionPack, frames: int, recipe: str, estimator: str = 'metrabs-m'
+        self, pack: MotionPack, frames: int, recipe: str, estimator: str = 'metrabs-small'
     ) -> None:
         """Raise ValueError when no training clip is as long as a window, or for an estimator."""
         self.rate_hz, self._pack, self._frames = pack.rate_hz, pack, frames
