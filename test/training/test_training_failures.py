@@ -130,6 +130,8 @@ class Composed(ImageTask):
 
 # The signal of the death raises anywhere, also where hypothesis watches the collector.
 @pytest.mark.filterwarnings('ignore:.*gc_callback:pytest.PytestUnraisableExceptionWarning')
+# PyTorch opens files then, to see whether it still can; the signal may interrupt that, too.
+@pytest.mark.filterwarnings('ignore:.*unclosed file.*:ResourceWarning')
 @pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
 def test_a_killed_maker_of_batches_ends_the_run_with_a_remedy(tmp_path):
     loop = TrainingLoop(Composed(torch.nn.Linear(2, 1), Dies(), 1), LOOP, tmp_path)
