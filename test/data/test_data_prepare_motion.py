@@ -225,6 +225,7 @@ def test_damaged_biovision(tmp_path, change, words):
     [
         (lambda t: t.replace('rhumerus', 'other', 1), "'other' with 3 values does not fit"),
         (lambda t: t.replace('rtibia 3', 'rtibia 3 3', 1), 'belongs to another skeleton'),
+        (lambda t: t.replace('rtibia 3', 'x' * 9000 + ' 3', 1), r'^.{,600}another skeleton'),
         (lambda t: t.replace('rtibia 3', 'rtibia x3', 1), r'line \d+: could not convert'),
         (lambda t: t[: t.index('\n41\n') + 300], 'announces 41 frames but holds'),
         (lambda t: '', 'announces 0 frames'),

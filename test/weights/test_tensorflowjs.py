@@ -111,6 +111,7 @@ def test_a_tensor_may_lie_across_two_parts_and_parts_in_a_folder_below(tmp_path)
         ({'weightsManifest': None}, 'no list "weightsManifest"'),
         ({'weightsManifest': [{'paths': 'model.bin', 'weights': []}]}, 'lacks "paths"'),
         ({'weightsManifest': [{'paths': ['none.bin'], 'weights': []}]}, 'none.bin cannot be read'),
+        ({'weightsManifest': [{'paths': ['x' * 9000], 'weights': []}]}, 'a name of 9000 char'),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, bad, words):

@@ -23,6 +23,7 @@ from trpose_ros.weights import WeightsError
 
 _MOST_JSON = 64 << 20  # bytes
 _MOST_NUMBERS = 1 << 29  # bytes of all parts; tensors in memory may have four times as many
+_LONGEST_NAME = 255  # characters of a part, as file systems have it
 _MOST_TENSORS = 20_000
 _MOST_AXES = 8
 _STORED = {'float32': '<f4', 'int32': '<i4', 'bool': '|u1'}
@@ -113,13 +114,15 @@ def _all(values: Any, kind: type) -> bool:
 
 def _part(path: Path, name: str) -> Path:
     """Return the file of a part; a manifest must not lead out of its folder."""
+    if len(name) > _LONGEST_NAME:
+        raise WeightsError(f'{path}: part {name[:80]!r}... has a name of {len(name)} characters')
     folder = path.parent.resolve()
     try:
         part = (folder / name).resolve()
     except ValueError:  # a null byte
         part = folder
     if not part.is_relative_to(folder) or part == folder:
-        raise WeightsError(f'{path}: part {name!r} does not lie in the folder of the model')
+        raise WeightsError(f'{path}: part {name!r:.200} does not lie in the folder of the model')
     return part
 
 

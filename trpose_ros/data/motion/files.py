@@ -97,7 +97,7 @@ def read_asf(path: Path) -> AcclaimSkeleton:
     for parent, *children in links:
         for child in children:
             if child not in bones:
-                raise DataError(f'{path}: the hierarchy names {child!r}, which is no bone')
+                raise DataError(f'{path}: the hierarchy names {child!r:.80}, which is no bone')
             bones[child].parent = parent
             ordered.append(bones[child])
     if not ordered:
@@ -105,7 +105,7 @@ def read_asf(path: Path) -> AcclaimSkeleton:
     seen = {'root'}
     for item in ordered:
         if item.parent not in seen:
-            raise DataError(f'{path}: bone {item.name!r} comes before its parent {item.parent!r}')
+            raise DataError(f'{path}: bone {item.name!r:.80} comes before its parent')
         seen.add(item.name)
     return AcclaimSkeleton(path, tuple(ordered), _INCH_M / length, degrees, order)
 
@@ -174,14 +174,14 @@ def read_amc(path: Path, skeleton: AcclaimSkeleton, rate_hz: float = _CMU_RATE_H
             frames += 1
         elif words[0] not in values or len(words) != len(dof[words[0]]) + 1:
             raise DataError(
-                f'{path}, line {number}: {words[0]!r} with {len(words) - 1} values does not fit '
-                f'{skeleton.path.name}; the motion belongs to another skeleton'
+                f'{path}, line {number}: {words[0]!r:.80} with {len(words) - 1} values does not '
+                f'fit {skeleton.path.name}; the motion belongs to another skeleton'
             )
         else:
             try:
                 values[words[0]].append(_numbers(words[1:], len(words) - 1).tolist())
             except ValueError as error:
-                raise DataError(f'{path}, line {number}: {error}') from error
+                raise DataError(f'{path}, line {number}: {error!s:.200}') from error
     counts = {name: len(rows) for name, rows in values.items()}
     if frames == 0 or set(counts.values()) != {frames}:
         wrong = {name: count for name, count in counts.items() if count != frames}
