@@ -16,8 +16,7 @@ import numpy as np
 from trpose_ros.archives import load_arrays
 from trpose_ros.cameras import normalise_screen, project
 from trpose_ros.data.rendering.bodies import BodyLibrary
-from trpose_ros.data.rendering.clips import Clip, ClipConfig
-from trpose_ros.data.rendering.sprites import load_motion
+from trpose_ros.data.rendering.drawn_clips import drawn_clip
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.conditions import Condition
 from trpose_ros.evaluation.estimation import EstimatorPass, run_pass
@@ -30,7 +29,6 @@ from trpose_ros.writing import whole_stream
 
 SPLIT = 'train'
 _NEAR_EVERY = 3  # every third clip is seen from near
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def observe(estimator: str, clips: int, seconds: float, seed: int) -> Iterator[N
         for number in range(clips):
             near = number % _NEAR_EVERY == _NEAR_EVERY - 1
             library = library or BodyLibrary()
-            clip = _clip(number, seconds, near, seed, library)
+            clip = drawn_clip(SPLIT, seconds, near, [seed, number], library)
             shown = evaluated(clip, SPLIT, clip.motion.rate_hz)
             names = ('none',) if near else ('none', *FIVE)
             for name in names:
@@ -69,31 +67,6 @@ def observe(estimator: str, clips: int, seconds: float, seed: int) -> Iterator[N
                 yield _run_of(number, label, true, clip.camera, clip.motion.rate_hz, result)
     finally:
         network.close()
-
-
-def _clip(number: int, seconds: float, near: bool, seed: int, library: BodyLibrary) -> Clip:
-    """Return a clip of a motion that is long enough; where nobody fits in, the next draw does."""
-    motion = load_motion(SPLIT)
-    frames = round(seconds * motion.rate_hz)
-    names = [n for n, length in zip(motion.names, motion.lengths, strict=True) if length >= frames]
-    if not names:
-        raise ValueError(f'no motion of split {SPLIT!r} lasts {seconds} s; choose fewer seconds')
-    for attempt in range(_ATTEMPTS):
-        rng = np.random.default_rng([seed, number, attempt])
-        config = ClipConfig(
-            motions=(str(rng.choice(names)),),
-            split=SPLIT,
-            seconds=seconds,
-            fov_deg=float(rng.uniform(50, 85)),
-            framing='near' if near else 'whole',
-            camera_height_m=float(rng.uniform(0.5, 2.0)),
-            seed=int(rng.integers(1 << 31)),
-        )
-        try:
-            return Clip(config, library)
-        except ValueError:
-            continue
-    raise ValueError(f'no camera for clip {number} in {_ATTEMPTS} draws; choose fewer seconds')
 
 
 def recorded(folder: Path, estimator: str) -> list[NoiseRun]:

@@ -100,8 +100,7 @@ class MotionWindows:
 
     def draw_rooted(self, rng: np.random.Generator, count: int, labelled: bool = True) -> Rooted:
         """Return a batch with its roots and cameras; people of the split 'val' have no labels."""
-        clips, starts = (self._train, self._starts) if labelled else self._unlabelled
-        world = self._moved(clips, starts, rng, count)
+        world = self._moved(*(self._labelled if labelled else self._unlabelled), rng, count)
         cameras = self._robots if rng.random() < 0.5 else self._cameras
         sample = make_sample(swap_arms(vary_bones(world, rng), rng, _SWAPPED), rng, cameras)
         joints = sample.exact
@@ -111,13 +110,16 @@ class MotionWindows:
         return joints, sample.target_m, sample.root_m, sample.intrinsics
 
     def _moved(
-        self, clips: MotionPack, starts: np.ndarray, rng: np.random.Generator, count: int
+        self,
+        clips: MotionPack,
+        starts: np.ndarray,
+        chances: np.ndarray,
+        rng: np.random.Generator,
+        count: int,
     ) -> np.ndarray:
         """Return windows (B, T, 17, 3), half of the batches at other speeds."""
         frames = self._frames
-        middle = clips.joints_m[starts + frames // 2, 0, 2]
-        weight = np.where(middle < _LOW_M, _LOW_WEIGHT, 1.0)
-        drawn = rng.choice(starts, count, p=weight / weight.sum())
+        drawn = starts[chances.searchsorted(rng.random(count), side='right')]
         length = int(np.ceil(_FASTEST * (frames - 1))) + 1
         if rng.random() < 0.5:
             return clips.windows(drawn, frames)
@@ -129,7 +131,11 @@ class MotionWindows:
         return vary_rate(long, frames, rng, _SLOWEST)
 
     @cached_property
-    def _unlabelled(self) -> tuple[MotionPack, np.ndarray]:
+    def _labelled(self) -> tuple[MotionPack, np.ndarray, np.ndarray]:
+        return self._train, self._starts, _chances(self._train, self._starts, self._frames)
+
+    @cached_property
+    def _unlabelled(self) -> tuple[MotionPack, np.ndarray, np.ndarray]:
         clips = self._pack.select('val')
         starts = clips.window_starts(self._frames)
         if len(starts) == 0:
@@ -137,7 +143,7 @@ class MotionWindows:
                 f"the motion packs have no clip of {self._frames} frames in the split 'val', whose "
                 'people serve as those without labels'
             )
-        return clips, starts
+        return clips, starts, _chances(clips, starts, self._frames)
 
     def tests(self, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Batch]]:
         """Yield each test subject as the windows of TESTS; what is hidden is guessed, not missing.
@@ -172,6 +178,13 @@ class MotionWindows:
         guessed = guess(sample.exact, self.rate_hz, rng)
         joints = np.where(hidden[..., None], guessed, sample.exact)
         return joints, ~hidden & sample.inside
+
+
+def _chances(clips: MotionPack, starts: np.ndarray, frames: int) -> np.ndarray:
+    """Return (W,) the cumulative shares of windows: people near the floor are drawn more often."""
+    middle = clips.joints_m[starts + frames // 2, 0, 2]
+    chances = np.where(middle < _LOW_M, _LOW_WEIGHT, 1.0).cumsum()
+    return np.asarray(chances / chances[-1])
 
 
 def hidden_for_test(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndarray:

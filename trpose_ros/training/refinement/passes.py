@@ -19,8 +19,7 @@ import numpy as np
 from trpose_ros.archives import pack_arrays
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.data.rendering.bodies import BodyLibrary
-from trpose_ros.data.rendering.clips import Clip, ClipConfig
-from trpose_ros.data.rendering.sprites import load_motion
+from trpose_ros.data.rendering.drawn_clips import drawn_clip
 from trpose_ros.estimators import Estimator
 from trpose_ros.evaluation.cases import EvaluationConfig
 from trpose_ros.evaluation.conditions import Condition
@@ -30,7 +29,6 @@ from trpose_ros.occlusion.occluder import FIVE, PROFILES
 from trpose_ros.training.options import read_options
 from trpose_ros.writing import whole_stream
 
-_ATTEMPTS = 20
 _OTHERS = ('entry_exit', 'blackout', 'near_crop', 'fixed_left', 'fixed_right')
 _VALIDATION_EVERY = 8  # clips
 
@@ -103,7 +101,7 @@ def _record_clip(
     }
     if all(file.is_file() for file in files):
         return
-    clip = clip_of(split, config.seconds, near, [config.seed, number], library)
+    clip = drawn_clip(split, config.seconds, near, [config.seed, number, 1], library)
     shown = evaluated(clip, f'{split}-{number}', clip.motion.rate_hz)
     truth = np.stack([people.joints_m[0] for people in shown.truth.values()])
     for file, condition in files.items():
@@ -127,31 +125,6 @@ def conditions_of(number: int, near: bool, rng: np.random.Generator) -> list[Con
         )
         for name in (second, first)
     ]
-
-
-def clip_of(split: str, seconds: float, near: bool, seed: list[int], library: BodyLibrary) -> Clip:
-    """Return a clip of a motion that is long enough; where nobody fits in, the next draw does."""
-    motion = load_motion(split)
-    frames = round(seconds * motion.rate_hz)
-    names = [n for n, length in zip(motion.names, motion.lengths, strict=True) if length >= frames]
-    if not names:
-        raise ValueError(f'no motion of split {split!r} lasts {seconds} s; choose fewer seconds')
-    for attempt in range(_ATTEMPTS):
-        rng = np.random.default_rng([*seed, 1, attempt])
-        config = ClipConfig(
-            motions=(str(rng.choice(names)),),
-            split=split,
-            seconds=seconds,
-            fov_deg=float(rng.uniform(50, 85)),
-            framing='near' if near else 'whole',
-            camera_height_m=float(rng.uniform(0.5, 2.0)),
-            seed=int(rng.integers(1 << 31)),
-        )
-        try:
-            return Clip(config, library)
-        except ValueError:
-            continue
-    raise ValueError(f'no camera for clip {seed} in {_ATTEMPTS} draws; choose fewer seconds')
 
 
 def load(folder: Path, split: str) -> Iterator[Recorded]:
