@@ -97,6 +97,8 @@ def test_a_tensor_may_lie_across_two_parts_and_parts_in_a_folder_below(tmp_path)
         ({'weights': [entry(), entry(shape=(0,))]}, "'kernel' is listed twice"),
         ({'weights': [entry(dtype='string')]}, "'kernel' has type 'string'"),
         ({'weights': [entry(dtype=['a'])]}, "'kernel' has type"),
+        ({'weights': [entry(dtype=['a'] * 9000)]}, '(?s)^.{,700}$'),
+        ({'weights': [entry(shape=(2, 'x' * 9000))]}, '(?s)^.{,700}$'),
         ({'weights': [entry(quantization={'dtype': 'uint4'})]}, "'kernel' is quantised.*'uint4'"),
         ({'weights': [entry(quantization={'dtype': ['a']})]}, "'kernel' is quantised"),
         ({'weights': [entry(quantization={'dtype': 'uint8', 'min': 0})]}, 'without a scale'),

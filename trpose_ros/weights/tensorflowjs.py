@@ -21,7 +21,7 @@ import numpy as np
 
 from trpose_ros.weights import WeightsError
 
-_MOST_JSON = 64 << 20  # bytes
+_MOST_JSON = 16 << 20  # bytes; those of MoveNet have less than one
 _MOST_NUMBERS = 1 << 29  # bytes of all parts; tensors in memory may have four times as many
 _LONGEST_NAME = 255  # characters of a part, as file systems have it
 _MOST_TENSORS = 20_000
@@ -67,7 +67,7 @@ def read_graph_model(path: str | Path) -> GraphModel:
         budget -= len(raw)
         for name, value in _tensors(raw, entries, path, ' + '.join(paths)):
             if name in tensors:
-                raise WeightsError(f'{path}: tensor {name!r} is listed twice')
+                raise WeightsError(f'{path}: tensor {name!r:.200} is listed twice')
             tensors[name] = value
     origin = model.get('generatedBy')
     return GraphModel(path, nodes, tensors, origin if isinstance(origin, str) else '', sha256)
@@ -172,15 +172,15 @@ def _tensors(
         end = at + count * np.dtype(entry.stored).itemsize
         if end > len(raw) or memory > 4 * _MOST_NUMBERS:
             raise WeightsError(
-                f'{parts} has {len(raw)} bytes, tensor {entry.name!r} of {path.name} ends at '
-                f'{end}: it is cut off or belongs to another model'
+                f'{parts:.200} has {len(raw)} bytes, tensor {entry.name!r:.200} of {path.name} '
+                f'ends at {end}: it is cut off or belongs to another model'
             )
         values = np.frombuffer(raw, entry.stored, count, at).reshape(entry.shape)
         yield entry.name, entry.numbers(values)
         at = end
     if at != len(raw):
         raise WeightsError(
-            f'{parts} has {len(raw)} bytes, the manifest of {path.name} describes {at}: they '
+            f'{parts:.200} has {len(raw)} bytes, the manifest of {path.name} describes {at}: they '
             'belong to different models'
         )
 
@@ -194,10 +194,10 @@ def _entry(given: dict[str, Any], path: Path) -> _Entry:
         or len(shape) > _MOST_AXES
         or not all(type(n) is int and 0 <= n < 1 << 31 for n in shape)
     ):
-        raise WeightsError(f'{path}: tensor {name!r} has the impossible shape {shape!r}')
+        raise WeightsError(f'{path}: tensor {name!r:.200} has the impossible shape {shape!r:.200}')
     if not isinstance(kind, str) or kind not in _STORED:
         raise WeightsError(
-            f'{path}: tensor {name!r} has type {kind!r}; only {sorted(_STORED)} are read'
+            f'{path}: tensor {name!r:.200} has type {kind!r:.200}; only {sorted(_STORED)} are read'
         )
     quantised = given.get('quantization')
     if quantised is None:
@@ -206,8 +206,12 @@ def _entry(given: dict[str, Any], path: Path) -> _Entry:
     if how == 'float16' and kind == 'float32':
         return _Entry(name, tuple(shape), kind, '<f2')
     if not isinstance(how, str) or how not in _WHOLE or kind == 'bool':
-        raise WeightsError(f'{path}: tensor {name!r} is quantised in an unknown way: {how!r}')
+        raise WeightsError(
+            f'{path}: tensor {name!r:.200} is quantised in an unknown way: {how!r:.200}'
+        )
     scale, offset = quantised.get('scale'), quantised.get('min')
     if not all(type(n) in (int, float) and math.isfinite(n) for n in (scale, offset)):
-        raise WeightsError(f'{path}: tensor {name!r} is quantised without a scale and a minimum')
+        raise WeightsError(
+            f'{path}: tensor {name!r:.200} is quantised without a scale and a minimum'
+        )
     return _Entry(name, tuple(shape), kind, _WHOLE[how], scale, offset, whole=True)

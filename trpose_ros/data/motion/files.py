@@ -92,7 +92,9 @@ def read_asf(path: Path) -> AcclaimSkeleton:
             elif section == ':hierarchy' and words[0] not in ('begin', 'end'):
                 links.append(words)
         except (IndexError, ValueError) as error:
-            raise DataError(f'{path}, line {number}: {" ".join(words)!r:.80}: {error}') from error
+            raise DataError(
+                f'{path}, line {number}: {" ".join(words)!r:.80}: {error!s:.200}'
+            ) from error
     ordered: list[_Bone] = []
     for parent, *children in links:
         for child in children:
@@ -286,7 +288,9 @@ def _hierarchy(text: str, path: Path) -> list[_Joint]:
             else:
                 raise ValueError('unknown keyword')
         except (IndexError, ValueError) as error:
-            raise DataError(f'{path}, line {number}: {line.strip()!r:.80}: {error}') from error
+            raise DataError(
+                f'{path}, line {number}: {line.strip()!r:.80}: {error!s:.200}'
+            ) from error
     if stack or not joints:
         raise DataError(f'{path}: the hierarchy is not closed')
     return joints
@@ -308,7 +312,7 @@ def _bvh_motion(text: str, path: Path) -> tuple[int, float, np.ndarray]:
         rate_hz = 1 / float(words[period])
         values = np.array(words[period + 1 :], np.float64)
     except (ValueError, IndexError, ZeroDivisionError) as error:
-        raise DataError(f'{path}: the MOTION part cannot be read ({error})') from error
+        raise DataError(f'{path}: the MOTION part cannot be read ({error!s:.200})') from error
     if not ((np.abs(values) <= _LARGEST).all() and 0 < rate_hz <= _LARGEST):
         raise DataError(f'{path}: the MOTION part holds values that no motion has')
     return frames, rate_hz, values
