@@ -65,7 +65,8 @@ class LiftingTraining:
     )
     recipe: str = setting('clean', 'what is seen of the motion', choices=('clean', 'robust'))
     estimator: str = setting(
-        'metrabs-small', "its fitted errors are half of what 'robust' sees; '' = none"
+        'metrabs-small',
+        "fitted errors of these, with commas between, are half of what 'robust' sees; '' = none",
     )
     batch: int = setting(256, 'windows', range=(2, 65536))
     bf16: bool = setting(False, 'bfloat16 matrix products')

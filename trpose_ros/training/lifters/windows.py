@@ -67,8 +67,9 @@ class MotionWindows:
     """Motion packs seen by random cameras.
 
     The recipe 'clean' gives exact 2D joints; 'robust' an estimator's, marked where it does not see:
-    in half of the batches one of which little is known, in the others ``estimator``, whose errors
-    were fitted (data/motion/keypoint_errors.py); '' leaves those out.
+    in half of the batches one of which little is known, in the others one of ``estimator``, names
+    with commas between, whose errors were fitted (data/motion/keypoint_errors.py); '' leaves those
+    out.
     """
 
     credit = (
@@ -85,8 +86,8 @@ class MotionWindows:
         self._noise, self._cameras = NoiseConfig(), CameraConfig(rate_hz=pack.rate_hz)
         self._robots = CameraConfig.robots(pack.rate_hz)
         self._noises = [self._noise]
-        if estimator:
-            self._noises.append(NoiseConfig.fitted(estimator, pack.rate_hz))
+        fitted = [name.strip() for name in estimator.split(',') if name.strip()]
+        self._noises += [NoiseConfig.fitted(name, pack.rate_hz) for name in fitted]
         self._train = pack.select('train')
         self._starts = self._train.window_starts(frames)
         if len(self._starts) == 0:
@@ -105,7 +106,8 @@ class MotionWindows:
         sample = make_sample(swap_arms(vary_bones(world, rng), rng, _SWAPPED), rng, cameras)
         joints = sample.exact
         if self.marked:
-            noise = self._noises[int(rng.integers(len(self._noises)))]
+            errors = len(self._noises) > 1 and rng.random() < 0.5
+            noise = self._noises[int(rng.integers(1, len(self._noises))) if errors else 0]
             joints = marked(*estimated(sample, noise, self.rate_hz, rng))
         return joints, sample.target_m, sample.root_m, sample.intrinsics
 
