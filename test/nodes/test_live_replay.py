@@ -397,7 +397,7 @@ def test_demo_measures_and_writes_everything(tmp_path, weights):
     assert text.count('in step') >= 2
     look_ahead = rows[0]['look_ahead_frames']
     assert f'look-ahead {look_ahead} frames' in ' '.join(text.split())
-    for name in ('result.mcap', 'demo.mp4', 'demo.png', 'photographs.png'):
+    for name in ('result.mcap', 'demo.mp4', 'before_after.mp4', 'demo.png', 'photographs.png'):
         assert (out / name).stat().st_size > 1000
     with BagReader(out / 'result.mcap') as reader:
         assert reader.topics['/lifter_node/markers'] == 'visualization_msgs/msg/MarkerArray'

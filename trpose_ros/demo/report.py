@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as RichTable
 
+from trpose_ros.demo.before_after import Scene, write_film
 from trpose_ros.drawing.figures import Figure, Shot, grid, save_picture
 from trpose_ros.evaluation.metrics.stream_errors import evaluate
 from trpose_ros.evaluation.passes import Pass
@@ -242,7 +243,10 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def draw(runs: list[Run], rows: list[dict[str, Any]], out: Path, console: Console) -> None:
-    """Write demo.mp4, all conditions side by side (in step), and demo.png, one moment of it."""
+    """Write demo.mp4, all conditions at once (in step), and demo.png, one moment of it.
+
+    And before_after.mp4: one condition after the other, the estimator beside what was made of it.
+    """
     rows = [row for row, run in zip(rows, runs, strict=True) if run.in_step]
     runs = [run for run in runs if run.in_step]
     stamps = sorted({stamp for run in runs for stamp in run.sent_ns})
@@ -258,19 +262,34 @@ def draw(runs: list[Run], rows: list[dict[str, Any]], out: Path, console: Consol
     save_picture(out / 'demo.png', grid(tiles, _COLUMNS))
     if rate_hz > 2 * _VIDEO_HZ - 5:  # drawing takes longer than anything else here
         stamps, rate_hz = stamps[::2], rate_hz / 2
-    films = [_tiles(run, row, stamps) for run, row in zip(runs, rows, strict=True)]
+    pairs = list(zip(runs, rows, strict=True))
+    films = [_tiles(run, row, stamps) for run, row in pairs]
     with VideoWriter(out / 'demo.mp4', min(max(rate_hz, 1.0), 120.0)) as video:
         for _ in track(stamps, 'drawing the video', console=console, transient=True):
             video.write(grid([next(film) for film in films], _COLUMNS))
+    scenes = [Scene(run.name, _shots(run, stamps), _errors_mm(row)) for run, row in pairs]
+    with console.status('drawing before and after'):
+        write_film(out / 'before_after.mp4', scenes, min(max(rate_hz, 1.0), 120.0))
+
+
+def _errors_mm(row: dict[str, Any]) -> tuple[float, float]:
+    before, after = (row[name]['mpjpe_held_mm'] for name in ('estimator', 'lifted'))
+    return (np.nan if before is None else before, np.nan if after is None else after)
 
 
 def _tiles(run: Run, row: dict[str, Any], stamps: list[int]) -> Iterator[np.ndarray]:
-    """Yield the picture of one condition for each stamp; what is missing stays as it was."""
+    """Yield the picture of one condition for each stamp."""
     figure = Figure(run.camera, _TILE_PX)
     lines = (
         f'MPJPE {_number(row["estimator"]["mpjpe_held_mm"], 0)} mm',
         f'MPJPE {_number(row["lifted"]["mpjpe_held_mm"], 0)} mm',
     )
+    for shot in _shots(run, stamps):
+        yield figure.draw(shot, run.name, lines)
+
+
+def _shots(run: Run, stamps: list[int]) -> Iterator[Shot]:
+    """Yield a shot for each stamp; what is missing stays as it was."""
     image = np.zeros((run.camera.height, run.camera.width, 3), np.uint8)
     people = lifted = None
     truth = run.truth.get(stamps[0])
@@ -278,7 +297,7 @@ def _tiles(run: Run, row: dict[str, Any], stamps: list[int]) -> Iterator[np.ndar
         if stamp in run.pictures:
             image, truth = read_image(run.pictures[stamp]), run.truth.get(stamp)
         people, lifted = run.posed.get(stamp, people), run.lifted.get(stamp, lifted)
-        yield figure.draw(Shot(image, run.camera, people, lifted, truth), run.name, lines)
+        yield Shot(image, run.camera, people, lifted, truth)
 
 
 def _nearest(run: Run, moment: int) -> int:
