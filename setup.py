@@ -1,4 +1,6 @@
-"""Packaging: the Python package plus the files of msg/, config/ and launch/ as its ``share``.
+"""Packaging: the Python package plus the files of msg/, config/, launch/, cmake/ as its ``share``.
+
+cmake/ is for building the messages where there is no colcon (``trpose messages``).
 
 The metadata stands in pyproject.toml. On a robot colcon builds with CMakeLists.txt instead, which
 adds the generated messages.
@@ -6,7 +8,7 @@ adds the generated messages.
 
 from setuptools import find_packages, setup
 
-SHARE = {f'trpose_ros.share.{name}': name for name in ('msg', 'config', 'launch')}
+SHARE = {f'trpose_ros.share.{name}': name for name in ('msg', 'config', 'launch', 'cmake')}
 
 setup(
     packages=[*find_packages(include=['trpose_ros', 'trpose_ros.*']), *SHARE],
@@ -26,5 +28,6 @@ setup(
         'trpose_ros.share.msg': ['*.msg'],
         'trpose_ros.share.config': ['*.yaml', '*.xml', '*.rviz'],
         'trpose_ros.share.launch': ['*.launch.py'],
+        'trpose_ros.share.cmake': ['*.cmake'],
     },
 )

@@ -43,6 +43,10 @@ def test_all_versions_are_equal():
     version = package().findtext('version')
     assert project_field('version') == version == trpose_ros.__version__
     assert re.search(rf'^{re.escape(version)} \(', read('CHANGELOG.rst'), flags=re.MULTILINE)
+    assert f"version: '{version}'" in read('CITATION.cff')
+    assert f'trpose_ros-{version}-py3' in read('docs/install.md')
+    assert read('docs/upgrade.md').startswith('# From ')
+    assert read('docs/upgrade.md').partition('\n')[0].endswith(f' {version.rpartition(".")[0]}')
 
 
 def test_package_xml_is_format_3_of_a_message_package():
@@ -108,6 +112,7 @@ def test_setup_lists_every_kind_of_data_file():
         'config/fastdds.xml',
         'launch/pose.launch.py',
         'launch/replay.launch.py',
+        'cmake/wheel_compat.cmake',
     ],
 )
 def test_resources_are_found(name):

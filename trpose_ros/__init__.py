@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trpose_ros.recordings.sources import open_source
 
 __path__ = extend_path(__path__, __name__)
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = [
     'Camera',
     'Frame',

@@ -1,4 +1,4 @@
-"""Where the files of msg/, config/ and launch/ are, with or without ROS.
+"""Where the files of msg/, config/, launch/ and cmake/ are, with or without ROS.
 
 An installed package carries them in ``trpose_ros/share``; in a source tree they stand beside the
 package. Asking here works for both, for pip and for colcon.
@@ -6,7 +6,7 @@ package. Asking here works for both, for pip and for colcon.
 
 from pathlib import Path
 
-KINDS = ('msg', 'config', 'launch')
+KINDS = ('msg', 'config', 'launch', 'cmake')
 
 
 def resource(kind: str, name: str = '') -> Path:

@@ -137,6 +137,7 @@ RECIPES = {
     ('doctor', 0): lambda g: doctor(g, ok('fine')),
     ('doctor', 1): lambda g: doctor(g, problem('a', 'b', 'c')),
     ('weights', 1): lambda g: as_main('weights', 'verify', 'no-such-weights'),
+    ('messages', 1): lambda g: run('messages'),
     ('train', 1): lambda g: run('train', 'nothing'),
     ('report', 1): lambda g: as_main('report', 'report', 'nothing'),
     ('compare', 1): lambda g: as_main('report', 'compare', 'a.mcap', 'b.mcap'),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trpose_ros import __version__
 from trpose_ros.commands.options import (
     AnyFrame,
     Boxes,
@@ -66,8 +67,26 @@ _EXTRAS = {
     'pyarrow': 'evaluate',
     'tensorflow': 'tensorflow',
     'rclpy': 'ros',
+    'onnx': 'onnx',
+    'onnxruntime': 'onnx',
 }
 _PASS_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f'trpose_ros {__version__}')
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option('--version', callback=_print_version, is_eager=True, help='print the version'),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -272,6 +291,20 @@ def doctor(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
+def messages(context: typer.Context) -> None:
+    """Build the ROS messages into this environment (ROS from wheels)."""
+    with _Friendly():
+        _forward('trpose_ros.commands.ros', context, 'messages')
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def node(context: typer.Context) -> None:
+    """Run a ROS node without ros2 run: NAME --ros-args ..."""
+    with _Friendly():
+        _forward('trpose_ros.commands.ros', context, 'node')
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
 def train(context: typer.Context) -> None:
     """Train a network: NAME OPTIONS; without a name, list what can be trained."""
     with _Friendly():
@@ -341,7 +374,10 @@ class _Friendly:
         if isinstance(error, ModuleNotFoundError):
             package = (error.name or '').partition('.')[0]
             if package == 'trpose_ros' and error.name == 'trpose_ros.msg':
-                text = 'the ROS messages are not built: make messages, source install/env.sh'
+                text = (
+                    'the ROS messages are not built: trpose messages; in a source tree make '
+                    'messages, source install/env.sh'
+                )
             elif package == 'trpose_ros':
                 text = f'{error.name} is not part of this installation'
             elif package in _EXTRAS:

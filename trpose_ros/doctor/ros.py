@@ -45,8 +45,8 @@ def without_rclpy(environ: Mapping[str, str]) -> Finding:
     return note(
         'no ROS found (no rclpy)',
         _NO_ROS,
-        'source /opt/ros/DISTRO/setup.bash; without a ROS installation: make messages, then '
-        'source install/env.sh',
+        'source /opt/ros/DISTRO/setup.bash; without a ROS installation: pip install '
+        '"trpose_ros[ros]" && trpose messages, or make messages in a source tree',
     )
 
 
@@ -193,8 +193,8 @@ def reach(environ: Mapping[str, str]) -> Finding:
 
 def our_messages() -> Finding:
     """See that the messages of this package are built, load, and are those of this version."""
-    build = 'colcon build --packages-select trpose_ros && source install/setup.bash; without a '
-    build += 'workspace: make messages, then source install/env.sh'
+    build = 'colcon build --packages-select trpose_ros && source install/setup.bash; without '
+    build += 'colcon: trpose messages; in a source tree: make messages, then source install/env.sh'
     try:
         module = importlib.import_module('trpose_ros.msg')
     except Exception as error:
