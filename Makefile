@@ -74,7 +74,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.py cmake/make_venv.sh
 	@PYTHON=$(PYTHON) bash cmake/make_venv.sh $(VENV)
 	@touch $@
 
-install/.built: $(VENV)/.installed CMakeLists.txt package.xml cmake/make_messages.sh $(wildcard msg/*.msg cmake/*.cmake launch/* config/*)
+install/.built: $(VENV)/.installed CMakeLists.txt package.xml cmake/make_messages.sh $(wildcard msg/*.msg cmake/*.cmake cmake/tf2_msgs/* cmake/tf2_msgs/msg/* launch/* config/*)
 	@JOBS=$(JOBS) bash cmake/make_messages.sh $(VENV)
 	@touch $@
 

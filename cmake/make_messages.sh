@@ -29,11 +29,15 @@ fi
 mkdir -p build
 log=build/messages.log
 echo '== building the messages (about a minute the first time)'
-{
-  "$cmake" -S . -B build/ros -G 'Unix Makefiles' -DCMAKE_INSTALL_PREFIX="$prefix" \
+build() {  # build SOURCE FOLDER
+  "$cmake" -S "$1" -B "$2" -G 'Unix Makefiles' -DCMAKE_INSTALL_PREFIX="$prefix" \
     -DPython3_EXECUTABLE="$generator_python" -DTRPOSE_PYTHON="$python" -DBUILD_TESTING=OFF \
     -DCMAKE_BUILD_TYPE=Release "${flags[@]}" &&
-    "$cmake" --build build/ros -j"${JOBS:-2}" && "$cmake" --install build/ros
+    "$cmake" --build "$2" -j"${JOBS:-2}" && "$cmake" --install "$2"
+}
+{
+  # The message of tf, which the wheels lack; a ROS installation has its own.
+  { [ -n "${ROS_DISTRO:-}" ] || build cmake/tf2_msgs build/tf2_msgs; } && build . build/ros
 } > "$log" 2>&1 || { tail -n 40 "$log" >&2; echo "building the messages failed; all of it: $log" >&2; exit 1; }
 
 modules=$(dirname "$(find "$prefix" -path '*/trpose_ros/msg' -type d -name msg ! -path '*/share/*' -path '*-packages/*' | head -n 1)")

@@ -16,6 +16,7 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.drawing.overlay import joint_colours
 from trpose_ros.people import People, TrackState
 from trpose_ros.skeletons import get_skeleton
+from trpose_ros.transforms import quaternion_of
 
 _MIN_ALPHA = 0.25
 _PERIODS = 3.0  # frame periods that a marker lives
@@ -125,6 +126,7 @@ def _sigma_shapes(people: People, i: int, identity: int, colours: np.ndarray) ->
         colour = colours[j].copy()
         colour[3] = _MIN_ALPHA
         x, y, z = (2.0 * np.sqrt(values)).tolist()
+        qx, qy, qz, qw = quaternion_of(axes).tolist()
         shapes.append(
             Shape(
                 'sigma',
@@ -133,32 +135,7 @@ def _sigma_shapes(people: People, i: int, identity: int, colours: np.ndarray) ->
                 people.joints_m[i, j : j + 1].astype(np.float64),
                 colour[None],
                 (x, y, z),
-                _quaternion(axes),
+                (qx, qy, qz, qw),
             )
         )
     return shapes
-
-
-def _quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """Quaternion (x, y, z, w) of a rotation matrix, by its largest component."""
-    trace = np.trace(rotation)
-    squares = np.concatenate([2.0 * np.diag(rotation) - trace, [trace]]) + 1.0
-    k = int(np.argmax(squares))  # 4 times the square of component k
-    if k == 3:
-        vector = np.array(
-            [
-                rotation[2, 1] - rotation[1, 2],
-                rotation[0, 2] - rotation[2, 0],
-                rotation[1, 0] - rotation[0, 1],
-                squares[3],
-            ]
-        )
-    else:
-        a, b = (k + 1) % 3, (k + 2) % 3
-        vector = np.empty(4)
-        vector[k] = squares[k]
-        vector[a] = rotation[a, k] + rotation[k, a]
-        vector[b] = rotation[b, k] + rotation[k, b]
-        vector[3] = rotation[b, a] - rotation[a, b]
-    x, y, z, w = (vector / np.linalg.norm(vector)).tolist()
-    return x, y, z, w
