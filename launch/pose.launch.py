@@ -92,8 +92,9 @@ def _rviz(given):
     # The layout names topics without a namespace: put them where the nodes are.
     topics = ('pose_node/image_annotated', 'lifter_node/markers')
     arguments = ['-d', str(resource('config', 'pose.rviz'))]
-    if given['fixed_frame']:
-        arguments += ['-f', given['fixed_frame']]
+    fixed_frame = given['fixed_frame'] or given['target_frame']
+    if fixed_frame:
+        arguments += ['-f', fixed_frame]
     return Node(
         package='rviz2',
         executable='rviz2',

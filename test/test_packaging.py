@@ -20,7 +20,7 @@ KNOWN_KEYS = {
     *('rosidl_default_runtime', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs'),
     *('domain_coordinator', 'geometry_msgs', 'launch', 'launch_ros', 'lifecycle_msgs', 'rclpy'),
     *('rcl_interfaces', 'sensor_msgs', 'std_msgs', 'std_srvs', 'visualization_msgs'),
-    *('rosgraph_msgs', 'vision_msgs'),
+    *('rosgraph_msgs', 'tf2_msgs', 'tf2_ros', 'vision_msgs'),
     *('python3-hypothesis', 'python3-numpy', 'python3-opencv', 'python3-pytest'),
     *('python3-pytest-timeout', 'python3-scipy', 'python3-torch', 'python3-yaml'),
 }
@@ -70,7 +70,8 @@ def test_every_ros_module_that_is_imported_is_a_dependency():
     pattern = re.compile(r'^\s*(?:from|import) (\w+)', flags=re.MULTILINE)
     modules = {name for path in sources for name in pattern.findall(path.read_text())}
     ros = {m for m in modules if m.endswith(('_msgs', '_interfaces', '_srvs'))}
-    ros |= modules & {'rclpy', 'launch', 'launch_ros', 'cv_bridge'}
+    ros |= modules & {'rclpy', 'launch', 'launch_ros', 'cv_bridge', 'tf2_ros'}
+    ros |= {'tf2_msgs'}  # taken by name: nodes without frames do without
     assert ros <= keys
     assert 'rclpy' in ros
 

@@ -71,7 +71,9 @@ MAY = {
     'evaluation, evaluation/metrics, offline, nodes',
     'commands': 'every room',
 }
-ROS = re.compile(r'rclpy|.*_msgs|std_srvs|rcl_interfaces|cv_bridge|launch.*|ament.*|rosbag2.*')
+ROS = re.compile(
+    r'rclpy|.*_msgs|std_srvs|rcl_interfaces|cv_bridge|tf2_ros|launch.*|ament.*|rosbag2.*'
+)
 # Who may import what is heavy or missing on many machines.
 KEEPERS = {
     'tensorflow': {'trpose_ros.estimators.metrabs_tensorflow'},

@@ -12,8 +12,9 @@ from made_people import moving_person
 
 from trpose_ros.cameras import camera_from_fov, project
 from trpose_ros.people import JointState, People, RootSource, TrackState
-from trpose_ros.pipeline.lift_stage import LiftStage
-from trpose_ros.pipeline.standing import Standing, StandingConfig, stature_m
+from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
+from trpose_ros.pipeline.standing import Floor, Standing, StandingConfig, stature_m
+from trpose_ros.pipeline.turning import turn_people
 
 SECOND_NS = 1_000_000_000
 CAMERA_M, PITCH_DEG, ROLL_DEG = 1.4, 12.0, -5.0
@@ -200,3 +201,38 @@ def test_the_lift_stage_places_people_without_a_lifter_too(turn):
     np.testing.assert_allclose(placed.joints_m, expected.joints_m, rtol=1e-5)
     [plain] = LiftStage(lifter=None, config=config).push(mounted)
     assert plain is mounted
+
+
+@pytest.mark.parametrize('rotate_deg', [0, 90, 180, 270])
+def test_a_floor_of_the_moment_counts_in_the_frame_of_the_image(rotate_deg):
+    """As from settings of the upright camera, with the camera mounted in any of four ways."""
+    true = standing_person()
+    seen = turn_people(people(1.2 * true), -rotate_deg % 360)
+    stage = LiftStage(lifter=None, config=LiftStageConfig(rotate_deg=rotate_deg))
+    quarter = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    down = np.linalg.matrix_power(quarter, rotate_deg // 90).T @ FLOOR.down
+    asked = []
+
+    def floor_at(stamp_ns, frame_id):
+        asked.append((stamp_ns, frame_id))
+        return Floor(CAMERA_M, down)
+
+    stage.floor_at = floor_at
+    (placed,) = stage.push(seen, camera_from_fov(seen.width, seen.height, 70))
+    expected = Standing(FLOOR).place(people(1.2 * true))
+    np.testing.assert_allclose(
+        turn_people(placed, rotate_deg).joints_m, expected.joints_m, rtol=1e-5, atol=1e-6
+    )
+    assert asked == [(0, 'camera')]
+
+
+def test_while_the_floor_is_not_known_the_last_correction_goes_on():
+    true = standing_person()
+    stage, floors = LiftStage(lifter=None), [FLOOR.floor, None]
+    stage.floor_at = lambda stamp_ns, frame_id: floors.pop(0)
+    first, second = (
+        stage.push(people(1.2 * true, stamp_ns=t * SECOND_NS), camera_from_fov(640, 480, 70))[0]
+        for t in (1, 2)
+    )
+    assert error(first, true) < 0.5 * error(people(1.2 * true), true)
+    np.testing.assert_allclose(second.joints_m, first.joints_m, rtol=1e-5)

@@ -70,12 +70,22 @@ ARGUMENTS = (
     ),
     LaunchArgument('composed', 'false', 'run pose_node and lifter_node in one process', BOOLEANS),
     LaunchArgument('rviz', 'false', 'open RViz', BOOLEANS),
-    LaunchArgument('fixed_frame', '', 'fixed frame of RViz: the frame_id of the images'),
+    LaunchArgument(
+        'fixed_frame', '', 'fixed frame of RViz: target_frame, or the frame_id of the images'
+    ),
+    LaunchArgument(
+        'target_frame', '', 'frame of the 3D results by tf: base_link, map; empty: of the images'
+    ),
+    LaunchArgument(
+        'floor_frame', '', 'frame on the floor: tf gives height and tilt of the camera over it'
+    ),
+    LaunchArgument('publish_tf', '', 'publish torso and joints as frames of tf', _SWITCH),
     LaunchArgument('use_sim_time', 'false', 'take the time from /clock', BOOLEANS),
     LaunchArgument('autostart', 'true', 'configure and activate the nodes at once', BOOLEANS),
     LaunchArgument('log_level', 'info', 'of all nodes', LOG_LEVELS),
 )
 
+FRAMES = ('target_frame', 'floor_frame')
 # Arguments that are parameters of the nodes, where they are given.
 _PASSED_ON = (
     'image_transport',
@@ -86,9 +96,11 @@ _PASSED_ON = (
     'lifter_model',
     'device',
     'runtime',
+    *FRAMES,
 )
 _NUMBERS = ('look_ahead', 'smoothing', 'rotate_deg')
 SWITCHES = ('rectified', 'any_frame')
+_OTHER_SWITCHES = ('publish_tf',)
 
 REPLAY_ARGUMENTS = (
     LaunchArgument('bag', '', 'recording to play: .mcap, .db3, a bag folder, or a video'),
@@ -119,6 +131,7 @@ REPLAY_ARGUMENTS = (
         argument
         for argument in ARGUMENTS
         if argument.name in ('params_file', *_NUMBERS, *SWITCHES, *_PASSED_ON[1:])
+        and argument.name not in FRAMES  # a recording's tf is not played
     ),
     LaunchArgument('log_level', 'info', 'of all nodes', LOG_LEVELS),
 )
@@ -149,6 +162,7 @@ def passed_on(given: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments that are parameters; an empty one keeps the file's value."""
     parameters: dict[str, Any] = {n: given[n] for n in _PASSED_ON if given.get(n)}
     parameters |= {n: number(given, n) for n in _NUMBERS if given.get(n)}
+    parameters |= {n: given[n] == 'true' for n in _OTHER_SWITCHES if given.get(n)}
     return parameters | switches(given)
 
 

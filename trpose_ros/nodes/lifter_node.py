@@ -8,6 +8,7 @@ wait for them: what is left goes out.
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ from trpose_ros.nodes.base.parameters import Group
 from trpose_ros.nodes.base.people_limit import MOST_PEOPLE, bounded
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
+from trpose_ros.nodes.base.transforms import TF, TF_STATIC
 from trpose_ros.nodes.base.worker import Worker
+from trpose_ros.nodes.body_outputs import JOINTS, POSES, TF_OUT, TORSOS, BodyOutputs
+from trpose_ros.nodes.robot_frames import FramesConfig, RobotFrames, check_frames
 from trpose_ros.people import People
 from trpose_ros.pipeline.fusion import FusionConfig
 from trpose_ros.pipeline.lift_stage import LiftStage, LiftStageConfig
@@ -67,28 +71,46 @@ class LifterNode(StageNode):
         Group(LifterConfig, rename={'name': 'lifter', 'model': 'lifter_model'}),
         Group(LifterNodeConfig),
         Group(CameraConfig),
+        Group(FramesConfig),
         Group(LiftStageConfig, omit=('max_wait_s',)),
         Group(LiftStageConfig, omit=('rotate_deg', 'fusion', 'refinement_model'), live=True),
         Group(FusionConfig, prefix='fusion.', live=True),
         Group(StandingConfig, prefix='standing.', live=True),
         Group(MarkersConfig, prefix='markers.', live=True),
     )
-    TOPICS = (PEOPLE_IN, CAMERA_INFO, PEOPLE, MARKERS, SKELETON)
+    TOPICS = (
+        PEOPLE_IN,
+        CAMERA_INFO,
+        TF,
+        TF_STATIC,
+        PEOPLE,
+        MARKERS,
+        SKELETON,
+        POSES,
+        TORSOS,
+        JOINTS,
+        TF_OUT,
+    )
 
     def __init__(self, name: str = 'lifter_node', **options: Any) -> None:
         super().__init__(name, **options)
         self._stage: LiftStage | None = None
         self._markers = MarkerStream()
+        self._markers_lock = threading.Lock()  # results and a jump in time come in two threads
+        self._frames: RobotFrames | None = None
+        self._outputs: BodyOutputs | None = None
         self._worker: Worker | None = None
         self._cameras: CameraListener | None = None
         self._stamps = StampListener(self, 'people')
         self._skeleton = ''  # the one that was announced
+        self._shown_frame = ''  # of the markers on display
         self._idle_s = _LEAST_IDLE_S
         self._most_people = MOST_PEOPLE
         self._came_ns = 0  # when people came last, by the node's clock
 
     def load(self) -> None:
         """Load the lifter."""
+        check_frames(self.parameters[FramesConfig])
         config = PipelineConfig(
             lifter=self.parameters[LifterConfig],
             lift=self.parameters[LiftStageConfig],
@@ -121,6 +143,10 @@ class LifterNode(StageNode):
         self._most_people = config.most_people
         self._stamps = StampListener(self, 'people')
         self._idle_s = max(_LEAST_IDLE_S, 2.0 * self.parameters[LifterConfig].max_gap_s)
+        frames = self.parameters[FramesConfig]
+        self._outputs = BodyOutputs(self, frames)
+        self._frames = RobotFrames(self, frames, self._send)
+        self._stage.floor_at = self._frames.floor_at if frames.floor_frame else None
         self._worker = Worker(
             self._work,
             name=self.get_name(),
@@ -136,13 +162,18 @@ class LifterNode(StageNode):
         """Let the frame that is being worked on end; markers on display are deleted."""
         if self._cameras is not None:
             self._cameras.book.close()
+        ended = self._frames is None or self._frames.close(timeout_s)
         if self._worker is None:
-            return True
-        ended = self._worker.stop(timeout_s)
+            return ended
+        ended = self._worker.stop(timeout_s) and ended
         if ended:
-            self._worker = self._cameras = None
-            self._clear_markers(system_ns(self), '')
+            self._worker = self._cameras = self._frames = None
+            self._clear_markers(system_ns(self))
         return ended
+
+    def publishes(self, topic: Topic) -> bool:
+        """Return whether a topic is asked for: frames of tf only with publish_tf."""
+        return topic is not TF_OUT or bool(self.parameters[FramesConfig].publish_tf)
 
     def apply(self, config: type, value: Any) -> None:
         """Take new settings while running."""
@@ -150,12 +181,16 @@ class LifterNode(StageNode):
             self._markers.config = value
         elif self._stage is not None and config is FusionConfig:
             self._stage.fusion.config = value
+        elif self._stage is not None and config is StandingConfig:
+            self._stage.standing.config = value
         elif self._stage is not None:
             self._stage.config = value
 
     def facts(self) -> dict[str, str]:
         """Return the drops and the model."""
         facts = {'dropped_frames': str(0 if self._worker is None else self._worker.dropped)}
+        if self._frames is not None:
+            facts |= self._frames.facts()
         if self._stage is not None and self._stage.lifter is not None:
             facts['weights'] = self._stage.lifter.weights_id
             facts['delay_ms'] = f'{self._stage.delay_s * 1e3:.0f}'
@@ -179,7 +214,9 @@ class LifterNode(StageNode):
         if problem == SKIPPED:
             return
         if problem == 'time_jumps':
-            self._clear_markers(people.stamp_ns, people.frame_id)
+            assert self._frames is not None
+            self._frames.time_jumped()
+            self._clear_markers(people.stamp_ns)
         camera = None
         if people.width > 0 and people.height > 0:
             camera = self._cameras.find(
@@ -210,25 +247,40 @@ class LifterNode(StageNode):
                 provenance, dropped_frames=provenance.dropped_frames + dropped
             )
         )
+        assert self._frames is not None
+        self._frames.put(people)
+
+    def _send(self, people: People) -> None:
+        """Publish people of the frame in which results are wanted."""
         message, now_ns = conversions.make.people(people), time.time_ns()
         messages.mark_published(message, now_ns)
         self.publisher(PEOPLE.name).publish(message)
-        if provenance.received_ns:  # zero: computed offline, from a recording
-            self.statistics.add_result((now_ns - provenance.received_ns) * 1e-6)
+        received_ns = people.provenance.received_ns
+        if received_ns:  # zero: computed offline, from a recording
+            self.statistics.add_result((now_ns - received_ns) * 1e-6)
         else:
             self.statistics.add_result(float('nan'))
-        publisher = self.publisher(MARKERS.name)
-        if publisher.get_subscription_count():
-            shapes, gone, lifetime_s = self._markers.update(people)
-            publisher.publish(
-                conversions.make.markers(shapes, gone, people.stamp_ns, people.frame_id, lifetime_s)
-            )
+        self._show(people)
+        assert self._outputs is not None
+        self._outputs.publish(people)
 
-    def _clear_markers(self, stamp_ns: int, frame_id: str) -> None:
-        gone = self._markers.clear()
+    def _show(self, people: People) -> None:
+        publisher = self.publisher(MARKERS.name)
+        if not publisher.get_subscription_count():
+            return
+        with self._markers_lock:
+            shapes, gone, lifetime_s = self._markers.update(people)
+            self._shown_frame = people.frame_id
+        publisher.publish(
+            conversions.make.markers(shapes, gone, people.stamp_ns, people.frame_id, lifetime_s)
+        )
+
+    def _clear_markers(self, stamp_ns: int) -> None:
+        with self._markers_lock:
+            gone = self._markers.clear()
         if not gone or MARKERS.name not in self._publishers_by_topic:
             return
-        message = conversions.make.markers([], gone, stamp_ns, frame_id, 0.0)
+        message = conversions.make.markers([], gone, stamp_ns, self._shown_frame, 0.0)
         try:
             self.publisher(MARKERS.name).publish(message)
         except RuntimeError:  # RCLError

@@ -36,14 +36,13 @@ def topics_table() -> str:
     rows = [('node', '', 'topic', 'type', 'QoS', 'what')]
     for name, node in NODES.items():
         for topic in (*node.TOPICS, DIAGNOSTICS):
-            package = topic.type.__module__.split('.')[0]
             text = f'{topic.help} (when {topic.when})' if topic.when else topic.help
             rows.append(
                 (
                     name,
                     topic.direction,
                     f'`{topic.name}`',
-                    f'{package}/{topic.type.__name__}',
+                    topic.msgtype.replace('/msg/', '/'),
                     f'{topic.quality}, {topic.depth}',
                     text,
                 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
 from trpose_ros.people import Camera, JointState, People, TrackState, with_visibility
 from trpose_ros.pipeline.fusion import Fusion, depth_covariance
-from trpose_ros.pipeline.standing import Standing
+from trpose_ros.pipeline.standing import UNKNOWN_FLOOR, Floor, Standing
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned
 from trpose_ros.skeletons import convert, convert_ranks, get_skeleton
 
@@ -92,6 +93,9 @@ class LiftStage:
         self.config = config or LiftStageConfig()
         self._fusion = fusion or Fusion()
         self._standing = standing or Standing()
+        # Tells the floor in the frame of an image, by its stamp and frame_id, None while it is not
+        # known: for a camera that moves. The settings count where there is nobody to ask.
+        self.floor_at: Callable[[int, str], Floor | None] | None = None
         self._turned = Turned(self.config.rotate_deg)
         self._waiting: deque[_Waiting] = deque()
         self._last_ns: int | None = None
@@ -178,8 +182,9 @@ class LiftStage:
     def _alone(self, people: People, camera: Camera | None) -> People:
         """Return what becomes of people without a lifter."""
         if not self._fusion.alone:
-            turned = self._standing.place(self._turned.people(people))
-            return self._turned.back(turned) if self._standing.config.known else people
+            if not self._standing.config.known and self.floor_at is None:
+                return people
+            return self._turned.back(self._stood(self._turned.people(people)))
         people, camera = self._prepared(people, camera, _SKELETON)
         return self._fused(_Waiting.begin(people, camera, np.ones(len(people), bool)))
 
@@ -225,7 +230,7 @@ class LiftStage:
         root = get_skeleton(waiting.people.skeleton).root_index
         people = self._fusion.fuse(waiting.people, waiting.lifted_m, waiting.camera, root)
         people = _placed(people, waiting.roots_m, waiting.camera, root)
-        people = self._standing.place(people)
+        people = self._stood(people)
         provenance = people.provenance
         lifter = self.lifter
         own = '' if lifter is None else lifter.weights_id
@@ -241,6 +246,16 @@ class LiftStage:
             )
         )
         return self._turned.back(people)
+
+    def _stood(self, people: People) -> People:
+        """Return people at the distance that floor and height say."""
+        if self.floor_at is None:
+            return self._standing.place(people)
+        floor = self.floor_at(people.stamp_ns, people.frame_id)
+        if floor is None:
+            return self._standing.place(people, UNKNOWN_FLOOR)
+        down = self._turned.direction(floor.down)
+        return self._standing.place(people, Floor(floor.height_m, down))
 
 
 def _placed(people: People, roots_m: np.ndarray, camera: Camera, root: int) -> People:

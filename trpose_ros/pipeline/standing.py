@@ -74,11 +74,27 @@ class StandingConfig:
         return self.camera_height_m > 0 or self.person_height_m > 0
 
     @property
+    def floor(self) -> Floor:
+        """Return the floor that height and tilt of the camera state."""
+        return Floor(self.camera_height_m, self.down)
+
+    @property
     def down(self) -> np.ndarray:
         """Return the direction to the floor, a unit vector (3,) in the camera's frame."""
         pitch, roll = math.radians(self.camera_pitch_deg), math.radians(self.camera_roll_deg)
         level = math.cos(pitch)
         return np.array([math.sin(roll) * level, math.cos(roll) * level, math.sin(pitch)])
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A flat floor as a camera sees it; a height of NaN says that it is not known just now."""
+
+    height_m: float  # of the camera above it
+    down: np.ndarray  # (3,) direction to it, a unit vector in the camera's frame
+
+
+UNKNOWN_FLOOR = Floor(math.nan, np.full(3, math.nan))
 
 
 _Measured = tuple[float, float]  # logarithm of a factor, and its variance
@@ -102,21 +118,24 @@ class Standing:
         """Forget all tracks."""
         self._memory.clear()
 
-    def place(self, people: People) -> People:
+    def place(self, people: People, floor: Floor | None = None) -> People:
         """Return people with corrected 3D joints and covariances; unchanged where nothing is known.
 
+        ``floor`` is that of this moment, where the camera moves; None takes that of the settings.
         People relative to their root have no distance and stay as they are, and so do those of whom
         nothing was measured yet.
         """
-        if not self.config.known:
-            return people
+        if floor is None:
+            if not self.config.known:
+                return people
+            floor = self.config.floor
         joints, covariances = people.joints_m.copy(), people.covariances_m2.copy()
         for i in range(len(people)):
             track = int(people.track_ids[i])
             if people.track_states[i] == TrackState.LOST:
                 self._memory.pop(track, None)
             elif people.root_sources[i] != RootSource.NONE:
-                factor = self._averaged(track, people.stamp_ns, self._measured(people, i))
+                factor = self._averaged(track, people.stamp_ns, self._measured(people, i, floor))
                 joints[i] *= factor
                 covariances[i] *= factor * factor
         return people.replace(joints_m=joints, covariances_m2=covariances)
@@ -140,15 +159,15 @@ class Standing:
         log_factor, variance = memory.measured.tolist()
         return math.exp(log_factor * _GUESS_SIGMA**2 / (_GUESS_SIGMA**2 + variance))
 
-    def _measured(self, people: People, i: int) -> _Measured | None:
+    def _measured(self, people: People, i: int, floor: Floor) -> _Measured | None:
         """Return what one frame says about one person, None for nothing."""
         joints = people.joints_m[i].astype(np.float64)
         seen = np.isin(people.joint_states[i], _SEEN) & np.isfinite(joints).all(axis=1)
         found = []
-        if self.config.camera_height_m > _ANKLE_M:
+        if floor.height_m > _ANKLE_M:
             names = get_skeleton(people.skeleton).joint_names
             feet = [names.index(n) for n in ('rank', 'lank') if n in names]
-            found.append(self._by_floor(joints[[j for j in feet if seen[j]]]))
+            found.append(_by_floor(joints[[j for j in feet if seen[j]]], floor))
         if self.config.person_height_m > 0:
             stature = stature_m(np.where(seen[:, None], joints, np.nan), people.skeleton)
             if stature > 0:
@@ -159,19 +178,20 @@ class Standing:
         precision = sum(1 / variance for _, variance in known)
         return sum(value / variance for value, variance in known) / precision, 1 / precision
 
-    def _by_floor(self, feet_m: np.ndarray) -> _Measured | None:
-        """Return what puts the lower of some ankles (N, 3) above the floor."""
-        if not len(feet_m):
-            return None
-        depth = feet_m @ self.config.down
-        lower = int(depth.argmax())
-        distance = float(np.linalg.norm(feet_m[lower]))
-        if distance <= 0 or depth[lower] < math.sin(_LOWEST_ANGLE) * distance:
-            return None
-        height = self.config.camera_height_m - _ANKLE_M
-        angle = math.asin(min(float(depth[lower]) / distance, 1.0))
-        variance = (_ANKLE_SIGMA_M / height) ** 2 + (_ANGLE_SIGMA / math.tan(angle)) ** 2
-        return math.log(height / float(depth[lower])), variance
+
+def _by_floor(feet_m: np.ndarray, floor: Floor) -> _Measured | None:
+    """Return what puts the lower of some ankles (N, 3) above the floor."""
+    if not len(feet_m):
+        return None
+    depth = feet_m @ floor.down
+    lower = int(depth.argmax())
+    distance = float(np.linalg.norm(feet_m[lower]))
+    if distance <= 0 or depth[lower] < math.sin(_LOWEST_ANGLE) * distance:
+        return None
+    height = floor.height_m - _ANKLE_M
+    angle = math.asin(min(float(depth[lower]) / distance, 1.0))
+    variance = (_ANKLE_SIGMA_M / height) ** 2 + (_ANGLE_SIGMA / math.tan(angle)) ** 2
+    return math.log(height / float(depth[lower])), variance
 
 
 def stature_m(joints_m: np.ndarray, skeleton: str) -> float:

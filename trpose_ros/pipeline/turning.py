@@ -47,6 +47,11 @@ class Turned:
         image = upright_image(frame.image, _ORIENTATIONS[self.rotate_deg])
         return dataclasses.replace(frame, image=image, camera=self.camera(frame.camera))
 
+    def direction(self, vector: np.ndarray) -> np.ndarray:
+        """Return a direction (3,) in the camera's frame as that in the turned camera's."""
+        turn = np.linalg.matrix_power(_QUARTER, self.rotate_deg // 90)
+        return _times(vector[:, None], turn)[:, 0]
+
     def people(self, people: People) -> People:
         """Return people of the image as those of the turned image."""
         return turn_people(people, self.rotate_deg)

@@ -59,13 +59,25 @@ class Topic:
     """A topic as the documentation shows it; the nodes create theirs from it."""
 
     name: str
-    type: type
+    type: type | str  # a name such as 'std_msgs/msg/Header' where ROS may come without it
     direction: str  # 'in' or 'out'
     help: str
     quality: str = 'reliable'  # 'best effort', 'reliable', 'latched'
     depth: int = 1
     when: str = field(default='')  # '' always
     steady: bool = False  # an input on which something comes all the time
+
+    @property
+    def kind(self) -> Any:
+        """Return the class of its messages; raises as ``class_of`` where it is not installed."""
+        return conversions.make.class_of(self.type) if isinstance(self.type, str) else self.type
+
+    @property
+    def msgtype(self) -> str:
+        """Return the name of its messages, such as 'std_msgs/msg/Header'."""
+        if isinstance(self.type, str):
+            return self.type
+        return f'{self.type.__module__.split(".")[0]}/msg/{self.type.__name__}'
 
     def profile(self) -> QoSProfile:
         """Return the quality of service."""
@@ -153,6 +165,10 @@ class StageNode(LifecycleNode):
     def apply(self, config: type, value: Any) -> None:
         """Take a changed configuration of a live group."""
 
+    def publishes(self, topic: Topic) -> bool:
+        """Return whether the parameters ask for one of the TOPICS that go out."""
+        return True
+
     def facts(self) -> dict[str, str]:
         """Return more values for the diagnostics."""
         return {}
@@ -166,7 +182,7 @@ class StageNode(LifecycleNode):
         self.get_logger().info('configuring: loading what is needed')
         try:
             for topic in self.TOPICS:
-                if topic.direction == 'out':
+                if topic.direction == 'out' and self.publishes(topic):
                     publisher = self._create_publisher(topic)
                     with self._topics_lock:
                         self._publishers_by_topic[topic.name] = publisher
@@ -293,7 +309,7 @@ class StageNode(LifecycleNode):
         if topic.steady:
             callback = self._listened(resolved, topic, callback)
         subscription = self.create_subscription(
-            topic.type,
+            topic.kind,
             name,
             callback,
             topic.profile(),
@@ -313,7 +329,7 @@ class StageNode(LifecycleNode):
                 del self._kept_wanted[name]
                 quality = dataclasses.replace(topic, quality='latched').profile()
                 kept = self.create_subscription(
-                    topic.type,
+                    topic.kind,
                     name,
                     callback,
                     quality,
@@ -326,8 +342,7 @@ class StageNode(LifecycleNode):
         self, name: str, topic: Topic, callback: Callable[[Any], None]
     ) -> Callable[[Any], None]:
         """Return a callback that also takes note of the time."""
-        kind = topic.type
-        wanted = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+        wanted = topic.msgtype
         self._heard_s[name] = wanted, time.monotonic()
 
         def listen(message: Any) -> None:
@@ -377,7 +392,7 @@ class StageNode(LifecycleNode):
         if topic.quality != 'latched':
             options = QoSOverridingOptions(policy_kinds=_POLICIES)
         return self.create_publisher(
-            topic.type, topic.name, topic.profile(), qos_overriding_options=options
+            topic.kind, topic.name, topic.profile(), qos_overriding_options=options
         )
 
     def connections(self) -> dict[str, str]:
