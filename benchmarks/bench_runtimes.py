@@ -30,6 +30,7 @@ from trpose_ros.metrabs.model import Metrabs, MetrabsConfig
 from trpose_ros.movenet.checkpoints import load_movenet
 from trpose_ros.movenet.network import MoveNet, MoveNetConfig
 from trpose_ros.runtimes.modules import fast_module, pick_runtime
+from trpose_ros.runtimes.onnx_export import multiply_adds
 from trpose_ros.runtimes.processor import cpu_has_bfloat16
 
 Run = Callable[[], Any]
@@ -68,12 +69,18 @@ def as_it_comes(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Any
     return lambda images: module(images.contiguous().to(dtype) * (1 / 255))
 
 
+def count(name: str, module: nn.Module, images: Tensor) -> None:
+    """Print the multiply-adds of an image."""
+    print(f'{name}: {multiply_adds(module, images.float()) / 1e6:.0f} million multiply-adds')
+
+
 def crops(numbers: Numbers, rounds: int) -> None:
     """MeTRAbs, one crop, to joints in millimetres."""
     images = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     camera = np.array([[[2.0 * SIDE, 0, SIDE / 2], [0, 2.0 * SIDE, SIDE / 2], [0, 0, 1]]])
     for size, backbone in SIZES.items():
         model = Metrabs(MetrabsConfig(backbone, SIDE, 32)).eval().requires_grad_(False)
+        count(f'metrabs-{size}', model.backbone, images)
         functions: dict[str, Run] = {}
         for name in formats():
             plain = CropRunner(model, CPU, DTYPES[name])
@@ -100,6 +107,7 @@ def multipose(numbers: Numbers, rounds: int) -> None:
     for height, width in MULTIPOSE:
         shape = (1, height, width, 3)
         images = torch.randint(0, 256, shape, dtype=torch.uint8).permute(0, 3, 1, 2)
+        count(f'MultiPose, {width}x{height}', model, images)
         functions: dict[str, Run] = {}
         for name in formats():
             dtype = DTYPES[name]

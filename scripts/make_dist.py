@@ -171,9 +171,8 @@ def try_it(wheel: Path, ros: bool) -> None:
         picture = (
             'import cv2, pathlib, trpose_ros as t\n'
             "bag = pathlib.Path(t.__file__).parent / 'samples' / 'walk.mcap'\n"
-            'frame = next(iter(t.open_source(str(bag))))\n'
-            'image = getattr(frame, "frame", frame).image\n'
-            "assert cv2.imwrite('made.png', image[..., ::-1])\n"
+            'entry = next(t.open_source(str(bag)).frames())\n'
+            "assert cv2.imwrite('made.png', entry.frame.image[..., ::-1])\n"
         )
         _call(home, 'python', '-c', picture)
         text = _call(home, 'trpose', 'run', 'made.png', '--json')

@@ -78,6 +78,8 @@ ROS = re.compile(
 KEEPERS = {
     'tensorflow': {'trpose_ros.estimators.metrabs_tensorflow'},
     'openvino': {'trpose_ros.runtimes.openvino_quiet'},
+    'onnx': {'trpose_ros.runtimes.onnx_export'},
+    'onnxruntime': {'trpose_ros.runtimes.onnx_export'},
 }
 
 

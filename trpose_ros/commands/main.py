@@ -315,8 +315,9 @@ def train(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def weights(context: typer.Context) -> None:
-    """List, check and import weights."""
-    _forward('trpose_ros.commands.weights', context)
+    """List, check, import and export weights."""
+    with _Friendly():
+        _forward('trpose_ros.commands.weights', context)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

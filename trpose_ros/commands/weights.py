@@ -1,22 +1,26 @@
-"""``trpose weights``: what weights there are, what they are, and how foreign ones come in.
+"""``trpose weights``: what weights there are, what they are, how foreign ones come in, ours go out.
 
 ``import`` takes the folder of a published MeTRAbs package for PyTorch, an official checkpoint of
 a lifter, a MoveNet as TensorFlow.js graph model (.json, its .bin beside it), or a weights file of
 ours, and leaves NAME.safetensors with a model card in the user's folder. Nothing in a foreign file
 is executed and nothing is ever downloaded. SavedModels stay as they are: the estimator
-metrabs_tensorflow takes their folder.
+metrabs_tensorflow takes their folder. ``export`` writes a network for other runtimes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from trpose_ros import weights
 from trpose_ros.weights import WeightsError, WeightsFile
 from trpose_ros.weights.packing import INT8
+from trpose_ros.writing import write_bytes
+
+if TYPE_CHECKING:
+    from trpose_ros.runtimes.onnx_export import Exportable
 
 app = typer.Typer(
     help='List, show, check and import weights.',
@@ -142,6 +146,51 @@ def pack(
         f'measure it, and write that into its card: trpose train {kind} --measure {file.path} '
         '--record true'
     )
+
+
+@app.command()
+def export(
+    name: Name,
+    onnx: Annotated[Path, typer.Option('--onnx', help='file to write, ending in .onnx')],
+) -> None:
+    """Write the network of MeTRAbs or of a lifter as ONNX, after comparing it with PyTorch."""
+    if onnx.suffix.lower() != '.onnx':
+        raise ValueError(f'--onnx must end in .onnx, got {onnx}')
+    from trpose_ros.runtimes.onnx_export import BATCHES
+    from trpose_ros.runtimes.onnx_export import export as make
+
+    try:
+        network = _exportable(name)
+    except WeightsError as error:
+        _fail(error)
+    made = make(network)
+    write_bytes(onnx, made.content)
+    shape = 'x'.join(map(str, network.shape))
+    typer.echo(
+        f'{onnx}: {onnx.stat().st_size / 1e6:.2f} MB, {network.facts["weights_id"]}, '
+        f'licence: {network.facts["licence"]}\n'
+        f'{network.input_name}: batch x {shape}; '
+        f'{made.multiply_adds / 1e6:.1f} million multiply-adds each\n'
+        f'largest difference between ONNX Runtime and PyTorch, batches of {BATCHES}:'
+    )
+    for output, difference in made.differences.items():
+        typer.echo(f'  {output}: {difference:.2g}')
+
+
+def _exportable(name: str) -> Exportable:
+    meta = weights.load(name).meta
+    kind = meta['architecture']
+    if kind == 'metrabs':
+        from trpose_ros.metrabs import onnx_network as crops
+        from trpose_ros.metrabs.checkpoints import load_network
+
+        return crops.exportable(load_network(name))
+    from trpose_ros.lifters import LIFTER_NAMES
+    from trpose_ros.lifters import onnx_network as windows
+
+    if kind not in LIFTER_NAMES:
+        raise WeightsError(f'{name} is of {kind!r:.80}; metrabs and lifters can be exported')
+    return windows.exportable(kind, name)
 
 
 def _target(path: Path, name: str) -> Path:

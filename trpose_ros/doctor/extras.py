@@ -38,6 +38,7 @@ EXTRAS = (
     ),
     Extra('pyarrow', ('pyarrow',), 'evaluate', 'trpose evaluate, replay --report: results'),
     Extra('plotly', ('plotly',), 'evaluate', 'trpose evaluate, replay --report: report.html'),
+    Extra('onnxruntime', ('onnxruntime',), 'onnx', 'trpose weights export'),
     Extra('numba', ('numba',), 'train', 'rendered people: trpose data, evaluate, train'),
 )
 

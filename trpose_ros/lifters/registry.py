@@ -57,14 +57,14 @@ def _videopose3d(weights: LoadedWeights, config: LifterConfig) -> Core:
             'Human3.6M'
         )
     half = config.dtype == 'bfloat16'
-    model = _network('videopose3d', weights, config)
+    model = load_network('videopose3d', weights, config)
     pose = VideoPose3DCore(model, config.look_ahead, half)
     if weights.trajectory is None:
         return pose
     source = f'{weights.source} (trajectory)'
     sizes = checkpoints.trajectory_config(weights.config, weights.trajectory, source)
     root = LoadedWeights(weights.trajectory, sizes, source)
-    model = _network('videopose3d', root, config)
+    model = load_network('videopose3d', root, config)
     return RootedCore(pose, VideoPose3DCore(model, config.look_ahead, half))
 
 
@@ -73,7 +73,7 @@ def _mhformer(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of 2D joints."""
     from trpose_ros.lifters.streams.windows import mhformer_core
 
-    return mhformer_core(_network('mhformer', weights, config), config.look_ahead)
+    return mhformer_core(load_network('mhformer', weights, config), config.look_ahead)
 
 
 @LIFTERS.register('mixste')
@@ -81,7 +81,7 @@ def _mixste(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the first spatial block."""
     from trpose_ros.lifters.streams.windows import mixste_core
 
-    return mixste_core(_network('mixste', weights, config), config.look_ahead)
+    return mixste_core(load_network('mixste', weights, config), config.look_ahead)
 
 
 @LIFTERS.register('pstmo')
@@ -89,12 +89,12 @@ def _pstmo(weights: LoadedWeights, config: LifterConfig) -> Core:
     """Build a window of frames that went through the per-frame encoder."""
     from trpose_ros.lifters.streams.windows import pstmo_core
 
-    model = _network('pstmo', weights, config)
+    model = load_network('pstmo', weights, config)
     half = config.dtype == 'bfloat16'
     return pstmo_core(model, config.look_ahead, config.frame_step, half)
 
 
-def _network(architecture: str, weights: LoadedWeights, config: LifterConfig) -> Any:
+def load_network(architecture: str, weights: LoadedWeights, config: LifterConfig) -> Any:
     """Return the network with these weights, ready to run."""
     import torch
 

@@ -2,6 +2,7 @@
 
 ``modules.fast_module`` chooses and prepares, and whoever calls the result need not know which.
 Networks with batch norm are folded (``folding``) and packed (``packed_convolutions``) on the way.
+``onnx_export`` writes networks for other runtimes.
 
 Imports: nothing.
 """

@@ -106,16 +106,16 @@ class MixSTE(nn.Module):
         ``qkv`` (B J, frames, 3 C) are the first temporal block's queries, keys and values, where
         they are known; that block must not be the last.
         """
-        batch = len(x) // _JOINTS
-        # Temporal blocks see (B J, F, C), spatial ones (B F, J, C).
+        # Temporal blocks see (B J, F, C), spatial ones (B F, J, C). No size of a batch is written
+        # down: an exported network takes any.
         for i in range(self.config.depth):
             if i > 0:
-                x = x.unflatten(0, (batch, _JOINTS)).transpose(1, 2).flatten(0, 1)
+                x = x.unflatten(0, (-1, _JOINTS)).transpose(1, 2).flatten(0, 1)
                 x = self._spatial(i, x)
-                x = x.unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 1)
+                x = x.unflatten(0, (-1, self.config.frames)).transpose(1, 2).flatten(0, 1)
             only = wanted if i == self.config.depth - 1 else None
             x = self.Temporal_norm(self.TTEblocks[i](x, only, qkv if i == 0 else None))
-        return self.head(x).unflatten(0, (batch, _JOINTS)).transpose(1, 2)
+        return self.head(x).unflatten(0, (-1, _JOINTS)).transpose(1, 2)
 
     def _spatial(self, index: int, x: Tensor) -> Tensor:
         return self.Spatial_norm(self.STEblocks[index](x))
