@@ -36,3 +36,16 @@ def test_names_lead_somewhere(page):
 
 def test_readme_is_short():
     assert len((ROOT / 'README.md').read_text(encoding='utf-8').splitlines()) <= 120
+
+
+def test_the_comparison_says_where_each_entry_stands():
+    text = (ROOT / 'docs' / 'features.md').read_text(encoding='utf-8')
+    names = set(re.findall(r'^\[(\w+)\]: https://', text, re.M))
+    used = set()
+    for row in re.findall(r'^\| (?!\||being built).*\|$', text, re.M):
+        cells = [cell.strip() for cell in row.strip('|').split('|')]
+        assert len(cells) == 8, row
+        for cell in cells[2:]:
+            used |= set(re.findall(r'\]\[(\w+)\]', cell))
+            assert cell in ('?', 'no ROS') or re.fullmatch(r'\[.+\]\[\w+\]', cell), cell
+    assert used == names
