@@ -8,7 +8,7 @@ from test_tracking import BODY, CAMERA, MS, people
 
 from trpose_ros.cameras import crop_camera, distort_points, project, undistort_points
 from trpose_ros.people import Camera, JointState, RootSource, TrackState
-from trpose_ros.pipeline import tracking
+from trpose_ros.pipeline import track, tracking
 from trpose_ros.pipeline.tracking import Tracker, TrackerConfig
 
 S = 1_000_000_000
@@ -117,9 +117,9 @@ def test_a_cropped_lens_is_the_same_lens(lens, monkeypatch):
     cropped = crop_camera(lens, 31, 17, 400, 300, (0.5, 1.5))
     px = np.random.default_rng(0).uniform((50, 50), (400, 300), (30, 2))
     expected = distort_points(undistort_points(px, lens), cropped)
-    monkeypatch.setattr(tracking, 'undistort_points', None)  # slow, and not needed
-    np.testing.assert_allclose(tracking._through(px, lens, cropped), expected, atol=1e-6)
-    assert tracking._through(px, lens, lens) is px
+    monkeypatch.setattr(track, 'undistort_points', None)  # slow, and not needed
+    np.testing.assert_allclose(track.through(px, lens, cropped), expected, atol=1e-6)
+    assert track.through(px, lens, lens) is px
 
 
 @pytest.mark.parametrize(('later_ns', 'state'), [(0, 'TRACKED'), (-1, 'NEW')])

@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 _FORBIDDEN = 1e6
 _FEWEST = 3  # joints that say whose part it is
+_SAME_BOX_PX = 0.01
 
 
 def pose_distance_m(first: np.ndarray, second: np.ndarray, depth_weight: float) -> np.ndarray:
@@ -48,6 +49,15 @@ def pose_size_px(joints_px: np.ndarray) -> np.ndarray:
     high = np.where(finite, joints_px, -np.inf).max(axis=1, initial=-np.inf)
     extent = np.where(np.isfinite(low) & np.isfinite(high), high - low, 0.0)
     return np.maximum(np.hypot(extent[:, 0], extent[:, 1]), 1.0)
+
+
+def same_box(boxes_px: np.ndarray, asked_px: np.ndarray) -> np.ndarray:
+    """Return (N,): which of the boxes (M, 4) that were asked for boxes (N, 4) are, or -1."""
+    if not len(asked_px):
+        return np.full(len(boxes_px), -1)
+    apart = np.abs(boxes_px[:, None].astype(np.float64) - asked_px).max(axis=-1)
+    same = apart < _SAME_BOX_PX
+    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 
 def assign(

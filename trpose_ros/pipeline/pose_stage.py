@@ -11,8 +11,9 @@ A box source that looks at the image may also say from which score on its boxes 
 track that has none for some searches in a row is given up: the estimator sees a body in every box.
 Where that source also looks for joints one by one (``joint_evidence``) a track goes on as long as
 it sees some of the joints that the estimator sees, and boxes are told apart by whose joints they
-hold (joint_evidence.py). Of frames so far apart that people have left their boxes in between, the
-boxes found count alone.
+hold (joint_evidence.py). Whoever looks like a piece of a body that was taken for a whole one is
+looked at again in a larger box (second_look.py). Of frames so far apart that people have left their
+boxes in between, the boxes found count alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ import numpy as np
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.people import Frame, People, TrackState, with_scores, with_visibility
 from trpose_ros.pipeline.appearance import colours
+from trpose_ros.pipeline.association import same_box
 from trpose_ros.pipeline.joint_evidence import TrackedJoints
+from trpose_ros.pipeline.second_look import SUSPICIOUS, disagreement, look_again
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned, turn_boxes
 
 if TYPE_CHECKING:
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 _INSIDE, _AS_SURE = 0.8, 0.5  # shares of the smaller box's area and score
 _TOO_SMALL = 0.4  # share of a found box's area; a body's own box, padded, has more than all of it
 _APART_S = 0.3  # between frames: somebody who walks is about a body's width farther
-_SAME_BOX_PX = 0.01
 _SEARCHES = 4  # in a row without a box of its own, until a track is given up
 _FRAMES_KEPT = 128  # whose tracked boxes are remembered, for boxes that come late
 
@@ -108,6 +110,7 @@ class PoseStage:
         self._last_ns: int | None = None
         self._apart = False  # this frame and the last one
         self._searched_ns: int | None = None
+        self._doubted_ns: int | None = None  # when somebody tracked was looked at again
         self._unfound: dict[int, int] = {}  # searches in a row without a box, by track
         self._tracked: deque[tuple[int, np.ndarray]] = deque(maxlen=_FRAMES_KEPT)
 
@@ -116,6 +119,7 @@ class PoseStage:
         self._tracker.reset()
         self._last_ns = None
         self._searched_ns = None
+        self._doubted_ns = None
         self._unfound.clear()
         self._tracked.clear()
 
@@ -140,11 +144,12 @@ class PoseStage:
         begin = self._now()
         ids, tracked, new = self._boxes(frame)
         middle = self._now()
-        people = self.estimator.estimate(frame, np.concatenate([tracked, new]))
+        people = with_visibility(self.estimator.estimate(frame, np.concatenate([tracked, new])))
+        origins = np.append(ids, -1)[same_box(people.boxes_px, tracked)]
+        people, mended = self._looked_again(frame, people, origins)
         end = self._now()
-        people = with_visibility(people)
         people = self._tracker.update(
-            people, frame.camera, colours(frame.image, people), _origins(people, ids, tracked)
+            people, frame.camera, colours(frame.image, people), origins, mended
         )
         self._remember(people)
         # Behind the tracker, which tells two estimates of one person apart by other evidence.
@@ -158,6 +163,19 @@ class PoseStage:
                 inference_ms=(end - middle) * 1e3,
             )
         )
+
+    def _looked_again(
+        self, frame: Frame, people: People, origins: np.ndarray
+    ) -> tuple[People, np.ndarray]:
+        """Look again at people who may be pieces: at new ones, and at tracked ones now and then."""
+        new = origins < 0
+        waited = self._doubted_ns is None or (
+            (frame.stamp_ns - self._doubted_ns) * 1e-9 >= self.config.detect_every_s
+        )
+        doubtful = (disagreement(people) > SUSPICIOUS) & (new | waited)
+        if (doubtful & ~new).any():
+            self._doubted_ns = frame.stamp_ns
+        return look_again(self.estimator, frame, people, doubtful)
 
     def _now(self) -> float:
         return float('nan') if self._clock is None else self._clock()
@@ -297,18 +315,6 @@ class PoseStage:
         if len(people) == 0:
             return box
         return body_box(people.joints_px[0], box)
-
-
-def _origins(people: People, ids: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Return (N,): of ids (M,) with boxes (M, 4) the one in whose box people were found, or -1."""
-    origins = np.full(len(people), -1)
-    if not len(ids):
-        return origins
-    apart = np.abs(people.boxes_px[:, None].astype(np.float64) - boxes).max(axis=-1)
-    same = apart < _SAME_BOX_PX
-    rows = same.any(axis=1)
-    origins[rows] = ids[same[rows].argmax(axis=1)]
-    return origins
 
 
 def _parts_of_others(found: np.ndarray) -> np.ndarray:

@@ -18,11 +18,8 @@ comes back within some seconds, of the same colours and size, near enough to hav
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from trpose_ros.cameras import distort_points, project, undistort_points
 from trpose_ros.frame_period import FramePeriod
 from trpose_ros.people import Camera, JointState, People, TrackState, concatenate, with_visibility
 from trpose_ros.pipeline.appearance import FEATURES, other_colours
@@ -34,8 +31,9 @@ from trpose_ros.pipeline.association import (
     pose_distance_m,
     pose_size_px,
 )
-from trpose_ros.pipeline.predicted_boxes import in_view, padded_box, unseen_person
-from trpose_ros.pipeline.returning import Gone, Returns, Trace
+from trpose_ros.pipeline.predicted_boxes import in_view, unseen_person
+from trpose_ros.pipeline.returning import Gone, Returns
+from trpose_ros.pipeline.track import Track, finite_mean
 from trpose_ros.pipeline.tracker_config import TrackerConfig
 from trpose_ros.pipeline.usable import has_joints, without_nonsense
 
@@ -43,75 +41,8 @@ _BODY_M = 1.7  # turns a speed in m/s into shares of a person's size in the imag
 _DISAGREE = 0.03  # of a body's size: 2D and 3D of a body that is there differ by a third of it
 _UNSEEN = 0.5  # cost of a track that was not seen in the last frame, where another one was
 _BELONGS = 10.0  # to a track: more than any other quality
+_Pairs = list[tuple[int, int]]  # of a track and a pose
 _PERIODS = 1.5  # of the frames: no life time is shorter, jitter of stamps included
-
-
-@dataclass(eq=False)
-class _Track:
-    """What is remembered of one person; arrays are float64, NaN where never seen."""
-
-    id: int
-    row: People  # the last measurement (one person)
-    camera: Camera
-    joints_m: np.ndarray  # (J, 3) full body
-    joints_px: np.ndarray  # (J, 2), serves joints without 3D
-    first_ns: int
-    seen_ns: int
-    velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    nearest_m: float = float('nan')  # distance of the body that the box is made for
-    state: TrackState = TrackState.NEW
-    confirmed: bool = False
-    doubted: bool = False  # ends unless the next poses belong to it
-    trace: Trace = field(default_factory=Trace)
-
-    def predict(
-        self, camera: Camera, stamp_ns: int, coast_s: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the full body at a stamp: (J, 3) m and (J, 2) px."""
-        elapsed = max(0.0, (stamp_ns - self.seen_ns) * 1e-9)
-        reach = coast_s * (1.0 - np.exp(-elapsed / coast_s))
-        joints_m = self.joints_m + self.velocity_m_s * reach
-        joints_px = project(joints_m, camera)
-        unknown = ~np.isfinite(self.joints_m).all(axis=-1)
-        joints_px[unknown] = _through(self.joints_px[unknown], self.camera, camera)
-        return joints_m, joints_px
-
-    def box(self, camera: Camera, stamp_ns: int, config: TrackerConfig) -> np.ndarray | None:
-        """Return the padded box (4,) of the full body at a stamp, px."""
-        joints_m, joints_px = self.predict(camera, stamp_ns, config.coast_s)
-        centre = _finite_mean(joints_m[None])[0]
-        distance = float(np.linalg.norm(centre))
-        if 0.1 < self.nearest_m < distance:
-            nearer = joints_m + centre * (self.nearest_m / distance - 1.0)
-            nearer_px = project(nearer, camera)
-            joints_px = np.where(np.isfinite(nearer_px), nearer_px, joints_px)
-        return padded_box(joints_px, config.padding)
-
-    def _approach(self, config: TrackerConfig, elapsed: float) -> None:
-        """Follow the body's distance: at once when it comes nearer, else as fast as it can run."""
-        distance = float(np.linalg.norm(_finite_mean(self.joints_m[None])[0]))
-        limit = self.nearest_m + config.max_speed_m_s * max(elapsed, 0.0)
-        self.nearest_m = limit if limit < distance else distance
-
-    def absorb(self, row: People, camera: Camera, stamp_ns: int, config: TrackerConfig) -> None:
-        """Take a new measurement; joints it lacks move along with those it has."""
-        new_m, new_px = row.joints_m[0].astype(float), row.joints_px[0].astype(float)
-        old_px = _through(self.joints_px, self.camera, camera)
-        move_m, move_px = _mean_move(self.joints_m, new_m), _mean_move(old_px, new_px)
-        elapsed = (stamp_ns - self.seen_ns) * 1e-9
-        if elapsed > 0 and np.isfinite(move_m).all():
-            velocity = move_m / elapsed
-            speed = float(np.linalg.norm(velocity))
-            velocity *= min(1.0, config.max_speed_m_s / max(speed, 1e-9))
-            share = 1.0 - np.exp(-elapsed / config.velocity_s)
-            self.velocity_m_s = self.velocity_m_s + share * (velocity - self.velocity_m_s)
-        self.joints_m = _fill(new_m, self.joints_m + np.nan_to_num(move_m))
-        self.joints_px = _fill(new_px, old_px + np.nan_to_num(move_px))
-        self._approach(config, elapsed)
-        self.row, self.camera, self.seen_ns = row, camera, stamp_ns
-        self.confirmed |= stamp_ns - self.first_ns >= round(config.confirm_s * 1e9)
-        self.state = TrackState.TRACKED if self.confirmed else TrackState.NEW
-        self.doubted = False
 
 
 class Tracker:
@@ -120,7 +51,7 @@ class Tracker:
     def __init__(self, config: TrackerConfig | None = None) -> None:
         """Start without tracks."""
         self.config = config or TrackerConfig()
-        self._tracks: list[_Track] = []
+        self._tracks: list[Track] = []
         self._next_id = 0
         self._last_ns: int | None = None
         self._period = FramePeriod()
@@ -191,13 +122,15 @@ class Tracker:
         camera: Camera,
         colours: np.ndarray | None = None,
         origins: np.ndarray | None = None,
+        mended: np.ndarray | None = None,
     ) -> People:
         """Give ids and states to the people of a frame.
 
         ``colours`` (N, 6) tell what people wear (appearance.py); without them nobody who was LOST
         is known again. ``origins`` (N,) are the ids of the tracks in whose boxes people were found,
         -1 elsewhere: out of the box of a confirmed track no other one begins, because a pose that
-        leaps away from its own track is an error, not a second person.
+        leaps away from its own track is an error, not a second person. Those who are ``mended``
+        (N,) bool are right where their tracks were wrong: tracks go on from there.
 
         Returns the people in their order, without repeated estimates of one person, followed by
         the tracks not seen in this frame: SEARCHING ones with their predicted body, all joints
@@ -211,11 +144,13 @@ class Tracker:
         lost = self._expire(people.stamp_ns)
         if colours is None:
             colours = np.full((len(people), FEATURES), np.nan)
-        keep = self._measurements(people, camera, colours)
-        sure = [track.id for track in self._tracks if track.confirmed]
         origins = np.full(len(people), -1) if origins is None else origins
+        if mended is not None:
+            self._mend(people, camera, np.where(mended, origins, -1))
+        keep, pairs = self._measurements(people, camera, colours)
+        sure = [track.id for track in self._tracks if track.confirmed]
         known = np.isin(origins, sure)
-        ids, states = self._associate(people, camera, keep, colours, known)
+        ids, states = self._associate(people, camera, keep, pairs, known)
         keep = keep[ids[keep] >= 0]
         renamed = self._returns.rename(self._tracks, people, ids, states, colours)
         shown = np.sort(np.concatenate([keep, np.flatnonzero(~has_joints(people))]))
@@ -237,7 +172,13 @@ class Tracker:
                 out = concatenate(out, self._predicted_row(track, state, people, camera))
         return out
 
-    def _end_if_discontinuous(self, people: People) -> list[_Track]:
+    def _mend(self, people: People, camera: Camera, ids: np.ndarray) -> None:
+        """Put the tracks with these ids (N,) where people are; -1 is nobody's."""
+        by_id = {track.id: track for track in self._tracks}
+        for n in np.flatnonzero(np.isin(ids, list(by_id)) & has_joints(people)):
+            by_id[int(ids[n])].mend(people.select([int(n)]), camera)
+
+    def _end_if_discontinuous(self, people: People) -> list[Track]:
         """End all tracks when time, optical frame or skeleton changed under them."""
         if not self._tracks:
             return []
@@ -254,7 +195,7 @@ class Tracker:
         """Return a life time in a frame of this stamp: longer than it takes to the next frame."""
         return round(max(seconds, _PERIODS * self._period.with_frame_at(stamp_ns)) * 1e9)
 
-    def _expire(self, stamp_ns: int) -> list[_Track]:
+    def _expire(self, stamp_ns: int) -> list[Track]:
         limits_ns = {
             True: self._limit_ns(self.config.lost_s, stamp_ns),
             False: self._limit_ns(self.config.lost_new_s, stamp_ns),
@@ -265,22 +206,27 @@ class Tracker:
         self._tracks = [track for track in self._tracks if track not in lost]
         return lost
 
-    def _measurements(self, people: People, camera: Camera, colours: np.ndarray) -> np.ndarray:
+    def _measurements(
+        self, people: People, camera: Camera, colours: np.ndarray
+    ) -> tuple[np.ndarray, _Pairs]:
         """Return the indices of usable people, repeated ones removed, from left to right.
+
+        With them come the tracks that they belong to: pairs of track and place in the indices.
 
         The order makes ids independent of the order in which the estimator lists people. Of
         estimates that repeat each other the one that belongs to a track stays; one that belongs to
         none goes, too, when all that is seen of it are joints of a tracked person.
         """
         index = np.flatnonzero(has_joints(people))
-        centre = np.nan_to_num(_finite_mean(people.joints_px[index]), nan=np.inf)
-        depth = np.nan_to_num(_finite_mean(people.joints_m[index])[:, 2], nan=np.inf)
+        centre = np.nan_to_num(finite_mean(people.joints_px[index]), nan=np.inf)
+        depth = np.nan_to_num(finite_mean(people.joints_m[index])[:, 2], nan=np.inf)
         scores = np.nan_to_num(people.scores[index], nan=-np.inf)
         index = index[np.lexsort((-scores, depth, centre[:, 1], centre[:, 0]))]
         usable = people.select(index)
         quality = _quality(usable)
+        pairs = self._pairs(usable, camera, colours[index])
         belongs = np.zeros(len(index), bool)
-        belongs[[n for _, n in self._pairs(usable, camera, colours[index])]] = True
+        belongs[[n for _, n in pairs]] = True
         joints_px = usable.joints_px.astype(float)
         repeated = duplicates(
             usable.joints_m.astype(float),
@@ -291,20 +237,23 @@ class Tracker:
         )
         visible = usable.joint_states == JointState.VISIBLE
         part = parts(joints_px, visible, belongs & ~repeated, self.config.duplicate_2d)
-        return index[~repeated & ~part]
+        keep = ~repeated & ~part
+        if not keep.all():
+            index = index[keep]
+            pairs = self._pairs(people.select(index), camera, colours[index])
+        return index, pairs
 
     def _associate(
         self,
         people: People,
         camera: Camera,
         keep: np.ndarray,
-        colours: np.ndarray,
+        pairs: _Pairs,
         known: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Update and start tracks; returns ids (N,) and states (N,) of all people."""
         ids = np.full(len(people), -1, np.int32)
         states = np.full(len(people), int(TrackState.UNTRACKED), np.uint8)
-        pairs = self._pairs(people.select(keep), camera, colours[keep])
         taken = {n: self._tracks[m] for m, n in pairs}
         for place, n in enumerate(keep):
             row, track = people.select([int(n)]), taken.get(place)
@@ -316,14 +265,14 @@ class Tracker:
             ids[n], states[n] = track.id, int(track.state)
         return ids, states
 
-    def _pairs(self, people: People, camera: Camera, colours: np.ndarray) -> list[tuple[int, int]]:
+    def _pairs(self, people: People, camera: Camera, colours: np.ndarray) -> _Pairs:
         if not self._tracks or not len(people):
             return []
         predicted = [t.predict(camera, people.stamp_ns, self.config.coast_s) for t in self._tracks]
         bodies_m, bodies_px = (np.stack(arrays) for arrays in zip(*predicted, strict=True))
         ages = np.array([(people.stamp_ns - track.seen_ns) * 1e-9 for track in self._tracks])
         widening = self.config.speed_m_s * np.clip(ages, 0.0, 1.0)
-        distances = np.linalg.norm(_finite_mean(bodies_m), axis=1)
+        distances = np.linalg.norm(finite_mean(bodies_m), axis=1)
         # Of two tracks that claim one person, the one better established should win.
         handicaps = np.array([0.0 if track.confirmed else 0.05 for track in self._tracks])
         handicaps += _UNSEEN * (ages > ages.min())
@@ -336,15 +285,15 @@ class Tracker:
             handicaps[:, None] + other_colours(worn, colours),
         )
 
-    def _start(self, row: People, camera: Camera, stamp_ns: int) -> _Track:
+    def _start(self, row: People, camera: Camera, stamp_ns: int) -> Track:
         joints_m, joints_px = row.joints_m[0].astype(float), row.joints_px[0].astype(float)
-        track = _Track(self._next_id, row, camera, joints_m, joints_px, stamp_ns, stamp_ns)
+        track = Track(self._next_id, row, camera, joints_m, joints_px, stamp_ns, stamp_ns)
         self._next_id += 1
         self._tracks.append(track)
         return track
 
     def _predicted_row(
-        self, track: _Track, state: TrackState, people: People, camera: Camera
+        self, track: Track, state: TrackState, people: People, camera: Camera
     ) -> People:
         """Return a track that was not seen as a person of this frame."""
         stamp_ns = max(people.stamp_ns, track.seen_ns)
@@ -365,31 +314,3 @@ def _quality(people: People) -> np.ndarray:
     inside = np.nan_to_num(with_visibility(people).visible_fractions, nan=0.0)
     error = np.nan_to_num(people.reprojection_errors_px, nan=0.0)
     return score + 1e-2 * inside - 1e-5 * np.clip(error, 0.0, 100.0)
-
-
-def _through(points_px: np.ndarray, old: Camera, new: Camera) -> np.ndarray:
-    """Carry image points from one camera's image to another's along their viewing rays."""
-    if old is new or not len(points_px):
-        return points_px
-    if old.model == new.model and np.array_equal(old.distortion, new.distortion):
-        # One is cut out of the other, or zoomed: the bent rays are the same in both.
-        turn = new.matrix[:2, :2] @ np.linalg.inv(old.matrix[:2, :2])
-        return (points_px - old.matrix[:2, 2]) @ turn.T + new.matrix[:2, 2]
-    return distort_points(undistort_points(points_px, old), new)
-
-
-def _fill(new: np.ndarray, old: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(new).all(axis=-1, keepdims=True), new, old)
-
-
-def _finite_mean(joints: np.ndarray) -> np.ndarray:
-    """Return the mean (N, C) of the finite joints of (N, J, C), NaN without any."""
-    finite = np.isfinite(joints).all(axis=-1, keepdims=True)
-    count = finite.sum(axis=1)
-    total = np.where(finite, joints, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _mean_move(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Return the mean displacement (C,) of the joints that both have, NaN without any."""
-    return _finite_mean((new - old)[None])[0]
