@@ -72,6 +72,7 @@ def _start(context):
         ('occlusion_report', 'occlusion_node/report'),
         ('people', 'pose_node/people'),
         ('boxes', given['boxes_topic']),
+        ('depth', given['depth_topic'] or 'depth'),
     ]
     composed = given['composed'].lower() == 'true'
     for executable in ('composed',) if composed else ('pose_node', 'lifter_node'):

@@ -46,6 +46,7 @@ class RootSource(IntEnum):
     FIT = 2  # lifted skeleton fitted to the 2D joints and the intrinsics
     TRAJECTORY = 3  # trajectory model of the lifter
     FUSED = 4
+    DEPTH = 5  # a depth image measured its distance
 
 
 class Edge(IntFlag):

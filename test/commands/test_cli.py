@@ -57,6 +57,29 @@ def test_occlusion_that_is_not_known(tmp_path):
     assert 'moving_box' in result.output
 
 
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--depth-topic', '/camera/depth'], "no topic '/camera/depth' of depth images"),
+        (['--depth-topic', '/d', '--occlusion', 'fixed_lower'], 'neither --occlusion nor --report'),
+        (['--depth-topic', '/d', '--report'], 'neither --occlusion nor --report'),
+    ],
+)
+def test_depth_that_is_not_there_or_would_see_through_an_occlusion(tmp_path, options, words):
+    bag = write_recording(tmp_path / 'in.mcap', 2)
+    result = run('replay', bag, '--out', tmp_path / 'out', *options)
+    assert result.exit_code == 1
+    assert words in ' '.join(result.output.split())
+    assert not (tmp_path / 'out').exists()
+
+
+def test_pictures_have_no_depth(tmp_path):
+    (tmp_path / 'a.png').write_bytes(b'')
+    result = run('run', tmp_path / 'a.png', '--depth-topic', '/d')
+    assert result.exit_code == 1
+    assert 'pictures have no --depth-topic' in ' '.join(result.output.split())
+
+
 def test_options_become_the_configuration():
     given = {
         'device': 'cpu',

@@ -317,16 +317,25 @@ def test_settings_of_the_floor_may_change_while_running(world):
     assert messages.read_people(robot.out[0]).joints_m[0, 0, 2] > sent.joints_m[0, 0, 2]
 
 
-def test_the_command_of_the_documentation_starts_what_it_says(tmp_path):
+def launched(heading, folder):
+    """Run the launch command of a section of the documentation; its arguments and the lifter."""
     text = (ROOT / 'docs' / 'ros.md').read_text(encoding='utf-8')
-    section = text.split("## In the robot's frames")[1].split('\n## ')[0]
+    section = text.split(f'## {heading}')[1].split('\n## ')[0]
     command = re.search(r'ros2 launch trpose_ros pose.launch.py ((?:.*\\\n)*.*)', section)[1]
     arguments = dict(word.split(':=') for word in shlex.split(command.replace('\\\n', ' ')))
-    assert arguments['target_frame'] == 'base_link'
     file = ROOT / 'launch' / 'pose.launch.py'
-    context = launch_standin.launch(file, tmp_path, **arguments)
+    context = launch_standin.launch(file, folder, **arguments)
     lifter = context.processes[1]
     assert lifter.executable == 'lifter_node'
-    given = [Path(p).read_text() for p in lifter.command if p.startswith(str(tmp_path))]
+    files = [Path(p).read_text() for p in lifter.command if p.startswith(str(folder))]
+    return arguments, lifter.command, '\n'.join(files)
+
+
+def test_the_commands_of_the_documentation_start_what_they_say(tmp_path):
+    arguments, _, given = launched("In the robot's frames", tmp_path)
+    assert arguments['target_frame'] == 'base_link'
     for words in ('target_frame: base_link', 'floor_frame: base_footprint', 'publish_tf: true'):
-        assert any(words in part for part in given)
+        assert words in given
+    arguments, command, given = launched('With a depth camera', tmp_path)
+    assert f'depth:={arguments["depth_topic"]}' in command
+    assert 'depth: true' in given

@@ -7,8 +7,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from depth_bodies import bodies_depth
 from doubles import CAMERA, STANDING, STEP_NS, FakeBoxes, FakeEstimator, FakeLifter
-from recordings import START_NS, true_people, write_recording
+from recordings import DEPTH, START_NS, true_people, write_recording
 from typer.testing import CliRunner
 
 from trpose_ros.archives import load_arrays
@@ -18,13 +19,14 @@ from trpose_ros.occlusion.occluder import OcclusionConfig, make_occluder
 from trpose_ros.offline import replay as module
 from trpose_ros.offline import run as run_module
 from trpose_ros.offline.replay import LogTime, ReplayOptions, replay
+from trpose_ros.people import RootSource
 from trpose_ros.pipeline.lift_stage import LiftStage
 from trpose_ros.pipeline.pipeline import Pipeline, PoseStage
 from trpose_ros.pipeline.tracking import Tracker
 from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagReader, BagWriter
 from trpose_ros.recordings.messages import read_people
-from trpose_ros.recordings.sources import open_source
+from trpose_ros.recordings.sources import SourceOptions, open_source
 from trpose_ros.recordings.video import VideoReader, VideoWriter
 
 
@@ -236,6 +238,22 @@ def test_skeletons_for_other_programs(tmp_path):
     facts = json.loads((out / 'people.json').read_text())
     assert facts['source'] == 'in.mcap'
     assert not facts['camera']['assumed']
+
+
+def test_depth_of_a_recording_puts_people_in_their_place(tmp_path):
+    def depth(k):  # of a smaller person who stands nearer and looks the same
+        return bodies_depth(0.9 * (STANDING + np.array([-0.4, 0.2, 4.0])))
+
+    bag = write_recording(tmp_path / 'in.mcap', depth=depth)
+    near = []
+    for name, topic in (('without', None), ('with', DEPTH)):
+        source = open_source(bag, SourceOptions(depth_topic=topic))
+        result = replay(source, tmp_path / name, pipeline=stand_ins())
+        assert not [problem for problem in result.problems if DEPTH in problem]
+        lifted = list(result.lifted.values())
+        near.append(np.mean([p.joints_m[0, 0, 2] for p in lifted]))
+    assert near[1] == pytest.approx(0.9 * near[0], rel=0.02)
+    assert {int(p.root_sources[0]) for p in lifted} == {RootSource.DEPTH}
 
 
 def test_exports_of_nobody_are_named(tmp_path):

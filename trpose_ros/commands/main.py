@@ -21,6 +21,7 @@ from trpose_ros.commands.options import (
     CameraHeight,
     CameraPitch,
     CameraRoll,
+    DepthTopic,
     Device,
     Estimator,
     ExportOption,
@@ -109,6 +110,7 @@ def replay(
     image_topic: ImageTopic = '',
     camera_info_topic: InfoTopic = '',
     truth_topic: TruthTopic = '',
+    depth_topic: DepthTopic = '',
     fov_deg: Fov = 55.0,
     calibration: Calibration = None,
     rectified: Rectified = False,
@@ -206,6 +208,7 @@ def run(
     image_topic: ImageTopic = '',
     camera_info_topic: InfoTopic = '',
     truth_topic: TruthTopic = '',
+    depth_topic: DepthTopic = '',
     fov_deg: Fov = 55.0,
     calibration: Calibration = None,
     rectified: Rectified = False,
@@ -233,6 +236,8 @@ def run(
         formats = formats_of(export)
         config = _pipeline_config(locals())
         if are_pictures(source):
+            if depth_topic:
+                raise ValueError('pictures have no --depth-topic: it is of recordings')
             if formats:
                 raise ValueError('pictures have people.json: --export is for videos and recordings')
             _run_pictures(source, config, locals())
@@ -466,11 +471,17 @@ def _source_options(given: dict[str, Any]) -> SourceOptions:
     from trpose_ros.recordings.camera_book import CameraConfig
     from trpose_ros.recordings.sources import SourceOptions
 
-    calibration = given.get('calibration')
+    calibration, depth = given.get('calibration'), given.get('depth_topic') or None
+    if depth and (given['occlusion'] != 'none' or given.get('report')):
+        raise ValueError(
+            '--depth-topic takes neither --occlusion nor --report: an occlusion hides parts of the '
+            'images, and depth would show them'
+        )
     return SourceOptions(
         image_topic=given['image_topic'] or None,
         camera_info_topic=given['camera_info_topic'] or None,
         truth_topic=given['truth_topic'] or None,
+        depth_topic=depth,
         camera=CameraConfig(
             rectified=given['rectified'], fov_deg=given['fov_deg'], any_frame=given['any_frame']
         ),

@@ -32,6 +32,9 @@ NumAug = Annotated[int, typer.Option(help='variants of each crop', min=1, max=32
 ImageTopic = Annotated[str, typer.Option(help='image topic, where a bag has several')]
 InfoTopic = Annotated[str, typer.Option(help='camera_info topic')]
 TruthTopic = Annotated[str, typer.Option(help='PersonArray topic with the ground truth')]
+DepthTopic = Annotated[
+    str, typer.Option(help='topic of depth images aligned to the images: corrects distances')
+]
 Fov = Annotated[
     float, typer.Option(help='field of view along the larger side to assume where none is known')
 ]

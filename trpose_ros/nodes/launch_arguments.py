@@ -41,6 +41,9 @@ ARGUMENTS = (
     ),
     LaunchArgument('image_topic', 'image', 'camera images'),
     LaunchArgument('camera_info_topic', 'camera_info', 'intrinsics of the camera'),
+    LaunchArgument(
+        'depth_topic', '', 'depth images aligned to the camera images; empty: there are none'
+    ),
     LaunchArgument('image_transport', '', 'raw, or compressed for IMAGE_TOPIC/compressed'),
     LaunchArgument(
         'rectified', '', 'images are rectified: intrinsics of P, no distortion', _SWITCH
@@ -163,6 +166,8 @@ def passed_on(given: Mapping[str, str]) -> dict[str, Any]:
     parameters: dict[str, Any] = {n: given[n] for n in _PASSED_ON if given.get(n)}
     parameters |= {n: number(given, n) for n in _NUMBERS if given.get(n)}
     parameters |= {n: given[n] == 'true' for n in _OTHER_SWITCHES if given.get(n)}
+    if given.get('depth_topic'):
+        parameters['depth'] = True
     return parameters | switches(given)
 
 

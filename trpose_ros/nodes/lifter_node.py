@@ -29,6 +29,7 @@ from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.base.transforms import TF, TF_STATIC
 from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.nodes.body_outputs import JOINTS, POSES, TF_OUT, TORSOS, BodyOutputs
+from trpose_ros.nodes.depth_topic import DEPTH, DepthTopic, DepthTopicConfig
 from trpose_ros.nodes.robot_frames import FramesConfig, RobotFrames, check_frames
 from trpose_ros.people import People
 from trpose_ros.pipeline.fusion import FusionConfig
@@ -72,6 +73,7 @@ class LifterNode(StageNode):
         Group(LifterNodeConfig),
         Group(CameraConfig),
         Group(FramesConfig),
+        Group(DepthTopicConfig),
         Group(LiftStageConfig, omit=('max_wait_s',)),
         Group(LiftStageConfig, omit=('rotate_deg', 'fusion', 'refinement_model'), live=True),
         Group(FusionConfig, prefix='fusion.', live=True),
@@ -81,6 +83,7 @@ class LifterNode(StageNode):
     TOPICS = (
         PEOPLE_IN,
         CAMERA_INFO,
+        DEPTH,
         TF,
         TF_STATIC,
         PEOPLE,
@@ -101,6 +104,7 @@ class LifterNode(StageNode):
         self._outputs: BodyOutputs | None = None
         self._worker: Worker | None = None
         self._cameras: CameraListener | None = None
+        self._depth: DepthTopic | None = None
         self._stamps = StampListener(self, 'people')
         self._skeleton = ''  # the one that was announced
         self._shown_frame = ''  # of the markers on display
@@ -155,7 +159,9 @@ class LifterNode(StageNode):
             idle_s=self._idle_s,
             length=config.queue,
         )
-        self._cameras = CameraListener(self, self.parameters[CameraConfig])
+        cameras, depth = self.parameters[CameraConfig], self.parameters[DepthTopicConfig]
+        self._cameras = CameraListener(self, cameras)
+        self._depth = DepthTopic(self, depth, cameras.any_frame) if depth.depth else None
         self.subscribe(PEOPLE_IN, self._on_people)
 
     def halt(self, timeout_s: float | None = None) -> bool:
@@ -222,7 +228,8 @@ class LifterNode(StageNode):
             camera = self._cameras.find(
                 people.stamp_ns, people.width, people.height, people.frame_id
             )
-        for lifted in self._stage.push(people, camera):
+        depth_m = None if self._depth is None or not len(people) else self._depth.find(people)
+        for lifted in self._stage.push(people, camera, depth_m):
             self._publish(lifted)
 
     def _on_idle(self) -> bool:

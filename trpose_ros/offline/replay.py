@@ -187,7 +187,7 @@ def _process(
             result.hidden_px[entry.frame.stamp_ns] = np.zeros((0, 4))
         begin = perf_counter()
         try:
-            outcome = pipeline.process(entry.frame, entry.reference_box_px)
+            outcome = pipeline.process(entry.frame, entry.reference_box_px, entry.depth_m)
         except Exception as error:  # whatever a model may raise: the next frame goes on
             result.skipped += 1
             note = f'frame skipped: {type(error).__name__}: {error}'

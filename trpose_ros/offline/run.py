@@ -73,7 +73,7 @@ def watch(
         try:
             for entry in source.frames():
                 start_s = time.perf_counter()
-                outcome = pipeline.process(entry.frame, entry.reference_box_px)
+                outcome = pipeline.process(entry.frame, entry.reference_box_px, entry.depth_m)
                 times_ms.append(1e3 * (time.perf_counter() - start_s))
                 result.frames += 1
                 recorder.add(outcome.lifted, outcome.frame.camera)

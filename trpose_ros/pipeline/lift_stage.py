@@ -19,7 +19,15 @@ import numpy as np
 from trpose_ros.cameras import camera_from_fov, normalise_screen, undistort_points
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.lifters.root import place_roots
-from trpose_ros.people import Camera, JointState, People, TrackState, with_visibility
+from trpose_ros.people import (
+    Camera,
+    JointState,
+    People,
+    RootSource,
+    TrackState,
+    with_visibility,
+)
+from trpose_ros.pipeline.depth import DepthPlacing, read_at_joints
 from trpose_ros.pipeline.fusion import Fusion, depth_covariance
 from trpose_ros.pipeline.standing import UNKNOWN_FLOOR, Floor, Standing
 from trpose_ros.pipeline.turning import TURN_HELP, TURNS, Turned
@@ -67,12 +75,16 @@ class _Waiting:
     lifted_m: np.ndarray  # (N, J, 3), NaN not lifted yet
     roots_m: np.ndarray  # (N, 3) of the lifter's trajectory model, NaN where there is none
     done: np.ndarray  # (N,) bool
+    surface_m: np.ndarray | None  # (N, J) what a depth image shows at the joints
 
     @classmethod
-    def begin(cls, people: People, camera: Camera, done: np.ndarray) -> _Waiting:
+    def begin(
+        cls, people: People, camera: Camera, done: np.ndarray, surface_m: np.ndarray | None
+    ) -> _Waiting:
         """Return a frame of which nothing is lifted."""
         nothing = np.full(people.joints_m.shape, np.nan)
-        return cls(people, camera, nothing, np.full((len(people), 3), np.nan), done)
+        roots = np.full((len(people), 3), np.nan)
+        return cls(people, camera, nothing, roots, done, surface_m)
 
 
 class LiftStage:
@@ -93,6 +105,7 @@ class LiftStage:
         self.config = config or LiftStageConfig()
         self._fusion = fusion or Fusion()
         self._standing = standing or Standing()
+        self._depth = DepthPlacing()
         # Tells the floor in the frame of an image, by its stamp and frame_id, None while it is not
         # known: for a camera that moves. The settings count where there is nobody to ask.
         self.floor_at: Callable[[int, str], Floor | None] | None = None
@@ -121,19 +134,23 @@ class LiftStage:
         self._last_ns = None
         self._fusion.reset()
         self._standing.reset()
+        self._depth.reset()
         if self.lifter is not None:
             self.lifter.reset()
 
-    def push(self, people: People, camera: Camera | None = None) -> list[People]:
+    def push(
+        self, people: People, camera: Camera | None = None, depth_m: np.ndarray | None = None
+    ) -> list[People]:
         """Take the people of one frame; return the frames that became sure, oldest first.
 
         A stamp equal to the last one is ignored (a lifter sees each moment once). A stamp before
         the last one means that the recording started again: the frames that still wait are
         returned first, then everything starts afresh. Without ``camera`` a default field of view
-        is assumed, and the provenance says so.
+        is assumed, and the provenance says so. ``depth_m`` is a depth image of the same camera,
+        (H, W) in any resolution, NaN where nothing was measured.
         """
         if self.lifter is None:
-            return [self._alone(people, camera)]
+            return [self._alone(people, camera, depth_m)]
         released: list[People] = []
         if self._last_ns is not None and people.stamp_ns < self._last_ns:
             released = self.flush()
@@ -146,7 +163,8 @@ class LiftStage:
         measured &= np.isfinite(people.joints_px).all(axis=2)
         tracked = (people.track_ids >= 0) & (people.track_states != TrackState.LOST)
         tracked &= measured.any(axis=1)  # a lifter gives nothing for what was not seen
-        self._waiting.append(_Waiting.begin(people, camera, ~tracked))
+        surface_m = self._surface(people, camera, depth_m)
+        self._waiting.append(_Waiting.begin(people, camera, ~tracked, surface_m))
         for track_id in people.track_ids[people.track_states == TrackState.LOST]:
             self._finish(int(track_id))
         present = people.select(tracked)
@@ -179,14 +197,27 @@ class LiftStage:
         people, camera = self._turned.people(people), self._turned.camera(camera)
         return to_skeleton(people, skeleton), camera
 
-    def _alone(self, people: People, camera: Camera | None) -> People:
+    def _alone(self, people: People, camera: Camera | None, depth_m: np.ndarray | None) -> People:
         """Return what becomes of people without a lifter."""
         if not self._fusion.alone:
-            if not self._standing.config.known and self.floor_at is None:
+            if not self._standing.config.known and self.floor_at is None and depth_m is None:
                 return people
-            return self._turned.back(self._stood(self._turned.people(people)))
+            turned = self._turned.people(people)
+            return self._turned.back(self._stood(turned, self._surface(turned, camera, depth_m)))
         people, camera = self._prepared(people, camera, _SKELETON)
-        return self._fused(_Waiting.begin(people, camera, np.ones(len(people), bool)))
+        surface_m = self._surface(people, camera, depth_m)
+        return self._fused(_Waiting.begin(people, camera, np.ones(len(people), bool), surface_m))
+
+    def _surface(
+        self, people: People, camera: Camera | None, depth_m: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Return what a depth image of the camera, not turned, shows at joints of turned people."""
+        if depth_m is None:
+            return None
+        back = self._turned.back(people)
+        size = back.width, back.height
+        camera = camera or camera_from_fov(*size)
+        return read_at_joints(depth_m, back.joints_px, size, float(camera.matrix[0, 0]))
 
     def _take(self, results: list[Lifted]) -> None:
         """Give lifted skeletons to the frames that wait for them."""
@@ -230,7 +261,7 @@ class LiftStage:
         root = get_skeleton(waiting.people.skeleton).root_index
         people = self._fusion.fuse(waiting.people, waiting.lifted_m, waiting.camera, root)
         people = _placed(people, waiting.roots_m, waiting.camera, root)
-        people = self._stood(people)
+        people = self._stood(people, waiting.surface_m)
         provenance = people.provenance
         lifter = self.lifter
         own = '' if lifter is None else lifter.weights_id
@@ -247,15 +278,28 @@ class LiftStage:
         )
         return self._turned.back(people)
 
-    def _stood(self, people: People) -> People:
-        """Return people at the distance that floor and height say."""
+    def _stood(self, people: People, surface_m: np.ndarray | None) -> People:
+        """Return people at the distance that depth says, else floor and height."""
+        if surface_m is None:
+            surface_m = np.full(people.joint_states.shape, np.nan)
+        people = self._depth.place(people, surface_m)
+        stood = self._standing.place(people, self._floor_of(people))
+        if stood is people:
+            return people
+        deep = np.array([self._depth.placed(i) for i in people.track_ids.tolist()], bool)
+        deep |= people.root_sources == RootSource.DEPTH
+        joints, covariances = stood.joints_m.copy(), stood.covariances_m2.copy()
+        joints[deep], covariances[deep] = people.joints_m[deep], people.covariances_m2[deep]
+        return stood.replace(joints_m=joints, covariances_m2=covariances)
+
+    def _floor_of(self, people: People) -> Floor | None:
+        """Return the floor in a frame, None for that of the settings."""
         if self.floor_at is None:
-            return self._standing.place(people)
+            return None
         floor = self.floor_at(people.stamp_ns, people.frame_id)
         if floor is None:
-            return self._standing.place(people, UNKNOWN_FLOOR)
-        down = self._turned.direction(floor.down)
-        return self._standing.place(people, Floor(floor.height_m, down))
+            return UNKNOWN_FLOOR
+        return Floor(floor.height_m, self._turned.direction(floor.down))
 
 
 def _placed(people: People, roots_m: np.ndarray, camera: Camera, root: int) -> People:

@@ -95,13 +95,20 @@ class Pipeline:
         self._last_ns: int | None = None
         self._last_box: tuple[int, np.ndarray] | None = None  # stamp and px of the image before
 
-    def process(self, frame: Frame, reference_box_px: np.ndarray | None = None) -> Outcome:
+    def process(
+        self,
+        frame: Frame,
+        reference_box_px: np.ndarray | None = None,
+        depth_m: np.ndarray | None = None,
+    ) -> Outcome:
         """Run one frame through all stages.
 
         Args:
             frame: the image as the camera gave it.
             reference_box_px: (4,) box of the person for an occlusion anchored at the person;
                 None takes the tracked person's box of the frame before, or the whole image.
+            depth_m: (H, W) depth image of the same camera, NaN where nothing was measured; it is
+                not used together with an occlusion, which does not alter it.
 
         """
         if self._last_ns is not None and frame.stamp_ns < self._last_ns:
@@ -120,7 +127,9 @@ class Pipeline:
             people = people.replace(
                 provenance=dataclasses.replace(people.provenance, occlusion=occlusion.profile)
             )
-        return Outcome(frame, occlusion, people, tuple(self.lift.push(people, frame.camera)))
+            depth_m = None
+        lifted = self.lift.push(people, frame.camera, depth_m)
+        return Outcome(frame, occlusion, people, tuple(lifted))
 
     def flush(self) -> list[People]:
         """Return the skeletons still waiting for their future, at the end of a recording."""

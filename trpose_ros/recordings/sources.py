@@ -30,6 +30,7 @@ from trpose_ros.recordings.camera_book import (
     paired,
     rectified_note,
 )
+from trpose_ros.recordings.depth_track import open_depth
 from trpose_ros.recordings.image_codec import DARK_ROW, ImageError, Stream
 from trpose_ros.recordings.picture_files import PICTURE_SUFFIXES, are_pictures
 from trpose_ros.recordings.pictures import MAX_MEGAPIXELS
@@ -51,6 +52,7 @@ class SourceFrame:
     frame: Frame
     truth: People | None = None
     reference_box_px: np.ndarray | None = None  # (4,)
+    depth_m: np.ndarray | None = None  # (H, W) of the same camera, NaN where nothing was measured
 
 
 class Source(Protocol):
@@ -78,6 +80,7 @@ class SourceOptions:
     image_topic: str | None = None
     camera_info_topic: str | None = None
     truth_topic: str | None = None
+    depth_topic: str | None = None
     camera: CameraConfig = field(default_factory=CameraConfig)
     calibration: Camera | None = None  # where there is no camera_info; of pictures as stored
     max_megapixels: float = MAX_MEGAPIXELS  # of one picture
@@ -93,9 +96,12 @@ def open_source(path: str | Path, options: SourceOptions | None = None) -> Sourc
     """
     options = options or SourceOptions()
     suffix = Path(path).suffix.lower()
+    live = str(path).startswith('/dev/') or is_url(path) or suffix in VIDEO_SUFFIXES
+    if live and options.depth_topic is not None:
+        raise SourceError(f'{path} has no topics: depth images come from recordings alone')
     if suffix in PICTURE_SUFFIXES:
         raise SourceError(f'{path} is a picture: `trpose run` takes those; give a video or a bag')
-    if str(path).startswith('/dev/') or is_url(path) or suffix in VIDEO_SUFFIXES:
+    if live:
         return VideoSource(path, options)
     if Path(path).is_dir() and are_pictures([path]) and _has_pictures(Path(path)):
         raise SourceError(f'{path} is a folder of pictures: `trpose run` takes those')
@@ -159,13 +165,14 @@ class BagSource:
                 self._bag.topics, self.image_topic, options.camera_info_topic
             )
             self.truth_topic = _truth_topic(self._bag.topics, options.truth_topic)
-            self._config = options.camera
+            self._config, any_frame = options.camera, options.camera.any_frame
             self._calibration = options.calibration
             self.problems = self._bag.problems
             self._note_camera(options.camera_info_topic)
             self.total = self._bag.counts[self.image_topic]
             self.rate_hz = self._look_at_times()
             self.truth = self._read_truth()
+            self._depth = open_depth(path, options.depth_topic, self._time_ns, any_frame)
             self.reference_boxes = reference_boxes_by_stamp(self.truth)
         except BaseException:
             self._bag.close()
@@ -174,6 +181,8 @@ class BagSource:
     def close(self) -> None:
         """Close the recording."""
         self._bag.close()
+        if self._depth is not None:
+            self._depth.close()
 
     def frames(self) -> Iterator[SourceFrame]:
         """Yield the frames in the order of recording.
@@ -206,7 +215,10 @@ class BagSource:
                 image, stamp_ns, self._camera(book, entry, image), entry.message.header.frame_id
             )
             box = self.reference_boxes.get(stamp_ns, box)
-            yield SourceFrame(frame, self.truth.get(stamp_ns), box)
+            depth_m = None if self._depth is None else self._depth.find(frame)
+            yield SourceFrame(frame, self.truth.get(stamp_ns), box, depth_m)
+        if self._depth is not None:
+            self.problems += self._depth.problems()
         if bad > 1:
             self.problems.append(f'{self.image_topic}: {bad} images in all cannot be decoded')
         self.problems += stamp_notes(self.image_topic, odd)

@@ -172,6 +172,10 @@ class Clip:
         owner = self._render(index)[0].owner[::_FINE, ::_FINE]
         return np.where(owner == THING, -1, owner).astype(owner.dtype)
 
+    def depth(self, index: int) -> np.ndarray:
+        """Return (H, W) float32, m along z to what stands in a frame, infinite where nothing is."""
+        return self._render(index)[0].depth_m[::_FINE, ::_FINE]
+
     def draw(self, index: int) -> tuple[Frame, People]:
         """Render frame ``index`` and return it with the people in it, in the order of casting."""
         raster, fine = self._render(index)
