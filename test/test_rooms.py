@@ -42,13 +42,14 @@ MAY = {
     'lifters/streams': 'vocabulary, lifters/networks',
     'refinement': 'vocabulary, weights, lifters',
     'pipeline': 'vocabulary, occlusion, estimators, lifters, refinement',
+    'multiview': 'vocabulary',
     'recordings': 'vocabulary, occlusion, drawing',
     'data': 'vocabulary',
     'data/datasets': 'vocabulary, weights, movenet, recordings, data, data/motion, data/rendering',
     'data/motion': 'vocabulary, data',
     'data/rendering': 'vocabulary, metrabs, recordings, data, data/motion',
-    'evaluation': 'vocabulary, occlusion, weights, estimators, lifters, pipeline, recordings, '
-    'data, data/rendering, evaluation/metrics',
+    'evaluation': 'vocabulary, occlusion, weights, estimators, lifters, pipeline, multiview, '
+    'recordings, data, data/motion, data/rendering, evaluation/metrics',
     'evaluation/metrics': 'vocabulary',
     'report': 'vocabulary, drawing, recordings, evaluation, evaluation/metrics',
     'training': 'vocabulary, weights, runtimes, metrabs',

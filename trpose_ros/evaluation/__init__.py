@@ -2,6 +2,6 @@
 
 ``runner`` runs cases, ``results`` keeps rows, ``study`` makes the tables. Offline.
 
-Imports: vocabulary, occlusion, weights, estimators, lifters, pipeline, recordings, data,
-data/rendering, evaluation/metrics.
+Imports: vocabulary, occlusion, weights, estimators, lifters, pipeline, multiview, recordings, data,
+data/motion, data/rendering, evaluation/metrics.
 """
