@@ -62,8 +62,8 @@ MAY = {
     'evaluation/metrics, training',
     'keypoints': 'vocabulary, data/datasets',
     'exports': 'vocabulary, recordings',
-    'offline': 'vocabulary, drawing, pipeline, recordings, keypoints, exports, evaluation, '
-    'evaluation/metrics, report',
+    'offline': 'vocabulary, drawing, pipeline, multiview, recordings, keypoints, exports, '
+    'evaluation, evaluation/metrics, report',
     'nodes': 'vocabulary, occlusion, drawing, estimators, lifters, pipeline, recordings, '
     'evaluation, report, nodes/base',
     'nodes/base': 'vocabulary, occlusion, drawing, recordings',

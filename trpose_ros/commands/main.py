@@ -42,7 +42,7 @@ from trpose_ros.commands.options import (
     RotateDeg,
     Severity,
     Smoothing,
-    SourceArgument,
+    SourcesArgument,
     TruthTopic,
 )
 from trpose_ros.commands.output import Json, Quiet
@@ -71,6 +71,7 @@ _EXTRAS = {
     'onnx': 'onnx',
     'onnxruntime': 'onnx',
 }
+_NO_CALIBRATION = {'calibration': None}  # of one camera
 _PASS_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
 
 
@@ -92,7 +93,7 @@ def _options_of_all(
 
 @app.command()
 def replay(
-    source: SourceArgument,
+    source: SourcesArgument,
     out: Annotated[Path, typer.Option(help='folder for the results')] = Path('out/replay'),
     occlusion: Occlusion = 'none',
     severity: Severity = -1,
@@ -137,8 +138,18 @@ def replay(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Process every frame of a recording or video; write bag, video and metrics."""
+    """Process every frame of a recording or video; write bag, video and metrics.
+
+    Several cameras: a recording of each (as NAME=PATH) and a --calibration of all of them; their
+    people are joined in the world. docs/several_cameras.md describes it.
+    """
     with _Friendly():
+        from trpose_ros.commands.several import is_several, replay_cameras
+
+        if is_several(source, calibration):
+            config, where = _pipeline_config(locals()), _source_options(locals() | _NO_CALIBRATION)
+            replay_cameras(source, config, where, locals())
+            return
         from trpose_ros.commands.output import FrameBar, Voice, end_replay, report_replay
         from trpose_ros.exports.files import formats_of
         from trpose_ros.offline.replay import ReplayOptions
@@ -147,7 +158,7 @@ def replay(
 
         formats = formats_of(export)
         config, where = _pipeline_config(locals()), _source_options(locals())
-        opened = open_source(source, where)
+        opened = open_source(source[0], where)
         identity = identity or opened.identity
         options = ReplayOptions(
             bag=bag,
@@ -164,7 +175,7 @@ def replay(
 
                 opened.close()
                 result, rows = replay_and_report(
-                    source, out, config, options, where, progress=bar.update
+                    source[0], out, config, options, where, progress=bar.update
                 )
             else:
                 result = run_replay(opened, out, config, options, progress=bar.update)

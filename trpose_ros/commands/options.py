@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
-SourceArgument = Annotated[
-    str, typer.Argument(help='a bag (.mcap, .db3, folder), a video file or /dev/video0')
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help='a bag (.mcap, .db3, folder), a video file or /dev/video0; of several cameras one '
+        'each, NAME=PATH, with a --calibration of all'
+    ),
 ]
 Occlusion = Annotated[
     str, typer.Option(help='truncation condition to simulate, e.g. fixed_lower; none: untouched')
@@ -72,7 +76,7 @@ Calibration = Annotated[
     Path | None,
     typer.Option(
         help='YAML of camera_calibration, where there is no camera_info; of pictures: '
-        'as the camera stored them'
+        'as the camera stored them; of several cameras, for replay: docs/several_cameras.md'
     ),
 ]
 ExportOption = Annotated[

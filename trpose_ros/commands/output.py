@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trpose_ros.offline.pictures import PictureRun
     from trpose_ros.offline.replay import ReplayResult
     from trpose_ros.offline.run import Watched
+    from trpose_ros.offline.several import SeveralResult
 
 Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='print nothing but errors')]
 Json = Annotated[
@@ -169,6 +170,49 @@ def report_replay(result: ReplayResult, out: Path, console: Console) -> None:
     for name, seconds in result.stage_s.items():
         table.add_row(name, f'{1e3 * seconds / max(result.frames, 1):.1f}')
     console.print(table)
+    for path in result.exported:
+        console.print(f'wrote {escape(str(path))}', highlight=False)
+    console.print(f'results in {escape(str(out))}')
+
+
+def end_several(result: SeveralResult, out: Path, voice: Voice) -> None:
+    """Print the document of a replay of several cameras; without people in common it has failed."""
+    nothing = not result.frames or not result.fused
+    voice.end(
+        'replay',
+        EXIT_CODE if result.interrupted else int(nothing or bool(result.lost)),
+        out=out,
+        interrupted=result.interrupted,
+        missing_files=result.lost,
+        **result.metrics(),
+    )
+
+
+def report_several(result: SeveralResult, out: Path, console: Console) -> None:
+    """Say what came of several cameras: problems, how each is, errors where the truth is known."""
+    for problem in result.problems:
+        console.print(f'[yellow]note[/] {escape(problem)}', highlight=False)
+    metrics = result.metrics()
+    table = Table(
+        'camera', 'frames', 'weight', 'ABS-MPJPE', 'how it is', title='cameras', highlight=False
+    )
+    for name, camera in metrics['cameras'].items():
+        error = camera['errors'].get('lifted') or camera['errors'].get('estimator') or {}
+        table.add_row(
+            name,
+            str(camera['frames']),
+            f'{camera["weight"]:.2f}',
+            _mm(error.get('abs_mpjpe_held_mm')),
+            escape(camera['health']),
+        )
+    console.print(table)
+    error = metrics['errors'].get('fused') or {}
+    console.print(
+        f'{metrics["people"]} people in {metrics["fused_frames"]} frames of '
+        f'{escape(metrics["world"]) or "no world"}, ABS-MPJPE '
+        f'{_mm(error.get("abs_mpjpe_held_mm"))}, MPJPE {_mm(error.get("mpjpe_held_mm"))}',
+        highlight=False,
+    )
     for path in result.exported:
         console.print(f'wrote {escape(str(path))}', highlight=False)
     console.print(f'results in {escape(str(out))}')

@@ -1,8 +1,8 @@
 """The pipeline without ROS: over recordings, videos, cameras and pictures, and what it leaves.
 
-``replay`` works on recordings frame by frame, ``run`` on cameras and videos, ``pictures`` on
-photographs, ``lift`` on keypoints that other programs found.
+``replay`` works on recordings frame by frame, ``several`` on those of several cameras, ``run`` on
+cameras and videos, ``pictures`` on photographs, ``lift`` on keypoints that other programs found.
 
-Imports: vocabulary, drawing, pipeline, recordings, keypoints, exports, evaluation,
+Imports: vocabulary, drawing, pipeline, multiview, recordings, keypoints, exports, evaluation,
 evaluation/metrics, report.
 """

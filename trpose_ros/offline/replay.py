@@ -27,7 +27,7 @@ from trpose_ros.drawing.figures import Figure, Shot
 from trpose_ros.drawing.markers import MarkerStream
 from trpose_ros.interruption import Interruption
 from trpose_ros.offline.exporting import ExportRecorder
-from trpose_ros.people import People, Provenance
+from trpose_ros.people import Camera, People, Provenance
 from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
 from trpose_ros.recordings.bag_messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
 from trpose_ros.recordings.bags import BagWriter
@@ -64,7 +64,7 @@ class ReplayOptions:
 class ReplayResult:
     """What came out of a replay; people by stamp (ns), kept where there is a truth to compare.
 
-    With ``ReplayOptions.keep`` all are kept, and ``hidden_px`` (R, 4) for each frame.
+    With ``ReplayOptions.keep`` all are kept, and ``hidden_px`` (R, 4) and cameras of each frame.
     """
 
     frames: int = 0
@@ -77,6 +77,7 @@ class ReplayResult:
     lifted: dict[int, People] = field(default_factory=dict)
     truth: dict[int, People] = field(default_factory=dict)
     hidden_px: dict[int, np.ndarray] = field(default_factory=dict)
+    cameras: dict[int, Camera] = field(default_factory=dict)  # as the estimator saw them
     problems: list[str] = field(default_factory=list)
     interrupted: bool = False  # by Ctrl-C, before the end
     lost: list[str] = field(default_factory=list)  # files that were wanted and are not there
@@ -199,6 +200,8 @@ def _process(
         begin = perf_counter()
         if options.keep and outcome.occlusion is not None:
             result.hidden_px[entry.frame.stamp_ns] = outcome.occlusion.rectangles_px
+        if options.keep:
+            result.cameras[outcome.people.stamp_ns] = outcome.frame.camera
         result.frames_with_people += len(outcome.people) > 0
         if entry.truth is not None or options.keep:
             result.people[outcome.people.stamp_ns] = outcome.people
