@@ -31,6 +31,7 @@ MAY = {
     'trpose_ros': 'vocabulary, pipeline, recordings',
     'occlusion': 'vocabulary',
     'drawing': 'vocabulary',
+    'viewer': 'vocabulary, drawing',
     'weights': 'vocabulary',
     'runtimes': '',
     'metrabs': 'vocabulary, weights, runtimes, metrabs/backbones',
@@ -62,9 +63,9 @@ MAY = {
     'evaluation/metrics, training',
     'keypoints': 'vocabulary, data/datasets',
     'exports': 'vocabulary, recordings',
-    'offline': 'vocabulary, drawing, pipeline, multiview, recordings, keypoints, exports, '
+    'offline': 'vocabulary, drawing, viewer, pipeline, multiview, recordings, keypoints, exports, '
     'evaluation, evaluation/metrics, report',
-    'nodes': 'vocabulary, occlusion, drawing, estimators, lifters, pipeline, recordings, '
+    'nodes': 'vocabulary, occlusion, drawing, viewer, estimators, lifters, pipeline, recordings, '
     'evaluation, report, nodes/base',
     'nodes/base': 'vocabulary, occlusion, drawing, recordings',
     'doctor': 'vocabulary, weights, runtimes, recordings, nodes, nodes/base',
@@ -81,6 +82,7 @@ KEEPERS = {
     'openvino': {'trpose_ros.runtimes.openvino_quiet'},
     'onnx': {'trpose_ros.runtimes.onnx_export'},
     'onnxruntime': {'trpose_ros.runtimes.onnx_export'},
+    'rerun': {'trpose_ros.viewer.library'},
 }
 
 

@@ -40,10 +40,13 @@ from trpose_ros.commands.options import (
     Realisation,
     Rectified,
     RotateDeg,
+    SaveView,
     Severity,
     Smoothing,
     SourcesArgument,
     TruthTopic,
+    ViewOption,
+    ViewQuality,
 )
 from trpose_ros.commands.output import Json, Quiet
 from trpose_ros.interruption import EXIT_CODE
@@ -124,6 +127,9 @@ def replay(
     video: Annotated[bool, typer.Option(help='write annotated.mp4')] = True,
     bag: Annotated[bool, typer.Option(help='write result.mcap')] = True,
     export: ExportOption = '',
+    view: ViewOption = False,
+    save_view: SaveView = None,
+    view_quality: ViewQuality = 85,
     max_frames: Annotated[int, typer.Option(help='stop after so many frames; 0: all', min=0)] = 0,
     identity: Annotated[
         str,
@@ -154,6 +160,7 @@ def replay(
         from trpose_ros.exports.files import formats_of
         from trpose_ros.offline.replay import ReplayOptions
         from trpose_ros.offline.replay import replay as run_replay
+        from trpose_ros.offline.viewing import ViewOptions
         from trpose_ros.recordings.sources import open_source
 
         formats = formats_of(export)
@@ -166,6 +173,7 @@ def replay(
             max_frames=max_frames,
             identity=identity,
             export=formats,
+            view=ViewOptions(view, save_view, view_quality),
         )
         voice = Voice(quiet, as_json)
         bar = FrameBar(f'replay of {opened.name}', console=voice.console)
@@ -231,6 +239,9 @@ def run(
     camera_roll_deg: CameraRoll = 0.0,
     max_megapixels: MaxMegapixels = 64.0,
     export: ExportOption = '',
+    view: ViewOption = False,
+    save_view: SaveView = None,
+    view_quality: ViewQuality = 85,
     seconds: Annotated[float, typer.Option(help='stop after this time; 0: at the end')] = 0.0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -251,16 +262,25 @@ def run(
                 raise ValueError('pictures have no --depth-topic: it is of recordings')
             if formats:
                 raise ValueError('pictures have people.json: --export is for videos and recordings')
+            if view or save_view is not None:
+                raise ValueError('pictures have annotated copies: --view is for what has a time')
             _run_pictures(source, config, locals())
             return
         from trpose_ros.commands.output import Voice, end_run
         from trpose_ros.offline.run import watch
+        from trpose_ros.offline.viewing import ViewOptions
         from trpose_ros.recordings.sources import open_source
 
         opened = open_source(source[0], _source_options(locals()))
         with Voice(quiet, as_json) as voice:
             result = watch(
-                opened, config, out=out, limit_s=seconds, export=formats, console=voice.console
+                opened,
+                config,
+                out=out,
+                limit_s=seconds,
+                export=formats,
+                view=ViewOptions(view, save_view, view_quality),
+                console=voice.console,
             )
         end_run(result, out, voice)
 

@@ -83,3 +83,13 @@ ExportOption = Annotated[
     str,
     typer.Option(help='skeletons for other programs: csv, npz, json, bvh, trc, joined by commas'),
 ]
+ViewOption = Annotated[
+    bool, typer.Option('--view', help='show images and skeletons in a rerun viewer (extra [view])')
+]
+SaveView = Annotated[
+    Path | None,
+    typer.Option(help='write what --view shows to this file (.rrd), with or without it'),
+]
+ViewQuality = Annotated[
+    int, typer.Option(help='JPEG quality of its images; 0: not compressed', min=0, max=100)
+]

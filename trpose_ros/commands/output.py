@@ -120,6 +120,7 @@ def end_replay(result: ReplayResult, out: Path, voice: Voice) -> None:
         'replay',
         code,
         out=out,
+        view=result.view,
         interrupted=result.interrupted,
         missing_files=result.lost,
         stage_ms_per_frame=stage_ms,
@@ -131,8 +132,9 @@ def end_run(result: Watched, out: Path | None, voice: Voice) -> None:
     """Print the document of a run on a camera or video; without any frame it has failed."""
     voice.end(
         'run',
-        EXIT_CODE if result.interrupted else int(result.frames == 0),
+        EXIT_CODE if result.interrupted else int(result.frames == 0 or bool(result.lost)),
         out=out if result.frames else None,
+        view=result.view,
         interrupted=result.interrupted,
         frames=result.frames,
         seconds=round(result.seconds, 3),
@@ -170,7 +172,7 @@ def report_replay(result: ReplayResult, out: Path, console: Console) -> None:
     for name, seconds in result.stage_s.items():
         table.add_row(name, f'{1e3 * seconds / max(result.frames, 1):.1f}')
     console.print(table)
-    for path in result.exported:
+    for path in (*result.exported, *([] if result.view is None else [result.view])):
         console.print(f'wrote {escape(str(path))}', highlight=False)
     console.print(f'results in {escape(str(out))}')
 

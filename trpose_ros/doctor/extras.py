@@ -39,6 +39,7 @@ EXTRAS = (
     Extra('pyarrow', ('pyarrow',), 'evaluate', 'trpose evaluate, replay --report: results'),
     Extra('plotly', ('plotly',), 'evaluate', 'trpose evaluate, replay --report: report.html'),
     Extra('onnxruntime', ('onnxruntime',), 'onnx', 'trpose weights export'),
+    Extra('rerun', ('rerun-sdk',), 'view', 'shows images and skeletons: --view, viewer:=rerun'),
     Extra('numba', ('numba',), 'train', 'rendered people: trpose data, evaluate, train'),
 )
 

@@ -2,7 +2,8 @@
 
 ``replay`` works on recordings frame by frame, ``several`` on those of several cameras, ``run`` on
 cameras and videos, ``pictures`` on photographs, ``lift`` on keypoints that other programs found.
+``viewing`` shows a run meanwhile.
 
-Imports: vocabulary, drawing, pipeline, multiview, recordings, keypoints, exports, evaluation,
+Imports: vocabulary, drawing, viewer, pipeline, multiview, recordings, keypoints, exports, evaluation,
 evaluation/metrics, report.
 """

@@ -27,6 +27,7 @@ from trpose_ros.drawing.figures import Figure, Shot
 from trpose_ros.drawing.markers import MarkerStream
 from trpose_ros.interruption import Interruption
 from trpose_ros.offline.exporting import ExportRecorder
+from trpose_ros.offline.viewing import Viewing, ViewOptions
 from trpose_ros.people import Camera, People, Provenance
 from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
 from trpose_ros.recordings.bag_messages import LIFTED_TOPIC, POSE_TOPIC, MessageMaker
@@ -58,6 +59,7 @@ class ReplayOptions:
     identity: str = 'live|none|none|none'  # part of the seed of the occlusions
     keep: bool = False  # also keep results without truth, and what was hidden
     export: tuple[str, ...] = ()  # formats of exports.files: people.csv, people-ID.bvh, ...
+    view: ViewOptions = field(default_factory=ViewOptions)
 
 
 @dataclass
@@ -83,6 +85,7 @@ class ReplayResult:
     lost: list[str] = field(default_factory=list)  # files that were wanted and are not there
     stage_s: dict[str, float] = field(default_factory=dict)  # seconds spent, by stage
     exported: list[Path] = field(default_factory=list)
+    view: Path | None = None  # the recording for the viewer
 
     def metrics(self) -> dict[str, Any]:
         """Return what goes into the metrics file: the same for the same input."""
@@ -130,24 +133,30 @@ def replay(
         pipeline: stages to use instead of those of ``config``.
 
     Raises:
-        ValueError, WeightsError: a stage cannot be made; the message says why.
+        ValueError, WeightsError: a stage cannot be made, or nothing be shown; the message says why.
 
     """
     options = options or ReplayOptions()
     out = Path(out)
     result = ReplayResult(problems=source.problems)
     try:
-        if pipeline is None:
-            pipeline = Pipeline(config or PipelineConfig(), identity=options.identity, clock=None)
-        result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
-        out.mkdir(parents=True, exist_ok=True)
-        writing = _Writers(out, options, video_rate(source.rate_hz), result)
-        with writing as writers, Interruption() as interruption:
-            _process(source, pipeline, writers, options, result, progress, interruption)
-        if options.export:
-            recorder, lifter = writers.exports, pipeline.lift.lifter
-            result.exported = recorder.finish(result.problems, source.name, lifter)
-            result.lost += recorder.missing
+        with Viewing(options.view, source.name) as viewing:
+            if pipeline is None:
+                pipeline = Pipeline(
+                    config or PipelineConfig(), identity=options.identity, clock=None
+                )
+            result.metric_3d = getattr(pipeline.pose.estimator, 'metric_3d', True)
+            out.mkdir(parents=True, exist_ok=True)
+            writing = _Writers(out, options, video_rate(source.rate_hz), result, viewing)
+            with writing as writers, Interruption() as interruption:
+                _process(source, pipeline, writers, options, result, progress, interruption)
+            result.view = viewing.finish(result.problems)
+            if options.view.save is not None and result.view is None:
+                result.lost.append(options.view.save.name)
+            if options.export:
+                recorder, lifter = writers.exports, pipeline.lift.lifter
+                result.exported = recorder.finish(result.problems, source.name, lifter)
+                result.lost += recorder.missing
     finally:
         source.close()
         if pipeline is not None:
@@ -232,9 +241,15 @@ class _Writers:
     """Bag and video of a replay; a context manager. After an exception nothing is left."""
 
     def __init__(
-        self, out: Path, options: ReplayOptions, rate_hz: float, result: ReplayResult
+        self,
+        out: Path,
+        options: ReplayOptions,
+        rate_hz: float,
+        result: ReplayResult,
+        viewing: Viewing,
     ) -> None:
         self._result = result
+        self._viewing = viewing
         self.exports = ExportRecorder(options.export, out / 'people')
         self._video = VideoWriter(out / 'annotated.mp4', rate_hz) if options.video else None
         self._bag = BagWriter(out / 'result.mcap') if options.bag else None
@@ -267,6 +282,7 @@ class _Writers:
     def add(self, entry: SourceFrame, outcome: Outcome) -> None:
         """Write a frame and its people; the drawing waits for the skeleton."""
         self.exports.add((), outcome.frame.camera)
+        self._viewing.add(outcome, entry.truth)
         seen, stamp_ns = outcome.frame, entry.frame.stamp_ns
         occlusion = outcome.occlusion
         log_ns = self._log.of_frame(stamp_ns)
@@ -292,6 +308,7 @@ class _Writers:
     def add_lifted(self, people: People) -> None:
         """Write a skeleton with its markers, draw the frames up to it."""
         self.exports.add([people])
+        self._viewing.add_lifted([people])
         if self._bag is not None and self._maker is not None:
             stamp_ns, frame_id = people.stamp_ns, people.frame_id
             log_ns = self._log.of_result(stamp_ns)

@@ -14,6 +14,7 @@ from trpose_ros.evaluation.pass_excerpts import save_pass_scenes
 from trpose_ros.evaluation.passes import Pass, write_results
 from trpose_ros.evaluation.results import Row
 from trpose_ros.offline.replay import Progress, ReplayOptions, ReplayResult, replay
+from trpose_ros.offline.viewing import ViewOptions
 from trpose_ros.pipeline.pipeline import PipelineConfig
 from trpose_ros.recordings.sources import SourceOptions, open_source, read_frames
 from trpose_ros.report import check_libraries, write_report
@@ -44,7 +45,7 @@ def replay_and_report(
     clean = dataclasses.replace(config, occlusion=none)
     runs = [(config, out, options)]
     if config.occlusion.profile != 'none':
-        bare = dataclasses.replace(options, bag=False, video=False)
+        bare = dataclasses.replace(options, bag=False, video=False, view=ViewOptions())
         runs.insert(0, (clean, out / 'clean', bare))
     passes = []
     for settings, folder, how in runs:

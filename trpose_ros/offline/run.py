@@ -18,6 +18,7 @@ from rich.console import Console
 
 from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.offline.exporting import ExportRecorder
+from trpose_ros.offline.viewing import Viewing, ViewOptions
 from trpose_ros.people import People, TrackState
 from trpose_ros.pipeline.pipeline import Pipeline, PipelineConfig
 from trpose_ros.recordings.sources import Source
@@ -37,6 +38,8 @@ class Watched:
     interrupted: bool = False  # by Ctrl-C
     problems: list[str] = field(default_factory=list)
     exported: list[Path] = field(default_factory=list)
+    view: Path | None = None  # the recording for the viewer
+    lost: list[str] = field(default_factory=list)  # files that were wanted and are not there
 
 
 def watch(
@@ -46,13 +49,15 @@ def watch(
     out: Path | None = None,
     limit_s: float = 0.0,
     export: tuple[str, ...] = (),
+    view: ViewOptions | None = None,
     pipeline: Any = None,
     console: Console | None = None,
 ) -> Watched:
     """Process until the source ends, Ctrl-C or ``limit_s``.
 
     ``export`` names formats of exports.files, which are written beside ``out`` under its name, or
-    as out/run/people.
+    as out/run/people. ``view`` shows frames and people meanwhile. Raises ViewError where that
+    cannot be.
     """
     console = console or Console()
     times_ms: deque[float] = deque(maxlen=_KEPT)
@@ -61,6 +66,7 @@ def watch(
     recorder = ExportRecorder(export, base)
     with ExitStack() as stack:
         stack.callback(source.close)
+        viewing = stack.enter_context(Viewing(view or ViewOptions(), source.name))
         if pipeline is None:
             with console.status('loading the networks'):
                 pipeline = Pipeline(config)
@@ -77,6 +83,8 @@ def watch(
                 times_ms.append(1e3 * (time.perf_counter() - start_s))
                 result.frames += 1
                 recorder.add(outcome.lifted, outcome.frame.camera)
+                viewing.add(outcome, entry.truth)
+                viewing.add_lifted(outcome.lifted)
                 newest = outcome.lifted[-1] if outcome.lifted else outcome.people
                 if video is not None:
                     video.write(draw_people(outcome.frame.image, outcome.people))
@@ -85,8 +93,14 @@ def watch(
                     break
         except KeyboardInterrupt:
             result.interrupted = True
+        if export or viewing:
+            late = pipeline.flush()
+            recorder.add(late)
+            viewing.add_lifted(late)
+        result.view = viewing.finish(result.problems)
+        if view is not None and view.save is not None and result.view is None:
+            result.lost.append(view.save.name)
         if export:
-            recorder.add(pipeline.flush())
             result.exported = recorder.finish(source.problems, source.name, pipeline.lift.lifter)
     result.seconds = time.perf_counter() - begin_s
     if times_ms:
@@ -100,7 +114,7 @@ def watch(
     )
     if out is not None and result.frames:
         console.print(f'video in {out}')
-    for path in result.exported:
+    for path in (*result.exported, *([] if result.view is None else [result.view])):
         console.print(f'wrote {path}', highlight=False)
     return result
 
