@@ -16,6 +16,8 @@ from launch_ros.actions import Node
 from trpose_ros.nodes.launch_arguments import ARGUMENTS, fast_dds_profile, params_file, passed_on
 from trpose_ros.resources import resource
 
+_ESTIMATED = ('estimated', 'pose_node/people')
+
 
 def generate_launch_description():
     """Return the description; ``--show-args`` lists the arguments."""
@@ -81,6 +83,17 @@ def _start(context):
                 executable=executable,
                 parameters=[str(file), shared],
                 remappings=remappings,
+                **options,
+            )
+        )
+    if given['viewer'] == 'rerun':
+        seen = [('image', image), ('camera_info', info)]
+        file_name = given['viewer_file']
+        actions.append(
+            Node(
+                executable='viewer_node',
+                parameters=[str(file), shared | ({'save': file_name} if file_name else {})],
+                remappings=[*seen, ('people', 'lifter_node/people'), _ESTIMATED],
                 **options,
             )
         )

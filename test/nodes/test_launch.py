@@ -45,6 +45,25 @@ def test_composed_with_occlusion_is_two_processes(tmp_path):
     assert 'image:=occlusion_node/image' in context.processes[1].command
 
 
+def test_the_viewer_sees_what_the_pose_node_sees(tmp_path):
+    context = launch_standin.launch(
+        LAUNCH_FILE, tmp_path, viewer='rerun', viewer_file='x.rrd', occlusion='blackout'
+    )
+    viewer = next(p for p in context.processes if p.executable == 'viewer_node')
+    for words in (
+        'image:=occlusion_node/image',
+        'camera_info:=occlusion_node/camera_info',
+        'people:=lifter_node/people',
+        'estimated:=pose_node/people',
+    ):
+        assert words in viewer.command
+    assert 'save: x.rrd' in ''.join(
+        Path(viewer.command[k + 1]).read_text()
+        for k, word in enumerate(viewer.command)
+        if word == '--params-file'
+    )
+
+
 @pytest.mark.parametrize('preset', PRESETS)
 def test_presets_are_files(tmp_path, preset):
     context = launch_standin.launch(LAUNCH_FILE, tmp_path, params_file=preset)

@@ -17,8 +17,9 @@ from trpose_ros.nodes.evaluation import EvaluationNode
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.nodes.pose_node import PoseNode
+from trpose_ros.nodes.viewer_node import ViewerNode
 
-NODES = [OcclusionNode, LifterNode, PoseNode, EvaluationNode]
+NODES = [OcclusionNode, LifterNode, PoseNode, EvaluationNode, ViewerNode]
 ODD = {
     bool: [True, False],
     int: [0, 1, -1, 7, 60, 2**31, -(2**63), 2**63 - 1],

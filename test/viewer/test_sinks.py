@@ -92,7 +92,7 @@ def test_the_file_appears_at_the_end_and_an_error_keeps_the_old_one(tmp_path):
 def test_a_file_without_its_end_is_no_result(tmp_path, monkeypatch):
     path = tmp_path / 'x.rrd'
 
-    def cut(stream):
+    def cut(stream, limit_s):
         if stream is not None:
             stream.disconnect()
             (draft,) = tmp_path.glob('.*.rrd')
@@ -113,9 +113,8 @@ def test_a_stream_that_never_closes_does_not_hold_the_end(monkeypatch):
 
     called = []
     monkeypatch.setattr(rerun, 'unregister_shutdown', lambda: called.append(True))
-    monkeypatch.setattr(sinks, '_END_S', 0.05)
     begin = time.monotonic()
-    sinks.let_go(Stuck())
+    sinks.let_go(Stuck(), 0.05)
     assert time.monotonic() - begin < 2
     assert called == [True]
 

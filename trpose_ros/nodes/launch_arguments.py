@@ -74,6 +74,10 @@ ARGUMENTS = (
     LaunchArgument('composed', 'false', 'run pose_node and lifter_node in one process', BOOLEANS),
     LaunchArgument('rviz', 'false', 'open RViz', BOOLEANS),
     LaunchArgument(
+        'viewer', 'none', 'show images and skeletons: rerun opens its viewer', ('none', 'rerun')
+    ),
+    LaunchArgument('viewer_file', '', 'with viewer:=rerun, write this file (.rrd) instead'),
+    LaunchArgument(
         'fixed_frame', '', 'fixed frame of RViz: target_frame, or the frame_id of the images'
     ),
     LaunchArgument(

@@ -21,12 +21,14 @@ from trpose_ros.nodes.launch_arguments import ARGUMENTS, REPLAY_ARGUMENTS, Launc
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.nodes.pose_node import PoseNode
+from trpose_ros.nodes.viewer_node import ViewerNode
 from trpose_ros.writing import write_text
 
 NODES: dict[str, type[StageNode]] = {
     'pose_node': PoseNode,
     'lifter_node': LifterNode,
     'occlusion_node': OcclusionNode,
+    'viewer_node': ViewerNode,
     'evaluation': EvaluationNode,
 }
 

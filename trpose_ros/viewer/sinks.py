@@ -22,7 +22,6 @@ from trpose_ros.writing import Draft, write_error
 PORT = 9876  # of rerun's viewers, where nothing else is said
 _START_S = 60.0
 _WINDOW_S = 3.0
-_END_S = 10.0
 _MEMORY = '25%'  # of the machine: the viewer forgets the oldest beyond
 _FOOTER, _FOOTER_BYTES = b'FOOT', 32  # the end of a recording
 _SPARE_BYTES = 1 << 20
@@ -41,16 +40,19 @@ class View:
         save: str | Path | None = None,
         port: int = PORT,
         images: ImageLogConfig | None = None,
+        end_s: float = 10.0,
     ) -> None:
         """Open a viewer (``show``), a file to ``save``, or both.
 
         ``name`` is what the viewer calls the recording. A viewer that listens on
-        ``port`` already is used; otherwise one is started.
+        ``port`` already is used; otherwise one is started. The end waits at most ``end_s`` for each
+        of both.
 
         Raises ViewError without rerun or a display, and WriteError for a file that cannot be.
         """
         rr = library()
         self.path = None if save is None else Path(save)
+        self._end_s = end_s
         self._draft: Draft | None = None
         self._file: Any = None
         self._window: Any = None
@@ -90,8 +92,8 @@ class View:
 
     def finish(self) -> None:
         """Send what waits and put the file in its place; raises WriteError."""
-        let_go(self._window)
-        let_go(self._file)
+        let_go(self._window, self._end_s)
+        let_go(self._file, self._end_s)
         draft, self._draft = self._draft, None
         self._window = self._file = None
         if draft is None:
@@ -103,21 +105,21 @@ class View:
 
     def discard(self) -> None:
         """Let go; no file is left."""
-        let_go(self._window)
-        let_go(self._file)
+        let_go(self._window, self._end_s)
+        let_go(self._file, self._end_s)
         self._window = self._file = None
         if self._draft is not None:
             self._draft.discard()
             self._draft = None
 
 
-def let_go(stream: Any) -> None:
+def let_go(stream: Any, limit_s: float) -> None:
     """Send what waits and close a stream, within a time: a sink that has died may never answer."""
     if stream is None:
         return
     thread = threading.Thread(target=stream.disconnect, daemon=True)
     thread.start()
-    thread.join(_END_S)
+    thread.join(limit_s)
     if thread.is_alive():  # it keeps the stream; the end of the process must not wait for it
         getattr(library(), 'unregister_shutdown', lambda: None)()
 
