@@ -4,6 +4,6 @@
 cameras and videos, ``pictures`` on photographs, ``lift`` on keypoints that other programs found.
 ``viewing`` shows a run meanwhile.
 
-Imports: vocabulary, drawing, viewer, pipeline, multiview, recordings, keypoints, exports, evaluation,
-evaluation/metrics, report.
+Imports: vocabulary, drawing, viewer, pipeline, multiview, recordings, keypoints, exports,
+evaluation, evaluation/metrics, report.
 """
