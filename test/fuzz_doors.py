@@ -33,6 +33,7 @@ from pathlib import Path
 import cv2
 import fuzz_files  # noqa: F401 - its doors enter themselves
 import fuzz_keypoints  # noqa: F401
+import fuzz_robot  # noqa: F401
 import torch
 from fuzz_messages import DOORS, Make
 

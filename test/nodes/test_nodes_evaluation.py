@@ -116,6 +116,19 @@ def test_without_truth_and_reference_nothing_is_written(world, tmp_path):
     assert list((tmp_path / 'out').iterdir()) == []
 
 
+def test_people_in_another_frame_than_the_truth_are_not_compared(world):
+    node, talk, _ = start(world)
+    talk.say(START_NS, answered=False)
+    world.settle()
+    other = off(START_NS, 34.0, LIFTED).replace(frame_id='base_link')
+    talk.lifted.publish(conversions.make.people(other))
+    world.wait(lambda: node.statistics.errors == 1)
+    assert "'base_link' are not compared with true ones of frame 'optical'" in (
+        node.statistics.last_error
+    )
+    assert node.facts()['lifted'] == '0'
+
+
 def test_people_of_an_unknown_skeleton_are_skipped_and_named(world):
     node, talk, _ = start(world)
     message = conversions.make.people(make_people(START_NS))

@@ -180,7 +180,7 @@ class EvaluationNode(StageNode):
     def _keeper(self, kind: str) -> Callable[[PersonArray], None]:
         def keep(message: PersonArray) -> None:
             people = self._people(message)
-            if people is not None:
+            if people is not None and not self._elsewhere(people):
                 with self._lock:
                     getattr(self._passes[-1], kind)[people.stamp_ns] = people
                     self._arrived_s = time.monotonic()
@@ -188,6 +188,18 @@ class EvaluationNode(StageNode):
                     self.statistics.add_result(float('nan'))
 
         return keep
+
+    def _elsewhere(self, people: People) -> bool:
+        """Say when people are in another frame than the true ones of the same image."""
+        with self._lock:
+            truth = self._passes[-1].truth.get(people.stamp_ns)
+        if truth is None or truth.frame_id == people.frame_id:
+            return False
+        self.report(
+            f'people of frame {people.frame_id!r} are not compared with true ones of frame '
+            f'{truth.frame_id!r}: leave target_frame of lifter_node empty'
+        )
+        return True
 
     def _on_truth(self, message: PersonArray) -> None:
         people = self._people(message)
