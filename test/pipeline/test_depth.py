@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trpose_ros.cameras import project
 from trpose_ros.evaluation.depth_gain import as_measured
-from trpose_ros.people import JointState, RootSource, TrackState
+from trpose_ros.people import JointState, RootSource, TrackState, concatenate
 from trpose_ros.pipeline.depth import (
     DepthConfig,
     DepthPlacing,
@@ -147,6 +147,24 @@ def test_a_few_joints_that_show_the_wall_or_a_thing_in_front_do_not_count():
     values[0, [13, 16]] = WALL_M
     values[0, [3, 6]] = 1.2
     assert error_m(DepthPlacing().place(people, values), true) < 0.09
+
+
+def test_somebody_behind_another_is_not_drawn_to_that_one():
+    front, rear = STANDING + np.array([0.0, 0, 2.5]), STANDING * 1.05 + np.array([0.1, 0, 3.2])
+    depth = np.minimum(bodies_depth(front), bodies_depth(rear))
+    people = concatenate(estimate(front, scale=1.1), estimate(rear, scale=1.0, track=9))
+    values = surface(people, depth)
+    placed = DepthPlacing().place(people, values)
+    assert placed.root_sources.tolist()[0] == RootSource.DEPTH
+    assert error_m(placed, front) < 0.09
+    rear_m = np.linalg.norm(placed.joints_m[1, 0] - rear[0])
+    assert rear_m < 0.1
+    # Two side by side do not keep each other from it.
+    aside = STANDING + np.array([1.0, 0, 2.5])
+    both = np.minimum(bodies_depth(front), bodies_depth(aside))
+    people = concatenate(estimate(front), estimate(aside, track=9))
+    placed = DepthPlacing().place(people, surface(people, both))
+    assert placed.root_sources.tolist() == [RootSource.DEPTH] * 2
 
 
 def test_somebody_without_a_place_of_his_own_gets_none():

@@ -46,6 +46,7 @@ _FLAT_M = 0.06  # between the quartiles of a window: more is an edge
 _LEAST_JOINTS = 4
 _LEAST_SHARE = 0.5  # of the joints that could be read
 _AGREE_M = 0.12  # of a joint with the others
+_CLEARLY_M = 0.4  # so much farther away by estimate, somebody hides nobody
 _SURFACE_SIGMA_M = 0.03  # of all joints together: bodies are thicker or thinner, in coats
 _GUESS_SIGMA = 0.12  # of the logarithm of an estimated distance
 _GATE = 3.5  # deviations of the estimate
@@ -140,6 +141,26 @@ def depth_factor(
     return value, spread + (_SURFACE_SIGMA_M / distance) ** 2
 
 
+def behind_others(people: People) -> np.ndarray:
+    """Return (N, J) bool: joints where the surface may be that of somebody nearer.
+
+    They lie within the box around the joints of another person who is not clearly farther away.
+    """
+    hidden = np.zeros(people.joint_states.shape, bool)
+    if len(people) < 2:
+        return hidden
+    px = people.joints_px.astype(np.float64)
+    known = np.isfinite(px).all(axis=2, keepdims=True)
+    low = np.where(known, px, np.inf).min(axis=1)
+    high = np.where(known, px, -np.inf).max(axis=1)
+    distances = people.joints_m[:, get_skeleton(people.skeleton).root_index, 2]
+    for i in range(len(people)):
+        for j in range(len(people)):
+            if i != j and not distances[j] > distances[i] + _CLEARLY_M:  # NaN, too
+                hidden[i] |= ((px[i] >= low[j]) & (px[i] <= high[j])).all(axis=1)
+    return hidden
+
+
 @dataclass
 class _Memory:
     stamp_ns: int
@@ -169,7 +190,7 @@ class DepthPlacing:
             return people
         joints = people.joints_m.copy()
         covariances, sources = people.covariances_m2.copy(), people.root_sources.copy()
-        seen = np.isin(people.joint_states, _SEEN)
+        seen = np.isin(people.joint_states, _SEEN) & ~behind_others(people)
         inside = inside_m(people.skeleton)
         root = get_skeleton(people.skeleton).root_index
         for i in range(len(people)):
