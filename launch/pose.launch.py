@@ -3,6 +3,11 @@
     ros2 launch trpose_ros pose.launch.py image_topic:=/camera/image_raw \
         camera_info_topic:=/camera/camera_info rviz:=true
 
+Several cameras, each in a namespace of its own, joined where it is known where they stand:
+
+    ros2 launch trpose_ros pose.launch.py cameras:=[front,rear] \
+        image_topic:=/{camera}/image_raw fusion:=true calibration:=rig.yaml
+
 An argument left empty keeps what the parameter file says. The nodes configure and activate
 themselves (``autostart``): launch cannot reach two nodes of one process, and its own way to do so
 is missing in Humble and Jazzy.
@@ -13,7 +18,13 @@ from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEn
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from trpose_ros.nodes.launch_arguments import ARGUMENTS, fast_dds_profile, params_file, passed_on
+from trpose_ros.nodes.launch_arguments import (
+    ARGUMENTS,
+    fast_dds_profile,
+    params_file,
+    passed_on,
+    several,
+)
 from trpose_ros.resources import resource
 
 _ESTIMATED = ('estimated', 'pose_node/people')
@@ -50,9 +61,15 @@ def _start(context):
         'output': 'screen',
         'ros_arguments': ['--log-level', given['log_level']],
     }
+    cameras, fusion = several(given)
     image, info = given['image_topic'], given['camera_info_topic']
     actions = [SetEnvironmentVariable(*entry) for entry in fast_dds_profile().items()]
     actions.append(LogInfo(msg=f'trpose_ros: parameters of {file}'))
+    if cameras:
+        actions.append(_cameras(given, cameras, [str(file), shared | fusion]))
+        if given['rviz'].lower() == 'true':
+            actions.append(_rviz(given, cameras[0], bool(fusion)))
+        return actions
     if given['occlusion'] != 'none':
         actions.append(
             Node(
@@ -102,9 +119,27 @@ def _start(context):
     return actions
 
 
-def _rviz(given):
+def _cameras(given, cameras, parameters):
+    """Return the one process of all cameras; its nodes find their namespaces by themselves."""
+    arguments = ['--cameras', ','.join(cameras), '--namespace', given['namespace']]
+    for name in ('image_topic', 'camera_info_topic', 'boxes_topic'):
+        arguments += [f'--{name.replace("_", "-")}', given[name]]
+    return Node(
+        package='trpose_ros',
+        executable='cameras',
+        arguments=arguments + ['--fusion'] * ('calibration' in parameters[1]),
+        parameters=parameters,
+        output='screen',
+        ros_arguments=['--log-level', given['log_level']],
+    )
+
+
+def _rviz(given, camera='', fusion=False):
     # The layout names topics without a namespace: put them where the nodes are.
-    topics = ('pose_node/image_annotated', 'lifter_node/markers')
+    topics = {
+        'pose_node/image_annotated': f'{camera}/pose_node/image_annotated',
+        'lifter_node/markers': 'fusion_node/markers' if fusion else f'{camera}/lifter_node/markers',
+    }
     arguments = ['-d', str(resource('config', 'pose.rviz'))]
     fixed_frame = given['fixed_frame'] or given['target_frame']
     if fixed_frame:
@@ -114,6 +149,6 @@ def _rviz(given):
         executable='rviz2',
         namespace=given['namespace'],
         arguments=arguments,
-        remappings=[(f'/{topic}', topic) for topic in topics],
+        remappings=[(f'/{topic}', place.strip('/')) for topic, place in topics.items()],
         parameters=[{'use_sim_time': given['use_sim_time'].lower() == 'true'}],
     )

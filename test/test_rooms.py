@@ -65,8 +65,8 @@ MAY = {
     'exports': 'vocabulary, recordings',
     'offline': 'vocabulary, drawing, viewer, pipeline, multiview, recordings, keypoints, exports, '
     'evaluation, evaluation/metrics, report',
-    'nodes': 'vocabulary, occlusion, drawing, viewer, estimators, lifters, pipeline, recordings, '
-    'evaluation, report, nodes/base',
+    'nodes': 'vocabulary, occlusion, drawing, viewer, estimators, lifters, pipeline, multiview, '
+    'recordings, evaluation, report, nodes/base',
     'nodes/base': 'vocabulary, occlusion, drawing, recordings',
     'doctor': 'vocabulary, weights, runtimes, recordings, nodes, nodes/base',
     'demo': 'vocabulary, occlusion, drawing, estimators, pipeline, recordings, '

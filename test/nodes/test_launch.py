@@ -1,6 +1,7 @@
 """launch/pose.launch.py starts the real nodes, by way of a stand-in for launch_ros."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2: source install/env.sh')
 
 import launch_standin
+import several_recordings as made
 from live import START_NS, STEP_NS, collect_people, image, live
 from processes import NodeProcess
 from random_weights import save_metrabs, save_videopose3d
 
 from trpose_ros.cameras import camera_from_fov
+from trpose_ros.nodes import cameras
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.launch_arguments import ARGUMENTS, PRESETS
 from trpose_ros.recordings import messages
@@ -78,11 +81,70 @@ def test_presets_are_files(tmp_path, preset):
         ({'smoothing': 'strong'}, 'strong'),
         ({'occlusion': 'umbrella'}, 'umbrella'),
         ({'camera': 'x'}, 'camera'),
+        ({'fusion': 'true'}, 'needs calibration'),
+        ({'calibration': 'rig.yaml'}, 'for fusion:=true'),
+        ({'fusion': 'true', 'calibration': '/no/rig.yaml'}, 'No such file'),
+        ({'cameras': '[]'}, 'names none'),
+        ({'cameras': '[front, 2nd]'}, '2nd'),
+        ({'cameras': 'front,rear', 'occlusion': 'fixed_left'}, 'is for one camera'),
     ],
 )
 def test_impossible_arguments_are_named(tmp_path, arguments, words):
     with pytest.raises((RuntimeError, launch_standin.LaunchError), match=words):
         launch_standin.launch(LAUNCH_FILE, tmp_path, **arguments)
+
+
+@pytest.fixture
+def rviz(tmp_path, monkeypatch):
+    """An RViz to find: none is installed from wheels."""
+    prefix = tmp_path / 'prefix'
+    for path in ('share/ament_index/resource_index/packages/rviz2', 'lib/rviz2/rviz2'):
+        (prefix / path).parent.mkdir(parents=True)
+        (prefix / path).write_text('#!/bin/sh\n')
+        (prefix / path).chmod(0o755)
+    before = os.environ.get('AMENT_PREFIX_PATH', '')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', f'{prefix}:{before}')
+
+
+def own_arguments(process):
+    """What a process gets besides ROS's arguments."""
+    return process.command[1 : process.command.index('--ros-args')]
+
+
+def test_several_cameras_are_one_process(tmp_path):
+    context = launch_standin.launch(
+        LAUNCH_FILE, tmp_path, cameras='[front,rear]', image_topic='/{camera}/image_raw'
+    )
+    (process,) = context.processes
+    assert process.executable == 'cameras'
+    given = cameras.parsed(own_arguments(process))
+    assert (given.cameras, given.image_topic) == ('front,rear', '/{camera}/image_raw')
+    assert not given.fusion
+    assert '__ns' not in ' '.join(process.command)  # it would be that of all nodes
+
+
+def test_fusion_takes_the_cameras_of_the_calibration(tmp_path, rviz):
+    calibration = made.calibration(tmp_path / 'rig.yaml', ('front', 'rear'))
+    context = launch_standin.launch(
+        LAUNCH_FILE, tmp_path, fusion='true', calibration=str(calibration), namespace='robot',
+        rviz='true',
+    )  # fmt: skip
+    process, window = context.processes
+    given = cameras.parsed(own_arguments(process))
+    assert (given.cameras, given.namespace, given.fusion) == ('front,rear', 'robot', True)
+    written = [Path(w).read_text() for w in process.command if w.startswith(str(tmp_path))]
+    assert any(f'calibration: {calibration}' in text for text in written)
+    assert '/lifter_node/markers:=fusion_node/markers' in window.command
+    assert '/pose_node/image_annotated:=front/pose_node/image_annotated' in window.command
+    with pytest.raises(RuntimeError, match="no camera 'roof'"):
+        launch_standin.launch(
+            LAUNCH_FILE, tmp_path, fusion='true', calibration=str(calibration), cameras='roof'
+        )
+
+
+def test_a_layout_of_one_camera_is_as_before(tmp_path, rviz):
+    context = launch_standin.launch(LAUNCH_FILE, tmp_path, rviz='true', namespace='robot')
+    assert '/lifter_node/markers:=lifter_node/markers' in context.processes[-1].command
 
 
 def test_every_argument_is_described():

@@ -14,12 +14,13 @@ from trpose_ros.msg import Person, PersonArray
 from trpose_ros.nodes import occlusion_node
 from trpose_ros.nodes.base.people_limit import bounded
 from trpose_ros.nodes.evaluation import EvaluationNode
+from trpose_ros.nodes.fusion_node import FusionNode
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
 from trpose_ros.nodes.pose_node import PoseNode
 from trpose_ros.nodes.viewer_node import ViewerNode
 
-NODES = [OcclusionNode, LifterNode, PoseNode, EvaluationNode, ViewerNode]
+NODES = [OcclusionNode, LifterNode, PoseNode, ViewerNode, FusionNode, EvaluationNode]
 ODD = {
     bool: [True, False],
     int: [0, 1, -1, 7, 60, 2**31, -(2**63), 2**63 - 1],

@@ -350,7 +350,7 @@ def table(scores: Iterable[Score]) -> Iterator[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('--errors', default='metrabs-small', help='of the simulated estimator')
+    parser.add_argument('--errors', default='metrabs-m', help='of the simulated estimator')
     parser.add_argument('--rendered', action='store_true', help='draw, and run the pose stage')
     parser.add_argument('--model', default='metrabs-s', help='its weights')
     parser.add_argument('--seconds', type=float, default=4.0)

@@ -44,6 +44,7 @@ class RigCamera:
     placement: Placement
     frame_id: str = ''  # of its images
     topic: str = ''  # of its people
+    info_topic: str = ''  # of its intrinsics
     image_topic: str = ''  # of its images, where one recording has several
     recording: str = ''  # file of its images, or the name of it
     intrinsics: Camera | None = None

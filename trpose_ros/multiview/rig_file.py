@@ -45,7 +45,8 @@ _UNITS = {'m': 1.0, 'cm': 0.01, 'mm': 0.001}
 _MOST_CAMERAS = 64
 _LARGEST_BYTES = 4 << 20
 _OURS = (
-    *('frame_id', 'topic', 'image_topic', 'recording', 'time_offset_s', 'intrinsics'),
+    *('frame_id', 'topic', 'camera_info_topic', 'image_topic', 'recording', 'time_offset_s'),
+    'intrinsics',
     *('position_m', 'position', 'quaternion_xyzw', 'camera_to_world', 'world_to_camera'),
 )
 _MODELS = {'pinhole': '', 'radtan': 'plumb_bob', 'equidistant': 'equidistant', 'none': ''}
@@ -157,6 +158,7 @@ def _ours(name: str, entry: Any) -> RigCamera:
             _placement(entry),
             intrinsics=None if given is None else _intrinsics(given),
             time_offset_s=offset,
+            info_topic=str(entry.get('camera_info_topic') or ''),
             **words,
         )
     except (ValueError, TypeError, KeyError) as error:
@@ -171,7 +173,7 @@ def _placement(entry: dict[str, Any]) -> Placement:
     if len(ways) != 1 or (position is None) == (ways[0] == 'quaternion_xyzw'):
         raise ValueError(
             'needs position_m with quaternion_xyzw, or camera_to_world, or world_to_camera: one '
-            f'of these, got {sorted(key for key in entry if key in _OURS[6:])}'
+            f'of these, got {sorted(key for key in entry if key in _OURS[7:])}'
         )
     if ways[0] == 'quaternion_xyzw':
         return from_quaternion(_numbers(entry['quaternion_xyzw']), _numbers(position))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trpose_ros.multiview.rig_file import read_rig
 from trpose_ros.occlusion.profiles import PROFILES
 from trpose_ros.resources import resource
 from trpose_ros.yaml_files import load_yaml
@@ -72,6 +73,16 @@ ARGUMENTS = (
         'occlusion', 'none', 'hide parts of the images, to test for it', tuple(sorted(PROFILES))
     ),
     LaunchArgument('composed', 'false', 'run pose_node and lifter_node in one process', BOOLEANS),
+    LaunchArgument(
+        'cameras',
+        '',
+        'several cameras, [front,rear]: a namespace each, all in one process; {camera} in the '
+        "topics' names stands for theirs",
+    ),
+    LaunchArgument(
+        'fusion', 'false', 'join the people of several cameras; needs calibration', BOOLEANS
+    ),
+    LaunchArgument('calibration', '', 'file that says where several cameras are'),
     LaunchArgument('rviz', 'false', 'open RViz', BOOLEANS),
     LaunchArgument(
         'viewer', 'none', 'show images and skeletons: rerun opens its viewer', ('none', 'rerun')
@@ -154,6 +165,59 @@ def params_file(name: str) -> Path:
             f'params_file {name!r} is neither a file nor one of the presets {", ".join(PRESETS)}'
         )
     return path.resolve()
+
+
+def camera_names(text: str) -> tuple[str, ...]:
+    """Return the names in 'front,rear' or '[front, rear]'.
+
+    Raises RuntimeError for none, and for one that cannot be a namespace of ROS.
+    """
+    names = tuple(dict.fromkeys(re.findall(r'[^\s,\[\]\'"]+', text)))
+    for name in names:
+        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name):
+            raise RuntimeError(
+                f'camera {name!r:.80} cannot be a namespace: take letters, digits and _, a letter '
+                'first'
+            )
+    if not names:
+        raise RuntimeError(f'cameras names none, got {text!r:.80}: write front,rear')
+    return names
+
+
+def of_camera(topic: str, camera: str) -> str:
+    """Return the topic of one of several cameras."""
+    return topic.replace('{camera}', camera)
+
+
+def several(given: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the cameras that are to be started, none for a single one, and fusion's parameters.
+
+    Raises RuntimeError for arguments that contradict each other, and for a calibration without
+    these cameras.
+    """
+    fusion, file = given['fusion'] == 'true', given['calibration']
+    names = camera_names(given['cameras']) if given['cameras'] else ()
+    if fusion and not file:
+        raise RuntimeError(
+            'fusion:=true needs calibration:=FILE, which says where the cameras are '
+            '(docs/several_cameras.md)'
+        )
+    if not fusion:
+        if file:
+            raise RuntimeError(f'calibration {file!r:.200} is for fusion:=true')
+    else:
+        try:
+            rig = read_rig(Path(file).expanduser())
+            names = names or camera_names(','.join(rig.names))
+            rig.only(names)
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f'calibration cannot be used: {error}') from error
+    if names and given['occlusion'] != 'none':
+        raise RuntimeError(f'occlusion {given["occlusion"]!r} is for one camera, not {names}')
+    if not fusion:
+        return names, {}
+    path = str(Path(file).expanduser().resolve())
+    return names, {'calibration': path, 'cameras': ','.join(names)}
 
 
 def number(given: Mapping[str, str], name: str, kind: type = int) -> Any:

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 from trpose_ros.configuration import setting
 from trpose_ros.drawing.overlay import draw_people
 from trpose_ros.estimators import EstimatorConfig
+from trpose_ros.estimators.shared import SharedEstimators
 from trpose_ros.msg import OcclusionReport, PersonArray, SkeletonInfo
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.image_node import (
@@ -79,8 +80,16 @@ class PoseNode(ImageNode):
     )
     TOPICS = (IMAGE, COMPRESSED, CAMERA_INFO, BOXES, REPORT, PEOPLE, ANNOTATED, SKELETON)
 
-    def __init__(self, name: str = 'pose_node', **options: Any) -> None:
+    def __init__(
+        self,
+        name: str = 'pose_node',
+        *,
+        estimators: SharedEstimators | None = None,
+        **options: Any,
+    ) -> None:
+        """Make the node; ``estimators`` are shared with other nodes of the process."""
         super().__init__(name, **options)
+        self._shared: dict[str, Any] = {} if estimators is None else {'load': estimators}
         self._stage: PoseStage | None = None
         self._boxes: BoxListener | None = None
         self._occlusions: StampBook[str] = StampBook()
@@ -95,9 +104,9 @@ class PoseNode(ImageNode):
         )
         if config.pose.boxes == 'topic':
             self._boxes = BoxListener(self, self.parameters[BoxTopicConfig])
-            self._stage = build_pose_stage(config, box_source=self._boxes.source)
+            self._stage = build_pose_stage(config, box_source=self._boxes.source, **self._shared)
         else:
-            self._stage = build_pose_stage(config)
+            self._stage = build_pose_stage(config, **self._shared)
         estimator = self._stage.estimator
         self.get_logger().info(
             f'{estimator.name} {estimator.weights_id}, skeleton {estimator.skeleton}, licence of '

@@ -17,6 +17,7 @@ from typing import Any
 from trpose_ros.nodes.base.parameters import Group, Specification, specifications
 from trpose_ros.nodes.base.stage_node import DIAGNOSTICS, StageNode, StartConfig
 from trpose_ros.nodes.evaluation import EvaluationNode
+from trpose_ros.nodes.fusion_node import FusionNode
 from trpose_ros.nodes.launch_arguments import ARGUMENTS, REPLAY_ARGUMENTS, LaunchArgument
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
@@ -29,6 +30,7 @@ NODES: dict[str, type[StageNode]] = {
     'lifter_node': LifterNode,
     'occlusion_node': OcclusionNode,
     'viewer_node': ViewerNode,
+    'fusion_node': FusionNode,
     'evaluation': EvaluationNode,
 }
 

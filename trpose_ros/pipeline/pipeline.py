@@ -171,14 +171,16 @@ def build_pose_stage(
     *,
     box_source: BoxSource | None = None,
     clock: Callable[[], float] | None = perf_counter,
+    load: Callable[[str, EstimatorConfig], Any] | None = None,
 ) -> PoseStage:
     """Load the estimator and make the pose stage; ``box_source`` replaces that of the config.
 
-    Raises ValueError for boxes that nobody can give here.
+    ``load`` gives the estimator of a name and settings; None loads one of its own. Raises
+    ValueError for boxes that nobody can give here.
     """
     if config.pose.boxes == 'topic' and box_source is None:
         raise ValueError("boxes 'topic' come over ROS, to pose_node alone: use 'detector' here")
-    estimator = create_estimator(config.estimator_name, config.estimator)
+    estimator = (load or create_estimator)(config.estimator_name, config.estimator)
     source: Any = box_source or estimator
     if box_source is None and config.pose.boxes != 'model':
         source = BOX_SOURCES[config.pose.boxes](**box_settings(config))

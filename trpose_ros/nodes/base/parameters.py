@@ -30,6 +30,7 @@ class Group:
 
     ``live`` groups take changes while the node runs, the others only before configure.
     ``rename`` gives fields another name than their own, ``omit`` leaves fields at their default.
+    ``lists`` are texts with several names for which a list may be given, too: it becomes a text.
     """
 
     config: type
@@ -37,6 +38,7 @@ class Group:
     live: bool = False
     rename: Mapping[str, str] = field(default_factory=dict)
     omit: Sequence[str] = ()
+    lists: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Specification:
     optional: bool
     config: type
     field_name: str
+    list_too: bool = False
 
     def to_field(self, value: Any) -> Any:
         """Return a parameter value as the dataclass takes it."""
@@ -103,6 +106,7 @@ def _of_group(group: Group) -> list[Specification]:
                 optional=optional,
                 config=group.config,
                 field_name=entry.name,
+                list_too=entry.name in group.lists,
             )
         )
     return result
@@ -186,7 +190,9 @@ class NodeParameters:
 def _descriptor(spec: Specification) -> Any:
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-    descriptor = ParameterDescriptor(name=spec.name, description=spec.help)
+    descriptor = ParameterDescriptor(
+        name=spec.name, description=spec.help, dynamic_typing=spec.list_too
+    )
     if spec.choices:
         descriptor.additional_constraints = f'one of: {", ".join(spec.choices)}'
     if spec.limits is not None and spec.kind is int:
