@@ -13,16 +13,19 @@ import threading
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from offline.test_replay import stand_ins
 from picture_stand_in import draw
 from picture_stand_in import pipeline as still_stages
+from random_weights import save_lifter
 from recordings import write_recording
 from typer.testing import CliRunner
 
 from trpose_ros.commands import doctor as doctor_command
 from trpose_ros.commands import evaluate as evaluate_command
 from trpose_ros.commands import main as cli
+from trpose_ros.demo import demo as demo_module
 from trpose_ros.doctor.checkup import Section
 from trpose_ros.doctor.findings import ok, problem
 from trpose_ros.evaluation import runner
@@ -31,6 +34,7 @@ from trpose_ros.offline import replay as replay_module
 from trpose_ros.offline import run as run_module
 from trpose_ros.offline.replay import ReplayOptions, replay
 from trpose_ros.pipeline import stills
+from trpose_ros.pipeline.lift_stage import LiftStage
 from trpose_ros.pipeline.pipeline import Pipeline
 from trpose_ros.recordings.bags import BagReader
 from trpose_ros.recordings.sources import open_source
@@ -110,6 +114,32 @@ def doctor(given, finding):
     return CliRunner().invoke(doctor_command.app, ['--only', 'disk'])
 
 
+def lift(given, stops=False):
+    np.save(given.path / 'k.npy', np.random.default_rng(0).uniform(100, 300, (6, 17, 2)))
+    weights = save_lifter(given.path / 'v.safetensors', 'videopose3d')
+    if stops:
+        before = LiftStage.push
+
+        def push(*arguments):
+            os.kill(os.getpid(), 2)
+            return before(*arguments)
+
+        given.patch.setattr(LiftStage, 'push', push)
+    file = ('k.npy', '--skeleton', 'h36m_17', '--unit', 'px', '--size', '640x480', '--rate', 30)
+    return run('lift', *file, '--lifter-model', weights, '--json')
+
+
+def demo(given, fails=False):
+    def play(out, **_):
+        if fails:
+            raise demo_module.DemoError('pose_node ended')
+        out.mkdir(parents=True)
+        (out / 'table.json').write_text('{"protocol": "v1"}')
+
+    given.patch.setattr(demo_module, 'run_demo', play)
+    return run('demo', '--json')
+
+
 def stopped(given, *arguments, raises=False):
     given.patch.setattr(Bare, 'stop_at', 3)
     given.patch.setattr(Bare, 'raises', raises)
@@ -134,6 +164,11 @@ RECIPES = {
     ('evaluate', 1): lambda g: fake_evaluation(g, failed={'a': 'b'}),
     ('evaluate', 2): lambda g: evaluate('--data', 'none.mcap', '--lifter', 'none', '--no-report'),
     ('evaluate', 130): lambda g: fake_evaluation(g, stops=True),
+    ('lift', 0): lambda g: lift(g),
+    ('lift', 1): lambda g: run('lift', 'none.json'),
+    ('lift', 130): lambda g: lift(g, stops=True),
+    ('demo', 0): lambda g: demo(g),
+    ('demo', 1): lambda g: demo(g, fails=True),
     ('doctor', 0): lambda g: doctor(g, ok('fine')),
     ('doctor', 1): lambda g: doctor(g, problem('a', 'b', 'c')),
     ('weights', 1): lambda g: as_main('weights', 'verify', 'no-such-weights'),

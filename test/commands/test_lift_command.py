@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from trpose_ros.archives import load_arrays
 from trpose_ros.commands.main import app
 from trpose_ros.data.motion.files import read_bvh
 from trpose_ros.exports.files import EXPORTS
+from trpose_ros.pipeline.lift_stage import LiftStage
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'lift.md'
 BLOCKS = re.compile(r'^```(python|bash)\n(.*?)^```', re.M | re.S)
@@ -87,6 +91,43 @@ def test_an_archive(tmp_path, archive, lifter):
     facts = json.loads(str(read['facts']))
     assert (facts['lifter'], facts['licence']) == (lifter, 'Apache-2.0')
     assert (facts['width'], facts['height'], facts['source_skeleton']) == (640, 400, 'coco_17')
+
+
+def small(tmp_path):
+    return '--lifter-model', save_lifter(tmp_path / 'v.safetensors', 'videopose3d'), '--rate', 30
+
+
+def test_as_json_and_quiet(tmp_path, archive):
+    out = tmp_path / 'j.npz'
+    result = run(archive, *small(tmp_path), '--out', out, '--json')
+    document = json.loads(result.stdout)
+    assert (document['command'], document['exit_code'], document['frames']) == ('lift', 0, 12)
+    assert document['files'] == [str(out)]
+    result = run(archive, *small(tmp_path), '--out', out, '--quiet')
+    assert (result.exit_code, result.output) == (0, '')
+
+
+def test_ctrl_c_leaves_the_frames_until_then(tmp_path, archive, monkeypatch):
+    push, count = LiftStage.push, itertools.count(1)
+
+    def stop(self, *given):
+        if next(count) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return push(self, *given)
+
+    monkeypatch.setattr(LiftStage, 'push', stop)
+    out = tmp_path / 'j.npz'
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = run(archive, *small(tmp_path), '--out', out, '--json')
+    finally:
+        signal.signal(signal.SIGINT, before)
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document['exit_code'], document['interrupted']) == (130, 130, True)
+    assert document['problems'][-1] == 'stopped by Ctrl-C after 5 of 12 frames'
+    read = load_arrays(out)
+    assert read['joints_m'].shape == (5, 1, 17, 3)
+    assert json.loads(str(read['facts']))['frame_numbers'] == [0, 4]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,10 @@ def test_bad_settings_are_named(shared_dir):
 
 def test_a_recording_holds_what_was_drawn(shared_dir, tmp_path):
     moving = clip(seconds=0.2)
-    assert write_recording(moving, tmp_path / 'clip.mcap') == 6
+    seen = []
+    tick = {'progress': lambda *so_far: seen.append(so_far)}
+    assert write_recording(moving, tmp_path / 'clip.mcap', **tick) == 6
+    assert seen == [(done, 6) for done in range(1, 7)]
     with BagReader(tmp_path / 'clip.mcap') as bag:
         messages = list(bag.messages())
         assert not bag.problems

@@ -276,7 +276,10 @@ def test_strongest_weights_sum_to_one():
 def test_a_pack_is_written(folder, tmp_path):
     place = write_garment(folder, 'hair', 'short01', ['0', '1', '2'], picture=False)
     (place / 'short01_diffuse.png').write_text('version https://git-lfs.github.com/spec/v1\n')
-    lines = list(prepare(folder, tmp_path / 'body', shapes=3, seed=0))
+    seen = []
+    told = {'shapes': 3, 'seed': 0, 'progress': lambda *so_far: seen.append(so_far)}
+    lines = list(prepare(folder, tmp_path / 'body', **told))
+    assert seen[-1][0] == seen[-1][1] == len(seen) > 3
     text = '\n'.join(lines)
     assert 'wrote clothes_shoes01.npz; picture clothes_shoes01_diffuse.jpg' in text
     assert 'wrote hair_short01.npz; left out: short01_diffuse.png is only a pointer' in text

@@ -55,7 +55,9 @@ def test_a_pack_is_built_split_by_subject(tmp_path):
         (folder / '07' / name).write_text((REAL / name).read_text())
     (folder / '14_27.bvh').write_text((REAL / '14_27.bvh').read_text())
     (folder / 'bad.bvh').write_text('HIERARCHY\n')
-    clips = prepare(folder, tmp_path / 'out' / 'motion.npz', SHORT, said.append)
+    seen, target = [], tmp_path / 'out' / 'motion.npz'
+    clips = prepare(folder, target, SHORT, said.append, lambda *so_far: seen.append(so_far))
+    assert seen == [(0, 3), (1, 3), (2, 3)]
     pack = load_pack(tmp_path / 'out' / 'motion.npz')
     assert pack.names == ('cmu_07_02', 'cmu_14_27')
     assert pack.subjects == ('cmu007', 'cmu014')

@@ -92,7 +92,10 @@ def test_labelling_skips_what_is_no_picture_and_finds_nobody_in_noise(tmp_path):
         label(tmp_path, tmp_path / 'out' / 'labels.npz')
     cv2.imwrite(str(tmp_path / 'grey.png'), np.full((64, 64, 3), 127, np.uint8))
     (tmp_path / 'text.jpg').write_text('no picture')
-    counts = label(tmp_path, tmp_path / 'out' / 'labels.npz')
+    seen = []
+    target = tmp_path / 'out' / 'labels.npz'
+    counts = label(tmp_path, target, lambda *so_far: seen.append(so_far))
+    assert seen == [(0, 2), (1, 2)]
     assert counts == {'pictures': 1, 'unreadable': 1, 'people': 0, 'joints': 0}
     assert list(load(tmp_path / 'out')) == []
 

@@ -125,7 +125,9 @@ def test_frames_without_output_say_so():
 def test_two_replays(tmp_path):
     a, b = result(tmp_path / 'a'), result(tmp_path / 'b', begin=START_NS + 10**9)
     out = tmp_path / 'deep' / 'two.mp4'
-    assert compare(a, b, out) == FRAMES
+    seen = []
+    assert compare(a, b, out, progress=lambda *so_far: seen.append(so_far)) == FRAMES
+    assert seen == [(done, FRAMES) for done in range(1, FRAMES + 1)]
     assert len(frames_of(out)) == FRAMES
     assert compare(a, b / 'result.mcap', tmp_path / 'x.webm', topics=('', POSE_TOPIC)) == FRAMES
     assert len(frames_of(tmp_path / 'x.webm')) == FRAMES

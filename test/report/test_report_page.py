@@ -134,7 +134,10 @@ def test_one_run_without_a_baseline(folder, tmp_path):
     kept = [r for r in rows if (r['estimator'], r['lifter']) == (OURS, 'none')]
     kept = [r for r in kept if r['condition'] == 'clean' and r['action'] == 'walk']
     results.write_rows(tmp_path / 'results.parquet', kept)
-    text = write_report(tmp_path, tmp_path / 'deep' / 'page.html').read_text(encoding='utf-8')
+    seen = []
+    path = write_report(tmp_path, tmp_path / 'deep' / 'page.html', lambda *s: seen.append(s))
+    text = path.read_text(encoding='utf-8')
+    assert all(done <= whole for done, whole in seen)
     assert 'MeTRAbs alone' in text
     assert 'id="player"' not in text  # no scenes, no player, no videos
     assert '<video' not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import numpy as np
 import typer
 
 from trpose_ros.commands import datasets as datasets_cli
+from trpose_ros.commands.output import passing_bar
 from trpose_ros.data.registry import data_folder
 from trpose_ros.writing import write_bytes
 
@@ -33,7 +35,8 @@ def preview(
     makers = {'crops': _crops, 'scenes': _scenes, 'clips': _clips}
     if kind not in makers:
         raise typer.BadParameter(f'kind must be one of {sorted(makers)}, got {kind!r}')
-    tiles = makers[kind](split, count, seed)
+    with passing_bar(f'rendering {kind}', 'pictures') as bar:
+        tiles = makers[kind](split, count, seed, bar.update)
     columns = min(8 if kind == 'crops' else 6, len(tiles))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
@@ -50,7 +53,8 @@ def sample(
     from trpose_ros.data.rendering.sample_recording import SHIPPED, WALK, write_recording
 
     path = out or SHIPPED
-    frames = write_recording(Clip(WALK), path)
+    with passing_bar(f'rendering {path.name}', 'frames') as bar:
+        frames = write_recording(Clip(WALK), path, progress=bar.update)
     typer.echo(f'wrote {path}: {frames} frames, {path.stat().st_size / 1e6:.2f} MB')
 
 
@@ -83,7 +87,8 @@ def clip(
         lens_blur_px=lens_blur,
         things=things,
     )
-    frames = write_recording(Clip(config), out)
+    with passing_bar(f'rendering {out.name}', 'frames') as bar:
+        frames = write_recording(Clip(config), out, progress=bar.update)
     typer.echo(f'wrote {out}: {frames} frames')
 
 
@@ -102,21 +107,25 @@ def label(
     try:
         if not folder.is_dir():
             raise DataError(f'{folder} is not a folder; give one that holds .jpg or .png pictures')
-        counts = label_photographs(folder, target)
+        with passing_bar(f'labelling {folder.name}', 'pictures') as bar:
+            counts = label_photographs(folder, target, bar.update)
     except DataError as error:
         typer.echo(f'error: {error}', err=True)
         raise typer.Exit(1) from error
     typer.echo(f'wrote {target}: ' + ', '.join(f'{n} {name}' for name, n in counts.items()))
 
 
-def _crops(split: str, count: int, seed: int) -> list[np.ndarray]:
+Tick = Callable[[int, int], object]  # so far, in all
+
+
+def _crops(split: str, count: int, seed: int, tick: Tick) -> list[np.ndarray]:
     from trpose_ros.data.rendering.backgrounds import Backgrounds
     from trpose_ros.data.rendering.crops import Composer
     from trpose_ros.data.rendering.sprites import SpriteSource
     from trpose_ros.skeletons import get_skeleton
 
     parents = get_skeleton('h36m_17').parents
-    composer = Composer(_Sheet(SpriteSource(split), count, seed), Backgrounds(split))  # type: ignore
+    composer = Composer(_Sheet(SpriteSource(split), count, seed, tick), Backgrounds(split))  # type: ignore
     tiles = []
     for number in range(count):
         crop = composer.training_crop(number, np.random.default_rng([seed, number]))
@@ -129,12 +138,12 @@ def _crops(split: str, count: int, seed: int) -> list[np.ndarray]:
     return tiles
 
 
-def _scenes(split: str, count: int, seed: int) -> list[np.ndarray]:
+def _scenes(split: str, count: int, seed: int, tick: Tick) -> list[np.ndarray]:
     from trpose_ros.data.rendering.backgrounds import Backgrounds
     from trpose_ros.data.rendering.groups import SceneComposer
     from trpose_ros.data.rendering.sprites import SpriteSource
 
-    store = _Sheet(SpriteSource(split), max(count, 24), seed)
+    store = _Sheet(SpriteSource(split), max(count, 24), seed, tick)
     composer = SceneComposer(store, Backgrounds(split))  # type: ignore[arg-type]
     tiles = []
     for number in range(count):
@@ -146,7 +155,7 @@ def _scenes(split: str, count: int, seed: int) -> list[np.ndarray]:
     return tiles
 
 
-def _clips(split: str, count: int, seed: int) -> list[np.ndarray]:
+def _clips(split: str, count: int, seed: int, tick: Tick) -> list[np.ndarray]:
     from trpose_ros.data.rendering.bodies import BodyLibrary
     from trpose_ros.data.rendering.clips import Clip, ClipConfig
     from trpose_ros.drawing.overlay import draw_people
@@ -162,18 +171,22 @@ def _clips(split: str, count: int, seed: int) -> list[np.ndarray]:
             frame, people = moving.draw(int(index))
             image = draw_people(frame.image.copy(), people) if index else frame.image
             tiles.append(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+            tick(len(tiles), 6 * -(-count // 6))
     return tiles[:count]
 
 
 class _Sheet:
     """A store of sprites in memory, rendered when it is made."""
 
-    def __init__(self, source, count: int, seed: int) -> None:
+    def __init__(self, source, count: int, seed: int, tick: Tick) -> None:
         from trpose_ros.data.rendering.sprites import join
 
         # Many people, two poses of each.
         figures = -(-count // 2)
-        parts = [source.figure_sprites(seed, i, 2) for i in range(figures)]
+        parts = []
+        for i in range(figures):
+            parts.append(source.figure_sprites(seed, i, 2))
+            tick(min(2 * len(parts), count), count)
         self._all = join(parts)
 
     def __len__(self) -> int:

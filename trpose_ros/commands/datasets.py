@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from trpose_ros.commands.output import passing_bar
 from trpose_ros.data.registry import (
     DATASETS,
     data_folder,
@@ -62,14 +63,16 @@ def _check(name: str, folder: Path) -> None:
     subjects: dict[str, set[str]] = {}
     invalid = joints = with_images = 0
     try:
-        for sample in load_dataset(name, folder):
-            samples[sample.split] += 1
-            length = len(sample) / sample.fps / 60
-            minutes[sample.split] = minutes.get(sample.split, 0.0) + length
-            subjects.setdefault(sample.split, set()).add(sample.subject)
-            invalid += int((~sample.valid).sum())
-            joints += sample.valid.size
-            with_images += sample.images is not None
+        with passing_bar(f'reading {name}', 'samples') as bar:
+            for sample in load_dataset(name, folder):
+                samples[sample.split] += 1
+                length = len(sample) / sample.fps / 60
+                minutes[sample.split] = minutes.get(sample.split, 0.0) + length
+                subjects.setdefault(sample.split, set()).add(sample.subject)
+                invalid += int((~sample.valid).sum())
+                joints += sample.valid.size
+                with_images += sample.images is not None
+                bar.update(samples.total(), 0)  # nobody knows how many there will be
     except (OSError, ValueError, ImportError) as error:
         typer.echo(f'{DATASETS[name].title}: {error}')
         raise typer.Exit(1) from error
@@ -104,15 +107,18 @@ def prepare(
         if name == 'human36m':
             from trpose_ros.data.datasets.human36m import prepare as find_cameras
 
-            typer.echo(f'wrote {find_cameras(folder)}')
+            with passing_bar('finding cameras', 'subjects') as bar:
+                path = find_cameras(folder, bar.update)
+            typer.echo(f'wrote {path}')
         elif name == 'motion':
             _motion(folder, out or packs_folder() / 'data' / _PACKS[name], rate)
         elif name == 'bodies':
             from trpose_ros.data.rendering.prepare_bodies import prepare as build
 
             target = out or packs_folder() / 'data' / _PACKS[name]
-            for line in build(folder, target, shapes=shapes, seed=seed):
-                typer.echo(line)
+            with passing_bar('making bodies', 'shapes and garments') as bar:
+                for line in build(folder, target, shapes, seed, bar.update):
+                    typer.echo(line)
         else:
             raise ValueError(
                 f"nothing to prepare for {name!r}: give 'human36m', 'motion' or 'bodies'; other "
@@ -127,7 +133,8 @@ def _motion(folder: Path, target: Path, rate: float) -> None:
     from trpose_ros.data.motion.prepare import MotionConfig
     from trpose_ros.data.motion.prepare import prepare as build
 
-    clips = build(folder, target, MotionConfig(rate_hz=rate), typer.echo)
+    with passing_bar('reading motion', 'files') as bar:
+        clips = build(folder, target, MotionConfig(rate_hz=rate), typer.echo, bar.update)
     minutes = sum(len(clip.joints_m) for clip in clips) / rate / 60
     people = len({clip.subject for clip in clips})
     typer.echo(f'wrote {target}: {len(clips)} clips, {minutes:.1f} minutes, {people} subjects')

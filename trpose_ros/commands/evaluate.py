@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from trpose_ros.commands.output import Json, Quiet, Voice
+from trpose_ros.commands.output import FrameBar, Json, Quiet, Voice
 from trpose_ros.interruption import EXIT_CODE
 
 if TYPE_CHECKING:
@@ -298,8 +298,8 @@ def _write_report(folder: Path, console: Console) -> None:
     from trpose_ros.report import write_report
 
     begin = time.perf_counter()
-    with console.status('writing the report'):
-        path = write_report(folder, folder / 'report.html')
+    with FrameBar('writing the report', 'videos', console) as bar:
+        path = write_report(folder, folder / 'report.html', bar.update)
     console.print(f'report in {time.perf_counter() - begin:.0f} s -> {path}')
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trpose_ros.commands.output import FrameBar, Json, Quiet, Voice
+from trpose_ros.interruption import EXIT_CODE
+
 if TYPE_CHECKING:
     from trpose_ros.offline.lift import LiftOptions
 
@@ -63,12 +66,12 @@ def lift(
     ignore_ids: Annotated[
         bool, typer.Option('--ignore-ids', help='tell people apart by where they are')
     ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Lift 2D keypoints of other programs to 3D, as the live nodes would; see docs/lift.md."""
-    from rich.console import Console
     from rich.markup import escape
 
-    from trpose_ros.commands.output import FrameBar
     from trpose_ros.exports.files import Export, formats_of, write_exports
     from trpose_ros.keypoints.read import read_keypoints
     from trpose_ros.offline.lift import check
@@ -83,11 +86,12 @@ def lift(
     keypoints = read_keypoints(source, skeleton=skeleton, unit=unit, take=take)
     check(keypoints, options)
     stage = _stage(locals())
-    with FrameBar(f'lift {source.name}') as bar:
+    voice = Voice(quiet, as_json)
+    console = voice.console
+    with voice, FrameBar(f'lift {source.name}', console=console) as bar:
         result = run_lift(keypoints, stage, options, bar.update)
     written = Export(result.frames, result.facts)
     paths = write_exports(list(dict.fromkeys(('npz', *formats))), written, out.with_suffix(''))
-    console = Console()
     for problem in result.problems:
         console.print(f'[yellow]note[/] {escape(problem)}', highlight=False)
     licence = result.facts['licence']
@@ -98,8 +102,19 @@ def lift(
     )
     for path in paths:
         console.print(f'wrote {escape(str(path))}', highlight=False)
-    if result.skeletons == 0:
-        raise typer.Exit(1)
+    voice.end(
+        'lift',
+        EXIT_CODE if result.interrupted else int(result.skeletons == 0),
+        out=out,
+        interrupted=result.interrupted,
+        frames=len(result.frames),
+        tracks=result.tracks,
+        skeletons=result.skeletons,
+        weights_id=result.facts['weights_id'],
+        licence=licence,
+        files=paths,
+        problems=result.problems,
+    )
 
 
 def _options(given: dict[str, Any]) -> LiftOptions:

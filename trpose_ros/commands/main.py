@@ -183,7 +183,7 @@ def replay(
 
                 opened.close()
                 result, rows = replay_and_report(
-                    source[0], out, config, options, where, progress=bar.update
+                    source[0], out, config, options, where, progress=bar.update, stage=bar.begin
                 )
             else:
                 result = run_replay(opened, out, config, options, progress=bar.update)
@@ -304,6 +304,8 @@ def demo(
     boxes: Boxes = '',
     look_ahead: LookAhead = -1,
     video: Annotated[bool, typer.Option(help='write the video and the picture')] = True,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Play a recording through the real ROS nodes, clean and truncated, and measure."""
     with _Friendly():
@@ -317,7 +319,12 @@ def demo(
             'look_ahead': look_ahead if look_ahead >= 0 else '',
         }
         parameters = {name: value for name, value in given.items() if value != ''}
-        raise typer.Exit(run_demo(out, recording=recording, parameters=parameters, video=video))
+        from trpose_ros.commands.output import Voice, end_demo
+
+        with Voice(quiet, as_json) as voice:
+            options = {'parameters': parameters, 'video': video, 'console': voice.console}
+            run_demo(out, recording=recording, **options)
+        end_demo(out, voice)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

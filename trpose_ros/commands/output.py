@@ -85,8 +85,14 @@ def _plain(value: Any) -> Any:
 class FrameBar:
     """A progress bar of frames; a context manager."""
 
-    def __init__(self, name: str, what: str = 'frames', console: Console | None = None) -> None:
-        """Show ``name`` and so many ``what``."""
+    def __init__(
+        self,
+        name: str,
+        what: str = 'frames',
+        console: Console | None = None,
+        transient: bool = False,
+    ) -> None:
+        """Show ``name`` and so many ``what``; ``transient``: gone at the end."""
         self._progress = Progress(
             TextColumn('{task.description}', markup=False),
             BarColumn(),
@@ -94,6 +100,7 @@ class FrameBar:
             TextColumn(what),
             TimeRemainingColumn(),
             console=console,
+            transient=transient,
         )
         self._task = self._progress.add_task(name, total=None)
 
@@ -107,6 +114,18 @@ class FrameBar:
     def update(self, done: int, total: int) -> None:
         """Show the number of frames."""
         self._progress.update(self._task, completed=done, total=total or None)
+
+    def begin(self, name: str) -> None:
+        """Begin something else, which starts at zero."""
+        self._progress.reset(self._task, description=name, total=None)
+
+
+def passing_bar(name: str, what: str) -> FrameBar:
+    """Return a bar on standard error that is gone at the end; without a terminal it is nothing.
+
+    For commands whose standard output is lines that somebody may read by a script.
+    """
+    return FrameBar(name, what, Console(stderr=True), transient=True)
 
 
 def end_replay(result: ReplayResult, out: Path, voice: Voice) -> None:
@@ -141,6 +160,12 @@ def end_run(result: Watched, out: Path | None, voice: Voice) -> None:
         ms_per_frame=result.ms_per_frame,
         problems=result.problems,
     )
+
+
+def end_demo(out: Path, voice: Voice) -> None:
+    """Print the document of a demonstration: its table, as it lies in ``out``."""
+    table = json.loads((out / 'table.json').read_text(encoding='utf-8'))
+    voice.end('demo', 0, out=out, **table)
 
 
 def end_pictures(result: PictureRun, problems: list[str], out: Path, voice: Voice) -> None:

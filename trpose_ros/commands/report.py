@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from trpose_ros.commands.output import passing_bar
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help='Reports and videos of runs.')
 
 Method = Annotated[str, typer.Option(help='of an evaluation: LIFTER or ESTIMATOR/LIFTER')]
@@ -21,7 +23,8 @@ def report(
     """Write the report of an evaluation: one HTML file that needs no network."""
     from trpose_ros.report import write_report
 
-    path = write_report(run, out or run / 'report.html')
+    with passing_bar('writing the report', 'videos') as bar:
+        path = write_report(run, out or run / 'report.html', bar.update)
     typer.echo(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
 
 
@@ -41,12 +44,14 @@ def compare(
     """Write a side-by-side video of two runs."""
     from trpose_ros.report.compare import compare as write_video
 
-    count = write_video(
-        first,
-        second,
-        out,
-        condition=condition,
-        methods=(left, right),
-        topics=(left_topic, right_topic),
-    )
+    with passing_bar(f'drawing {out.name}', 'pictures') as bar:
+        count = write_video(
+            first,
+            second,
+            out,
+            condition=condition,
+            methods=(left, right),
+            topics=(left_topic, right_topic),
+            progress=bar.update,
+        )
     typer.echo(f'{out}: {count} pictures')

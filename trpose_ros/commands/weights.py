@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.console import Console
 
 from trpose_ros import weights
 from trpose_ros.weights import WeightsError, WeightsFile
@@ -35,7 +36,6 @@ Name = Annotated[str, typer.Argument(help='a name from the list, or a .safetenso
 @app.command(name='list')
 def list_weights() -> None:
     """List shipped and imported weights."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table()
@@ -163,7 +163,8 @@ def export(
         network = _exportable(name)
     except WeightsError as error:
         _fail(error)
-    made = make(network)
+    with Console(stderr=True).status('tracing, and comparing with PyTorch'):
+        made = make(network)
     write_bytes(onnx, made.content)
     shape = 'x'.join(map(str, network.shape))
     typer.echo(

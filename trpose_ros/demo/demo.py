@@ -34,6 +34,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from trpose_ros.demo import report as demo_report
@@ -129,6 +130,10 @@ def run_demo(
         runs = _play(out, recording, parameters, conditions, total, console)
     except ProcessError as error:
         raise DemoError(str(error)) from error
+    except KeyboardInterrupt:
+        if bag.is_file():
+            console.print(f'what was played until now is in {bag}')
+        raise
     from trpose_ros.demo.photograph_sheet import write_photographs
 
     with console.status('reading the recorded bag'):
@@ -182,6 +187,7 @@ def _play(
         MofNCompleteColumn(),
         TextColumn('skeletons'),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=console,
     )
     threads = max(1, (os.cpu_count() or 2) // 2)
@@ -197,14 +203,16 @@ def _play(
                     )
                 plan = [(conditions[0], False), *((condition, True) for condition in conditions)]
                 with progress:
-                    for condition, in_step in plan:
+                    whole = progress.add_task('all passes', total=total * len(plan))
+                    for number, (condition, in_step) in enumerate(plan):
                         run = Run(Condition(condition), in_step=in_step)
                         name = run.name + ('' if in_step else ' live')
                         task = progress.add_task(name, total=total)
 
-                        def tick(task: TaskID = task) -> None:
+                        def tick(task: TaskID = task, before: int = number * total) -> None:
                             nodes.check()
                             progress.update(task, completed=playback.arrived)
+                            progress.update(whole, completed=before + playback.arrived)
 
                         _one_pass(playback, run, tick)
                         runs.append(run)

@@ -16,6 +16,7 @@ import numpy as np
 
 from trpose_ros.cameras import camera_from_fov, denormalise_screen
 from trpose_ros.exports.files import facts_of
+from trpose_ros.interruption import Interruption
 from trpose_ros.keypoints.clip import PIXELS, SHARES, KeypointError, Keypoints
 from trpose_ros.people import (
     Camera,
@@ -66,6 +67,7 @@ class LiftResult:
     frames: list[People] = field(default_factory=list)  # h36m_17, by stamp
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    interrupted: bool = False  # by Ctrl-C: the frames until then are whole
 
     @property
     def skeletons(self) -> int:
@@ -104,10 +106,16 @@ def lift(
     stamps = stamps_of(keypoints, options)
     result = LiftResult(problems=list(keypoints.problems))
     total = len(stamps)
-    for done, people in enumerate(_people(keypoints, stamps, camera, options), 1):
-        result.frames += stage.push(people, camera)
-        if progress is not None:
-            progress(done, total)
+    done = 0
+    with Interruption() as interruption:
+        for done, people in enumerate(_people(keypoints, stamps, camera, options), 1):
+            result.frames += stage.push(people, camera)
+            if progress is not None:
+                progress(done, total)
+            if interruption.requested:
+                result.interrupted = True
+                result.problems.append(f'stopped by Ctrl-C after {done} of {total} frames')
+                break
     result.frames += stage.flush()
     result.facts = facts_of(
         result.frames,
@@ -115,7 +123,7 @@ def lift(
         source=Path(keypoints.name).name,
         source_skeleton=keypoints.skeleton,
         licence=stage.lifter.licence,
-        frame_numbers=[int(keypoints.frames[0]), int(keypoints.frames[-1])],
+        frame_numbers=[int(keypoints.frames[0]), int(keypoints.frames[done - 1])],
     )
     return result
 

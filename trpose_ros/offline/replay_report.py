@@ -7,6 +7,7 @@ skeletons for every image that the live nodes answer, and the same rows in the s
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from trpose_ros.evaluation.conditions import Condition
@@ -28,6 +29,7 @@ def replay_and_report(
     source: SourceOptions | None = None,
     *,
     progress: Progress | None = None,
+    stage: Callable[[str], object] | None = None,
 ) -> tuple[ReplayResult, list[Row]]:
     """Replay a recording without occlusion, then with that of ``config``; write a report.
 
@@ -36,6 +38,7 @@ def replay_and_report(
     which is the reference where the recording holds no ground truth. Returns the replay and rows;
     after Ctrl-C there are no rows, no report, and the replay is the one that was stopped.
 
+    ``progress`` is called as by replay.py, ``stage`` with what begins.
     Raises ValueError when nothing could be measured, and MissingExtraError without
     what the report needs.
     """
@@ -49,6 +52,8 @@ def replay_and_report(
         runs.insert(0, (clean, out / 'clean', bare))
     passes = []
     for settings, folder, how in runs:
+        if stage is not None:
+            stage(f'replay, {settings.occlusion.profile if settings is config else "none"}')
         result = replay(open_source(path, source), folder, settings, how, progress=progress)
         if result.interrupted:
             result.problems.append('there is no report of a replay that was stopped')
@@ -56,6 +61,8 @@ def replay_and_report(
         passes.append(pass_of(result, settings))
     if not str(path).startswith('/dev/'):  # what a camera saw cannot be read again
         save_pass_scenes(out, passes, options.identity, lambda: read_frames(path, source))
+    if stage is not None:
+        stage('writing the report')
     rows = write_results(out, passes, options.identity, result.problems)
     write_report(out, out / 'report.html')
     return result, rows

@@ -88,7 +88,9 @@ def watch(
                 newest = outcome.lifted[-1] if outcome.lifted else outcome.people
                 if video is not None:
                     video.write(draw_people(outcome.frame.image, outcome.people))
-                status.update(_line(source.name, result.frames, times_ms, newest))
+                spent_s = time.perf_counter() - begin_s
+                head = _head(source.name, result.frames, source.total, spent_s)
+                status.update(f'{head}, {_line(times_ms, newest)}')
                 if limit_s and time.perf_counter() - begin_s > limit_s:
                     break
         except KeyboardInterrupt:
@@ -119,7 +121,15 @@ def watch(
     return result
 
 
-def _line(name: str, count: int, times_ms: deque[float], people: People) -> str:
+def _head(name: str, count: int, total: int, spent_s: float) -> str:
+    """Return how far it is, and what is left where the number of frames is known."""
+    if total < count:
+        return f'{name}: frame {count}'
+    left_s = round(spent_s / count * (total - count))
+    return f'{name}: frame {count} of {total}, {left_s // 60}:{left_s % 60:02d} left'
+
+
+def _line(times_ms: deque[float], people: People) -> str:
     """Return what is going on, in one line."""
     words = []
     root = get_skeleton(people.skeleton).root_index
@@ -129,4 +139,4 @@ def _line(name: str, count: int, times_ms: deque[float], people: People) -> str:
         part = '' if np.isnan(seen) else f', {100 * seen:.0f} % in the image'
         words.append(f'person {people.track_ids[i]} at {distance_m:.1f} m{part}')
     shown = '; '.join(words) or 'nobody'
-    return f'{name}: frame {count}, {np.median(times_ms):.0f} ms per frame; {shown}'
+    return f'{np.median(times_ms):.0f} ms per frame; {shown}'

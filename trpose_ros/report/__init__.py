@@ -8,19 +8,23 @@ Imports: vocabulary, drawing, recordings, evaluation, evaluation/metrics.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 
-def write_report(results_dir: Path, out: Path) -> Path:
+def write_report(
+    results_dir: Path, out: Path, progress: Callable[[int, int], object] | None = None
+) -> Path:
     """Write the report of an evaluation's folder to ``out`` and return that path.
 
-    Works for one run without anything to compare it to: what is not there is left out. Raises
-    FileNotFoundError where the folder holds no results, ValueError where they are empty or
+    Works for one run without anything to compare it to: what is not there is left out.
+    ``progress`` is called with the videos so far and in all, which take nearly all of the time.
+    Raises FileNotFoundError where the folder holds no results, ValueError where they are empty or
     damaged, and ModuleNotFoundError without plotly or Jinja2 (the extra ``evaluate``).
     """
     from trpose_ros.report.page import write_page
 
-    return write_page(Path(results_dir), Path(out))
+    return write_page(Path(results_dir), Path(out), progress)
 
 
 def check_libraries() -> None:

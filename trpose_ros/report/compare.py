@@ -33,7 +33,7 @@ def compare(
     condition: str = '',
     methods: tuple[str, str] = ('', ''),
     topics: tuple[str, str] = ('', ''),
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> int:
     """Write the video of two runs; return the number of pictures.
 
@@ -45,7 +45,7 @@ def compare(
         methods: of evaluations, left and right: 'LIFTER' or 'ESTIMATOR/LIFTER'; '': the first of
             the left run, the last of the right one.
         topics: of recordings: the PersonArray topics to show; '': the lifted people.
-        progress: called with the number of pictures.
+        progress: called with the number of pictures so far and in all (0: not known).
 
     Raises:
         ValueError, SourceError, BagError, VideoError, OSError: with the reason.
@@ -59,7 +59,8 @@ def compare(
             takes.append(_take_of_evaluation(run, condition, methods[side], first_of_all=not side))
         else:
             takes.append(_take_of_recording(run, topics[side]))
-    count = film(out, [(takes, '')], progress)
+    tick = None if progress is None else lambda done: progress(done, takes[0].frames)
+    count = film(out, [(takes, '')], tick)
     if not count:
         raise ValueError(f'{first} and {second}: no image to show')
     return count
@@ -91,6 +92,7 @@ def _take_of_recording(run: Path, topic: str) -> Take:
     try:
         camera = next((entry.frame.camera for entry in source.frames()), None)
         truth, rate, truth_topic = source.truth, source.rate_hz, source.truth_topic
+        total = source.total
     finally:
         source.close()
     if camera is None:
@@ -111,7 +113,7 @@ def _take_of_recording(run: Path, topic: str) -> Take:
         finally:
             again.close()
 
-    return Take(f'{name} {topic}', camera, rate if rate > 0 else 30.0, shots)
+    return Take(f'{name} {topic}', camera, rate if rate > 0 else 30.0, shots, total)
 
 
 def _read_people(path: Path, topic: str, truth_topic: str | None) -> tuple[dict[int, People], str]:

@@ -37,6 +37,7 @@ class Take:
     camera: Camera
     rate_hz: float  # of the shots
     open_shots: Callable[[], Iterator[tuple[int, Shot, str]]]  # stamp (ns), shot, a line of text
+    frames: int = 0  # shots to come; 0: not known
 
 
 class SideBySide:

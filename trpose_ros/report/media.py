@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,12 @@ def find(scenes: Sequence[Scene], key: tuple[str, str, str], method: Method) -> 
     return None
 
 
-def videos(scenes: Sequence[Scene], labels: dict[Method, str]) -> list[Video]:
+Progress = Callable[[int, int], object]  # so far, in all
+
+
+def videos(
+    scenes: Sequence[Scene], labels: dict[Method, str], progress: Progress | None = None
+) -> list[Video]:
     """Return the videos: each lifter with baseline 2D against ours, or what there is.
 
     Without a baseline the first method is shown beside the last one, a single method alone.
@@ -61,7 +66,12 @@ def videos(scenes: Sequence[Scene], labels: dict[Method, str]) -> list[Video]:
         shown = list(dict.fromkeys((methods[0], methods[-1])))
         chosen = [(' vs '.join(labels[method] for method in shown), shown)]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # OpenCV works without the GIL
-        made = pool.map(lambda one: _video(one[0], one[1], scenes, labels), chosen)
+        waiting = pool.map(lambda one: _video(one[0], one[1], scenes, labels), chosen)
+        made = []
+        for video in waiting:
+            made.append(video)
+            if progress is not None:
+                progress(len(made), len(chosen))
         return [video for video in made if video is not None]
 
 

@@ -47,7 +47,7 @@ class _Plot:
     content: Markup
 
 
-def write_page(folder: Path, out: Path) -> Path:
+def write_page(folder: Path, out: Path, progress: media.Progress | None = None) -> Path:
     """Write the page of a run; see report.write_report."""
     file = folder / 'results.parquet'
     if not file.is_file():
@@ -59,7 +59,8 @@ def write_page(folder: Path, out: Path) -> Path:
     rows = results.read_rows(file)
     if not rows:
         raise ValueError(f'{file} holds no rows: nothing was measured')
-    text = render(rows, sorted(load_scenes(folder), key=_place), _facts_beside(folder))
+    scenes = sorted(load_scenes(folder), key=_place)
+    text = render(rows, scenes, _facts_beside(folder), progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     results.replace_text(out, text)
     return out
@@ -71,12 +72,17 @@ def _place(scene: Scene) -> int:
     return known.index(scene.condition) if scene.condition in known else len(known)
 
 
-def render(rows: list[Row], scenes: list[Scene], beside: dict[str, Any]) -> str:
+def render(
+    rows: list[Row],
+    scenes: list[Scene],
+    beside: dict[str, Any],
+    progress: media.Progress | None = None,
+) -> str:
     """Return the page of rows and scenes as HTML."""
     labels = labels_of((r['estimator'], r['lifter']) for r in rows)
     notes = [str(note) for note in beside.get('notes', [])]
     try:
-        films = media.videos(scenes, labels)
+        films = media.videos(scenes, labels, progress)
     except VideoError as error:
         films = []
         notes.append(f'There are no videos: {error}')

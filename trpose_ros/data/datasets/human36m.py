@@ -13,7 +13,7 @@ space, all its takes, subjects and cameras), then over the 15 actions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +103,12 @@ def find_poses(
     positions: Mapping[str, Mapping[str, np.ndarray]],
     subjects: tuple[str, ...],
     anew: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, list[cameras.CameraPose]]:
     """Return the four camera poses of the subjects, from a file or by resection.
 
-    ``anew`` ignores what ``prepare`` wrote earlier. Raises MissingDataError when neither a file
+    ``anew`` ignores what ``prepare`` wrote earlier; ``progress`` is called with the subjects so
+    far and in all. Raises MissingDataError when neither a file
     with poses nor the ground-truth 2D archive lies in ``folder``, DataError when they do not fit.
     """
     try:
@@ -121,7 +123,12 @@ def find_poses(
             folder, f'the camera poses of {", ".join(subjects)} need {path.name} or metadata.xml'
         )
     archive = read_archive(path)
-    return {subject: _resect_all(archive, subject, positions[subject]) for subject in subjects}
+    found = {}
+    for done, subject in enumerate(subjects, 1):
+        found[subject] = _resect_all(archive, subject, positions[subject])
+        if progress is not None:
+            progress(done, len(subjects))
+    return found
 
 
 def _resect_all(
@@ -265,11 +272,11 @@ def _images(folder: Path, subject: str, take: str, camera: int, frames: int) -> 
     return None
 
 
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, progress: Callable[[int, int], object] | None = None) -> Path:
     """Find the camera poses of all subjects once and write cameras_h36m.json; return its path."""
     if not (folder / _ARCHIVE_3D).is_file():
         raise DATASETS['human36m'].missing(folder, f'{_ARCHIVE_3D} is not there')
     positions = read_positions(folder / _ARCHIVE_3D)
     path = folder / cameras.POSES_FILE
-    cameras.write_poses(path, find_poses(folder, positions, tuple(positions), anew=True))
+    cameras.write_poses(path, find_poses(folder, positions, tuple(positions), True, progress))
     return path

@@ -12,7 +12,7 @@ theme show the same people.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -54,10 +54,13 @@ def split_of_theme(theme: str) -> str:
     return 'test' if zlib.crc32(theme.encode()) % 10 == 3 else 'train'
 
 
-def label(folder: Path, out: Path) -> dict[str, int]:
+def label(
+    folder: Path, out: Path, progress: Callable[[int, int], object] | None = None
+) -> dict[str, int]:
     """Label the pictures of a folder and write ``out`` (labels.npz); return counts.
 
-    Files that are no pictures are counted as unreadable. Raises DataError when no picture can be
+    Files that are no pictures are counted as unreadable; ``progress`` is called with the pictures
+    so far and in all. Raises DataError when no picture can be
     read, WeightsError without MoveNet's weights.
     """
     from trpose_ros.movenet.checkpoints import load_movenet  # imports torch
@@ -65,7 +68,10 @@ def label(folder: Path, out: Path) -> dict[str, int]:
     several, single = load_movenet('movenet-multipose'), load_movenet('movenet-thunder')
     rows: dict[str, list] = {k: [] for k in ('name', 'joints_px', 'scores', 'unseen', 'box_px')}
     counts = {'pictures': 0, 'unreadable': 0, 'people': 0, 'joints': 0}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES):
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+    for done, path in enumerate(paths):
+        if progress is not None:
+            progress(done, len(paths))
         try:
             image = read_picture(path).image
         except (ImageError, OSError):

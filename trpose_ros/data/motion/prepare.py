@@ -99,11 +99,13 @@ def prepare(
     target: Path,
     config: MotionConfig | None = None,
     report: Callable[[str], None] = print,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[Clip]:
     """Write a pack of all motion below ``folder`` to ``target``; return its clips.
 
-    A file that cannot be used is named through ``report`` and left out. Raises MissingDataError
-    when there is no motion file and DataError when none of them can be used.
+    A file that cannot be used is named through ``report`` and left out; ``progress`` is called
+    with the files so far and in all. Raises MissingDataError when there is no motion file and
+    DataError when none of them can be used.
     """
     config = config or MotionConfig()
     paths = sorted([*folder.rglob('*.amc'), *folder.rglob('*.bvh')])
@@ -116,7 +118,9 @@ def prepare(
         )
     skeletons: dict[Path, AcclaimSkeleton] = {}
     clips: list[Clip] = []
-    for path in paths:
+    for done, path in enumerate(paths):
+        if progress is not None:
+            progress(done, len(paths))
         try:
             joints_m, rate_hz, source = _read(path, config, skeletons)
             pieces = cut(joints_m, rate_hz, config)

@@ -10,7 +10,7 @@ ancestry, each between 0 and 1 and 0.5 in the middle, mix the macro targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -84,17 +84,36 @@ def find(folder: Path) -> Originals:
     return Originals(folder, mesh, rig, weights, one('macrodetails'))
 
 
-def prepare(folder: Path, target: Path, shapes: int = 40, seed: int = 0) -> Iterator[str]:
+def prepare(
+    folder: Path,
+    target: Path,
+    shapes: int = 40,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Iterator[str]:
     """Write the body pack to the folder ``target``; yield what was done, line by line.
 
-    Garments and pictures that are not there are named and left out. Raises MissingDataError and
-    DataError.
+    Garments and pictures that are not there are named and left out. ``progress`` is called with
+    the shapes and garments so far and in all. Raises MissingDataError and DataError.
     """
     if shapes < 1:
         raise ValueError(f'shapes must be at least 1, got {shapes}')
     originals = find(folder)
     parameters = draw_parameters(shapes, np.random.default_rng(seed))
-    bases = np.stack([shape(originals, row) for row in parameters])
+    garments = (*SUITS, *SHOES, *HATS, *HAIR)
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, shapes + len(garments))
+
+    shaped = []
+    for row in parameters:
+        shaped.append(shape(originals, row))
+        step()
+    bases = np.stack(shaped)
     target.mkdir(parents=True, exist_ok=True)
     floors = to_world(bases)[:, : originals.skin_count, 2].min(axis=1)
     body = body_arrays(originals, bases, floors, parameters)
@@ -103,7 +122,8 @@ def prepare(folder: Path, target: Path, shapes: int = 40, seed: int = 0) -> Iter
         f'wrote {target / "body.npz"}: {shapes} shapes, statures '
         f'{body["stature"].min():.2f} to {body["stature"].max():.2f} m'
     )
-    for name in (*SUITS, *SHOES, *HATS, *HAIR):
+    for name in garments:
+        step()
         path = next(iter(sorted(folder.rglob(f'{name.partition("_")[2]}.mhclo'))), None)
         if path is None:
             yield f'left out: no {name.partition("_")[2]}.mhclo below {folder}'

@@ -8,6 +8,7 @@ package was trained on them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from trpose_ros.data.rendering.clips import Clip, ClipConfig
@@ -28,20 +29,27 @@ WALK = ClipConfig(
 )
 
 
-def write_recording(clip: Clip, path: str | Path, quality: int = 88) -> int:
+def write_recording(
+    clip: Clip,
+    path: str | Path,
+    quality: int = 88,
+    progress: Callable[[int, int], object] | None = None,
+) -> int:
     """Write a clip with its truth as a recording; return the number of frames.
 
     ``path`` ends in .mcap (compressed inside) or is a bag folder; ``quality`` is that of the
-    JPEG images, 1..100.
+    JPEG images, 1..100; ``progress`` is called with the frames so far and in all.
     """
     with BagWriter(path, compression='storage') as bag:
         make = MessageMaker(bag.typestore)
         first_ns = clip.stamp_ns(0)
         bag.write(SKELETON_TOPIC, make.skeleton_info('h36m_17', first_ns, FRAME_ID), first_ns)
-        for frame, people in clip:
+        for done, (frame, people) in enumerate(clip, 1):
             time_ns = frame.stamp_ns
             bag.write(INFO_TOPIC, make.camera_info(frame.camera, time_ns, FRAME_ID), time_ns)
             image = make.compressed_image(frame.image, time_ns, FRAME_ID, quality)
             bag.write(IMAGE_TOPIC, image, time_ns)
             bag.write(TRUTH_TOPIC, make.people(people), time_ns)
+            if progress is not None:
+                progress(done, len(clip))
     return len(clip)
