@@ -322,8 +322,13 @@ def demo(
         from trpose_ros.commands.output import Voice, end_demo
 
         with Voice(quiet, as_json) as voice:
-            options = {'parameters': parameters, 'video': video, 'console': voice.console}
-            run_demo(out, recording=recording, **options)
+            run_demo(
+                out,
+                recording=recording,
+                parameters=parameters,
+                video=video,
+                console=voice.console,
+            )
         end_demo(out, voice)
 
 

@@ -14,8 +14,10 @@ import typer
 from trpose_ros.commands.output import FrameBar, Json, Quiet, Voice
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help='Nodes with ROS from wheels.')
-NODES = ('pose_node', 'lifter_node', 'occlusion_node', 'composed', 'player', 'recorder')
-NODES += ('evaluation',)
+NODES = (
+    *('pose_node', 'lifter_node', 'occlusion_node', 'composed'),
+    *('player', 'recorder', 'evaluation'),
+)
 
 
 @app.command()
