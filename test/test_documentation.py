@@ -1,5 +1,6 @@
 """Names in the documentation lead somewhere: links, anchors, tests, benchmarks."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -32,6 +33,25 @@ def test_names_lead_somewhere(page):
         if not (ROOT / name).is_file():
             lost.append(name)
     assert not lost
+
+
+def test_the_reference_names_what_there_is():
+    """The site is built without importing: a name must be defined where the page says."""
+    text = (ROOT / 'docs' / 'api.md').read_text(encoding='utf-8')
+    names = re.findall(r'^::: (trpose_ros[\w.]*)\.(\w+)$', text, re.M)
+    assert len(names) > 10
+    for module, name in names:
+        path = ROOT.joinpath(*module.split('.'))
+        file = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+        body = ast.parse(file.read_text(encoding='utf-8')).body
+        defined = {getattr(node, 'name', '') for node in body}
+        for node in body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                defined |= {ast.unparse(target) for target in targets}
+            elif isinstance(node, ast.ImportFrom):
+                defined |= {alias.name for alias in node.names}
+        assert name in defined, f'{module}.{name}'
 
 
 def test_readme_is_short():
