@@ -83,24 +83,34 @@ def test_noise_holes_and_flying_points_leave_it_far_better_than_the_guess(seed, 
     assert np.mean(after) < max(0.5 * np.mean(before), 0.08)
 
 
-def test_what_was_measured_once_stays_while_there_is_nothing_to_measure():
+def test_what_was_measured_once_fades_while_there_is_nothing_to_measure():
     true = STANDING + np.array([0.0, 0.0, 3.0])
-    placing = DepthPlacing()
+    placing, nothing = DepthPlacing(), np.full((1, 17), np.nan)
     first = estimate(true, 0)
-    nothing = np.full((1, 17), np.nan)
-    placing.place(first, surface(first, bodies_depth(true)))
-    later = estimate(true, 20 * STEP_NS)
-    kept = placing.place(later, nothing)
-    assert error_m(kept, true) < 0.1
-    assert kept.root_sources.tolist() == [RootSource.FUSED]  # not measured now
+    errors = [error_m(placing.place(first, surface(first, bodies_depth(true))), true)]
+    for t in (1, 15, 30, 300):
+        later = estimate(true, t * STEP_NS)
+        kept = placing.place(later, nothing)
+        assert kept.root_sources.tolist() == [RootSource.FUSED]  # not measured now
+        errors.append(error_m(kept, true))
+    assert errors[1] < 0.1
+    assert errors == sorted(errors)
+    assert errors[-1] == pytest.approx(error_m(first, true), rel=0.01)
     other = estimate(true, 21 * STEP_NS, track=9)
     assert placing.place(other, nothing).joints_m.tolist() == other.joints_m.tolist()
-    lost = estimate(true, 22 * STEP_NS, track_states=np.array([TrackState.LOST]))
-    placing.place(lost, nothing)
-    assert not placing.placed(3)
+
+
+@pytest.mark.parametrize('end', ['lost', 'reset'])
+def test_a_track_that_ended_leaves_nothing(end):
+    true = STANDING + np.array([0.0, 0.0, 3.0])
+    placing, nothing = DepthPlacing(), np.full((1, 17), np.nan)
+    first, later = estimate(true, 0), estimate(true, 2 * STEP_NS)
     placing.place(first, surface(first, bodies_depth(true)))
-    placing.reset()
-    assert not placing.placed(3)
+    if end == 'lost':
+        placing.place(estimate(true, STEP_NS, track_states=np.array([TrackState.LOST])), nothing)
+    else:
+        placing.reset()
+    assert placing.place(later, nothing).joints_m.tolist() == later.joints_m.tolist()
 
 
 def test_the_correction_follows_an_estimate_that_changes():

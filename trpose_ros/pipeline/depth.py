@@ -42,7 +42,9 @@ _SEEN = (JointState.UNKNOWN, JointState.VISIBLE)
 _WINDOW = np.linspace(-1.0, 1.0, 5)  # where depth is read around a joint, in windows
 _WINDOW_M = 0.03  # half a window at the distance of the joint
 _LEAST_READ = 13  # of the 25 places
-_FLAT_M = 0.06  # between the quartiles of a window: more is an edge
+# Between the quartiles of a window; more is an edge. The second, times the squared distance, is the
+# noise of a stereo camera.
+_FLAT_M, _FLAT_NOISE = 0.06, 0.004
 _LEAST_JOINTS = 4
 _LEAST_SHARE = 0.5  # of the joints that could be read
 _AGREE_M = 0.12  # of a joint with the others
@@ -51,7 +53,8 @@ _SURFACE_SIGMA_M = 0.03  # of all joints together: bodies are thicker or thinner
 _GUESS_SIGMA = 0.12  # of the logarithm of an estimated distance
 _GATE = 3.5  # deviations of the estimate
 _LARGEST = 2.0
-_NEAR_M, _FAR_M = 0.15, 20.0
+_NEAR_M = 0.15
+_FADE_S = 1.0  # time constant with which a correction fades that nothing renews
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class DepthConfig:
     """How long what a depth image said of a person counts."""
 
     memory_s: float = setting(
-        0.3, 'time over which the correction of a person is averaged, s', range=(0.0, 60.0)
+        0.1, 'time over which the correction of a person is averaged, s', range=(0.0, 60.0)
     )
 
     def __post_init__(self) -> None:
@@ -97,7 +100,7 @@ def read_at_joints(
     values = np.sort(np.where(values > 0, values, np.nan), axis=-1)  # NaN last
     count = np.isfinite(values).sum(axis=-1)
     quartiles = [_ranked(values, count, share) for share in (0.25, 0.5, 0.75)]
-    flat = quartiles[2] - quartiles[0] <= _FLAT_M
+    flat = quartiles[2] - quartiles[0] <= _FLAT_M + _FLAT_NOISE * quartiles[1] ** 2
     return np.where(known & flat & (count >= _LEAST_READ), quartiles[1], np.nan)
 
 
@@ -183,8 +186,9 @@ class DepthPlacing:
         """Return people with corrected 3D joints and covariances.
 
         ``surface_m`` (N, J): what was measured at their joints, NaN for nothing. Somebody of whom
-        something was measured now has ``RootSource.DEPTH``; somebody of whom it was before keeps
-        his size. Everybody else stays as he is.
+        something was measured now has ``RootSource.DEPTH``. What was measured of somebody before
+        fades within a second or two: an estimate is wrong in another way when it sees another part
+        of the body. Everybody else stays as he is.
         """
         if not self._memory and not np.isfinite(surface_m).any():
             return people
@@ -215,10 +219,6 @@ class DepthPlacing:
                 sources[i] = RootSource.DEPTH
         return people.replace(joints_m=joints, covariances_m2=covariances, root_sources=sources)
 
-    def placed(self, track_id: int) -> bool:
-        """Return whether the size of a track is known from depth."""
-        return track_id in self._memory
-
     def _averaged(
         self, track: int, stamp_ns: int, found: tuple[float, float] | None
     ) -> tuple[float, float] | None:
@@ -234,7 +234,9 @@ class DepthPlacing:
             memory.value += gain * (found[0] - memory.value)
             memory.variance += gain * (found[1] - memory.variance)
             memory.stamp_ns = stamp_ns
-        return memory.value, memory.variance
+            return memory.value, memory.variance
+        age_s = (stamp_ns - memory.stamp_ns) * 1e-9
+        return memory.value * math.exp(-age_s / _FADE_S), memory.variance
 
 
 def _guess_sigma(position_m: np.ndarray, covariance_m2: np.ndarray) -> float:

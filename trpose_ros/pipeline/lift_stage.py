@@ -286,8 +286,7 @@ class LiftStage:
         stood = self._standing.place(people, self._floor_of(people))
         if stood is people:
             return people
-        deep = np.array([self._depth.placed(i) for i in people.track_ids.tolist()], bool)
-        deep |= people.root_sources == RootSource.DEPTH
+        deep = people.root_sources == RootSource.DEPTH
         joints, covariances = stood.joints_m.copy(), stood.covariances_m2.copy()
         joints[deep], covariances[deep] = people.joints_m[deep], people.covariances_m2[deep]
         return stood.replace(joints_m=joints, covariances_m2=covariances)

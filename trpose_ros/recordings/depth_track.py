@@ -55,11 +55,11 @@ class DepthTrack:
             self._waiting.popleft()
         near = [one for one in self._waiting if abs(one[0] - frame.stamp_ns) <= within_ns]
         if not near:
-            return self._none('missing', f'no depth image within {DEPTH_AGE_S:g} s of an image')
+            return self._missed('missing', f'no depth image within {DEPTH_AGE_S:g} s of an image')
         _, message = min(near, key=lambda one: abs(one[0] - frame.stamp_ns))
         frame_id = message.header.frame_id
         if frame_id.lstrip('/') != frame.frame_id.lstrip('/') and not self._any_frame:
-            return self._none(
+            return self._missed(
                 'frame',
                 f'depth is of frame {frame_id!r:.80}, the image of {frame.frame_id!r:.80}: take '
                 'the topic that is aligned to the colour image; if it is: --any-frame',
@@ -67,13 +67,15 @@ class DepthTrack:
         try:
             depth_m = read_depth(message)
         except ImageError as error:
-            return self._none('unusable', str(error))
+            return self._missed('unusable', str(error))
         reason = misfit(depth_m, (frame.camera.width, frame.camera.height))
-        return self._none('size', reason) if reason else depth_m
+        return self._missed('size', reason) if reason else depth_m
 
-    def _none(self, kind: str, words: str) -> None:
+    def _missed(self, kind: str, words: str) -> np.ndarray | None:
+        """Note why a frame has no depth; return None."""
         self._first.setdefault(kind, words)
         self._counts[kind] += 1
+        return None
 
     def problems(self) -> list[str]:
         """Return what was wrong, each kind once with its count."""
