@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from trpose_ros.cameras import project
 from trpose_ros.drawing.overlay import LEFT_RGB, OCCLUDED_RGB, RIGHT_RGB, TRUNCATED_RGB
-from trpose_ros.people import Frame, JointState, Provenance, TrackState, with_visibility
+from trpose_ros.people import Camera, Frame, JointState, Provenance, TrackState, with_visibility
 from trpose_ros.skeletons import get_skeleton
 from trpose_ros.viewer.rerun_log import ImageLogConfig
 from trpose_ros.viewer.sinks import View
@@ -131,6 +131,22 @@ def test_images_are_those_of_the_frame(tmp_path, quality):
     else:
         data = np.array(logged['buffer'][START_NS][0], np.uint8)
         np.testing.assert_array_equal(data.reshape(image.shape), image)
+
+
+def test_an_image_of_another_size_is_no_frame_of_the_video(tmp_path):
+    small = Camera(320, 240, CAMERA.matrix)
+    cameras = [CAMERA, small, CAMERA, small]
+
+    def steps(log):
+        for k, camera in enumerate(cameras):
+            log.add_frame(blank(START_NS + k, camera))
+
+    found = log(tmp_path / 'a.rrd', steps)
+    jpeg, other = found['/world/camera/image'], found['/world/camera/image_resized']
+    assert list(jpeg['blob']) == [START_NS, START_NS + 2]
+    assert list(jpeg['is_recursive']) == [START_NS + 1, START_NS + 3]
+    assert [len(row[0]) for row in other['buffer'].values()] == [320 * 240 * 3] * 2
+    assert list(other['is_recursive']) == [START_NS + 2]
 
 
 def test_what_is_hidden_has_its_colour_and_what_is_unknown_is_not_drawn(tmp_path):

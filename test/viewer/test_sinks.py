@@ -38,7 +38,7 @@ def test_without_rerun_the_extra_is_named(monkeypatch):
     ('other', 'words'),
     [
         ({'__version__': '1.0.30'}, 'rerun 1.0.30 is not the viewer rerun-sdk'),
-        ({'__version__': '0.22.1', 'RecordingStream': object}, '0.22.1 is too old, 0.23 at least'),
+        ({'__version__': '0.29.2', 'RecordingStream': object}, '0.29.2 is too old, 0.30 at least'),
     ],
 )
 def test_another_rerun_is_named(monkeypatch, other, words):

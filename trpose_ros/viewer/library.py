@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 EXTRA = 'pip install "trpose_ros[view]"'
-_OLDEST = (0, 23)
+_OLDEST = (0, 30)
 
 
 class ViewError(ValueError):

@@ -4,7 +4,7 @@
 
     world                   camera optical frame: x right, y down, z forward, m
       camera                pinhole with the intrinsics; distortion is not drawn
-        image               the image as the estimator saw it
+        image               the image as the estimator saw it; image_resized: one of another size
         boxes, bones, joints, ids          2D, px, as in the messages
       skeletons             bones, joints, sigma (one standard deviation), ids: the lifted people
       estimated             bones, joints: the estimator's own 3D, hidden at first
@@ -36,9 +36,11 @@ TIMELINE = 'stamp'
 APPLICATION = 'trpose'
 _WIDE, _THIN, _JOINT = 2.0, 1.0, 2.5  # of lines and joints in 2D, points of the screen
 _BONE_M, _THIN_BONE_M, _JOINT_M = 0.012, 0.006, 0.022  # radii in 3D
-_LABEL_ABOVE = {2: 12.0, 3: 0.18}  # px or m over the topmost joint
+_LABEL_ABOVE_M, _LABEL_ABOVE = 0.22, 0.06  # over the topmost joint: m, share of the image
 _PLANE_M = 1.0  # where the viewer shows the image, from the camera
+_EYE_M, _LOOK_AT_M = (2.5, -0.9, 0.9), (0.25, 0.15, 3.1)  # at first
 _MARGIN = 0.125  # around the image, of its height: joints lie outside of it, too
+_IMAGE, _IMAGE_RESIZED = 'world/camera/image', 'world/camera/image_resized'
 _EPOCH_NS = 365 * 86_400 * 10**9  # smaller stamps count from the start of something
 
 
@@ -65,6 +67,8 @@ class RerunLog:
         self._config = config or ImageLogConfig()
         self._kind = ''  # of the timeline: 'timestamp' or 'duration'
         self._arranged = False
+        self._size: tuple[int, ...] = ()  # of the first image
+        self._shown_as = ''
         self._skeletons: dict[str, int] = {}  # name -> class id
         self._lock = threading.Lock()
 
@@ -83,7 +87,7 @@ class RerunLog:
             ),
             rr.AnyValues(intrinsics_assumed=camera.assumed),
         )
-        self._log('world/camera/image', self._image(frame.image))
+        self._log_image(frame.image)
         if people is not None:
             self.add_people(people)
 
@@ -150,12 +154,25 @@ class RerunLog:
         if np.isfinite(value):
             self._log(f'plots/{name}', self._rr.Scalars(value))
 
-    def _image(self, image: np.ndarray) -> Any:
-        if not self._config.jpeg_quality:
-            return self._rr.Image(image)
+    def _log_image(self, image: np.ndarray) -> None:
+        """Log an image; JPEG of one size alone, which the viewer takes for a video."""
+        with self._lock:
+            self._size = self._size or image.shape
+            entities = [_IMAGE, _IMAGE_RESIZED]
+            if image.shape != self._size and self._config.jpeg_quality:
+                entities.reverse()
+            changed, self._shown_as = self._shown_as not in ('', entities[0]), entities[0]
+        if changed:
+            self._log(entities[1], self._rr.Clear(recursive=False))
+        if entities[0] == _IMAGE_RESIZED or not self._config.jpeg_quality:
+            self._log(entities[0], self._rr.Image(image))
+            return
         options = [cv2.IMWRITE_JPEG_QUALITY, self._config.jpeg_quality]
         _, data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-        return self._rr.EncodedImage(contents=data.tobytes(), media_type='image/jpeg')
+        self._log(
+            entities[0],
+            self._rr.EncodedImage(contents=data.tobytes(), media_type='image/jpeg'),
+        )
 
     def _log_figures(self, entity: str, people: People, points: np.ndarray) -> None:
         shapes = figures(people, points)
@@ -178,25 +195,19 @@ class RerunLog:
                 show_labels=False,
             ),
         )
-        self._log_names(entity, shapes, dots)
+        above = _LABEL_ABOVE * people.height if flat else _LABEL_ABOVE_M
+        self._log_names(entity, shapes, dots, above)
 
     def _kinds(self, flat: bool) -> tuple[Any, Any]:
         rr = self._rr
         return (rr.LineStrips2D, rr.Points2D) if flat else (rr.LineStrips3D, rr.Points3D)
 
-    def _log_names(self, entity: str, shapes: Figures, dots: Any) -> None:
-        size = shapes.joints.shape[1]
-        above = np.zeros(size, np.float32)
-        above[1] = _LABEL_ABOVE[size]  # y points down in both
+    def _log_names(self, entity: str, shapes: Figures, dots: Any, above: float) -> None:
+        places = shapes.name_places.copy()
+        places[:, 1] -= above  # y points down in the image and in the world
         self._log(
             f'{entity}/ids',
-            dots(
-                shapes.name_places - above,
-                labels=shapes.names,
-                colors=[CENTRE_RGB],
-                radii=-1.0,
-                show_labels=True,
-            ),
+            dots(places, labels=shapes.names, colors=[CENTRE_RGB], radii=-1.0, show_labels=True),
         )
 
     def _describe(self, skeleton: str) -> None:
@@ -232,16 +243,11 @@ class RerunLog:
 def blueprint(width: int, height: int) -> Any:
     """Return the layout: the image, the 3D view, and plots under them."""
     rrb = library().blueprint
-
     margin = _MARGIN * height
     bounds = rrb.VisualBounds2D(
         x_range=[-margin, width + margin], y_range=[-margin, height + margin]
     )
-    view = {}
-    if hasattr(rrb, 'EyeControls3D'):  # older viewers find a place of their own
-        view['eye_controls'] = rrb.EyeControls3D(
-            position=(2.6, -1.3, 0.6), look_target=(0.0, 0.1, 3.2), eye_up=(0.0, -1.0, 0.0)
-        )
+    eye = rrb.EyeControls3D(position=_EYE_M, look_target=_LOOK_AT_M, eye_up=(0.0, -1.0, 0.0))
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(
@@ -250,7 +256,7 @@ def blueprint(width: int, height: int) -> Any:
                     origin='world',
                     name='Skeletons',
                     contents=['$origin/**', '- /world/estimated/**'],
-                    **view,
+                    eye_controls=eye,
                 ),
             ),
             rrb.TimeSeriesView(origin='plots', name='Times (ms) and people'),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,7 +22,6 @@ _START_S = 60.0
 _WINDOW_S = 3.0
 _MEMORY = '25%'  # of the machine: the viewer forgets the oldest beyond
 _FOOTER, _FOOTER_BYTES = b'FOOT', 32  # the end of a recording
-_SPARE_BYTES = 1 << 20
 _VIEWERS: list[subprocess.Popen] = []  # started here; they go on alone
 _DISPLAYS = ('DISPLAY', 'WAYLAND_DISPLAY')
 
@@ -126,11 +123,9 @@ def let_go(stream: Any, limit_s: float) -> None:
 
 def is_whole(path: Path) -> bool:
     """Say whether a file has its end: rerun says nothing when a disk is full."""
-    if 'write_footer' in inspect.signature(library().save).parameters:
-        with path.open('rb') as stream:
-            stream.seek(max(path.stat().st_size - _FOOTER_BYTES, 0))
-            return _FOOTER in stream.read()
-    return shutil.disk_usage(path.parent).free > _SPARE_BYTES  # rerun before 0.28: no end to see
+    with path.open('rb') as stream:
+        stream.seek(max(path.stat().st_size - _FOOTER_BYTES, 0))
+        return _FOOTER in stream.read()
 
 
 def open_viewer(port: int = PORT) -> None:
