@@ -10,6 +10,7 @@ from recordings import write_recording
 from typer.testing import CliRunner
 
 from trpose_ros.commands import main as cli
+from trpose_ros.commands.given import pipeline_config
 from trpose_ros.pipeline.pipeline import PipelineConfig
 
 RUNNER = CliRunner()
@@ -96,7 +97,7 @@ def test_options_become_the_configuration():
         'severity': 2,
         'realisation': 'crop',
     }
-    config = cli._pipeline_config(given)
+    config = pipeline_config(given)
     assert config.estimator_name == 'metrabs_tf'
     assert config.estimator.model == PipelineConfig().estimator.model
     assert (config.estimator.num_aug, config.estimator.device) == (2, 'cpu')

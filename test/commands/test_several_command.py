@@ -32,9 +32,7 @@ def test_the_calibration_of_the_page_is_one(tmp_path):
     assert (rig.names, rig.world) == (('front', 'rear'), 'map')
     for camera in rig.cameras:  # each looks at the other one, upright
         ahead, down = camera.placement.rotation[:, 2], camera.placement.rotation[:, 1]
-        np.testing.assert_allclose(
-            camera.placement.position_m + 3 * ahead, [0, 0, 1.2], atol=1e-9
-        )
+        np.testing.assert_allclose(camera.placement.position_m + 3 * ahead, [0, 0, 1.2], atol=1e-9)
         np.testing.assert_allclose(down, [0, 0, -1], atol=1e-9)
 
 

@@ -11,7 +11,7 @@ from recordings import write_recording
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from trpose_ros.commands import main as cli
+from trpose_ros.commands.given import pipeline_config
 from trpose_ros.lifters import LIFTER_NAMES, LifterConfig, create_lifter
 from trpose_ros.lifters.networks.build import build_network
 from trpose_ros.lifters.streams.videopose3d import VideoPose3DCore
@@ -59,7 +59,7 @@ def options(**given):
 def test_replay_lifts_every_frame(tmp_path, name):
     weights = save_lifter(tmp_path / 'weights.safetensors', name)
     lifter = options(lifter=name, lifter_model=str(weights))
-    config = cli._pipeline_config(lifter)
+    config = pipeline_config(lifter)
     pose = PoseStage(
         estimator=FakeEstimator([(-0.4, 0.2, 4.0)]),
         box_source=FakeBoxes([[200.0, 100.0, 160.0, 330.0, 0.9]]),

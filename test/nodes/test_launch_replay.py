@@ -25,7 +25,7 @@ from processes import NodeProcess
 from random_weights import save_videopose3d
 from recordings import true_people, write_recording
 
-from trpose_ros.commands.main import _pipeline_config
+from trpose_ros.commands.given import pipeline_config
 from trpose_ros.evaluation import results
 from trpose_ros.evaluation.excerpts import load_scenes
 from trpose_ros.evaluation.passes import Pass, rows_of
@@ -114,7 +114,7 @@ def config_of(weights, profile, look_ahead=2):
         **{'estimator': 'metrabs_torch', 'boxes': 'image', 'occlusion': profile},
         **{'severity': -1, 'realisation': 'main', **weights},
     }
-    return _pipeline_config(given)
+    return pipeline_config(given)
 
 
 @pytest.fixture

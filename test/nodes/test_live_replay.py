@@ -23,7 +23,7 @@ from rclpy.parameter import Parameter
 from recordings import START_NS, write_recording
 from sensor_msgs.msg import Image
 
-from trpose_ros.commands.main import _pipeline_config
+from trpose_ros.commands.given import pipeline_config
 from trpose_ros.demo import demo
 from trpose_ros.demo.processes import NodeProcesses, ProcessError, free_domain
 from trpose_ros.nodes.playback import Playback
@@ -127,7 +127,7 @@ def start_live(nodes, bag, out, weights, profile, rectified=False):
 
 
 def config_of(weights, profile):
-    return _pipeline_config(
+    return pipeline_config(
         {
             'device': 'cpu',
             'lifter': '',

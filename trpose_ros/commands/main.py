@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trpose_ros import __version__
+from trpose_ros.commands.friendly import Friendly
+from trpose_ros.commands.given import pipeline_config, source_options
 from trpose_ros.commands.options import (
     AnyFrame,
     Boxes,
@@ -49,11 +51,9 @@ from trpose_ros.commands.options import (
     ViewQuality,
 )
 from trpose_ros.commands.output import Json, Quiet
-from trpose_ros.interruption import EXIT_CODE
 
 if TYPE_CHECKING:
     from trpose_ros.pipeline.pipeline import PipelineConfig
-    from trpose_ros.recordings.sources import SourceOptions
 
 app = typer.Typer(
     name='trpose',
@@ -62,18 +62,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Modules that a missing package belongs to an extra of.
-_EXTRAS = {
-    'numba': 'train',
-    'matplotlib': 'train',
-    'jinja2': 'evaluate',
-    'plotly': 'evaluate',
-    'pyarrow': 'evaluate',
-    'tensorflow': 'tensorflow',
-    'rclpy': 'ros',
-    'onnx': 'onnx',
-    'onnxruntime': 'onnx',
-}
 _NO_CALIBRATION = {'calibration': None}  # of one camera
 _PASS_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
 
@@ -149,11 +137,11 @@ def replay(
     Several cameras: a recording of each (as NAME=PATH) and a --calibration of all of them; their
     people are joined in the world. docs/several_cameras.md describes it.
     """
-    with _Friendly():
+    with Friendly():
         from trpose_ros.commands.several import is_several, replay_cameras
 
         if is_several(source, calibration):
-            config, where = _pipeline_config(locals()), _source_options(locals() | _NO_CALIBRATION)
+            config, where = pipeline_config(locals()), source_options(locals() | _NO_CALIBRATION)
             replay_cameras(source, config, where, locals())
             return
         from trpose_ros.commands.output import FrameBar, Voice, end_replay, report_replay
@@ -164,7 +152,7 @@ def replay(
         from trpose_ros.recordings.sources import open_source
 
         formats = formats_of(export)
-        config, where = _pipeline_config(locals()), _source_options(locals())
+        config, where = pipeline_config(locals()), source_options(locals())
         opened = open_source(source[0], where)
         identity = identity or opened.identity
         options = ReplayOptions(
@@ -251,12 +239,12 @@ def run(
     Pictures have nothing to do with each other: people are found anew in each, and there is no
     temporal lifter (the 3D joints are the estimator's own). docs/pictures.md describes the results.
     """
-    with _Friendly():
+    with Friendly():
         from trpose_ros.exports.files import formats_of
         from trpose_ros.recordings.picture_files import are_pictures
 
         formats = formats_of(export)
-        config = _pipeline_config(locals())
+        config = pipeline_config(locals())
         if are_pictures(source):
             if depth_topic:
                 raise ValueError('pictures have no --depth-topic: it is of recordings')
@@ -271,7 +259,7 @@ def run(
         from trpose_ros.offline.viewing import ViewOptions
         from trpose_ros.recordings.sources import open_source
 
-        opened = open_source(source[0], _source_options(locals()))
+        opened = open_source(source[0], source_options(locals()))
         with Voice(quiet, as_json) as voice:
             result = watch(
                 opened,
@@ -288,7 +276,7 @@ def run(
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def lift(context: typer.Context) -> None:
     """Lift 2D keypoints of a file (VideoPose3D, COCO, OpenPose, ...) to 3D skeletons."""
-    with _Friendly():
+    with Friendly():
         _forward('trpose_ros.commands.lift', context)
 
 
@@ -308,7 +296,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Play a recording through the real ROS nodes, clean and truncated, and measure."""
-    with _Friendly():
+    with Friendly():
         from trpose_ros.demo.demo import run_demo
 
         given = {
@@ -341,21 +329,21 @@ def doctor(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def messages(context: typer.Context) -> None:
     """Build the ROS messages into this environment (ROS from wheels)."""
-    with _Friendly():
+    with Friendly():
         _forward('trpose_ros.commands.ros', context, 'messages')
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def node(context: typer.Context) -> None:
     """Run a ROS node without ros2 run: NAME --ros-args ..."""
-    with _Friendly():
+    with Friendly():
         _forward('trpose_ros.commands.ros', context, 'node')
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def train(context: typer.Context) -> None:
     """Train a network: NAME OPTIONS; without a name, list what can be trained."""
-    with _Friendly():
+    with Friendly():
         from trpose_ros.training.run import run as run_trainer
 
         run_trainer(context.args)
@@ -364,7 +352,7 @@ def train(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def weights(context: typer.Context) -> None:
     """List, check, import and export weights."""
-    with _Friendly():
+    with Friendly():
         _forward('trpose_ros.commands.weights', context)
 
 
@@ -383,14 +371,14 @@ def evaluate(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def report(context: typer.Context) -> None:
     """Write the HTML report of an evaluation."""
-    with _Friendly():
+    with Friendly():
         _forward('trpose_ros.commands.report', context, 'report')
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def compare(context: typer.Context) -> None:
     """Write a side-by-side video of two runs."""
-    with _Friendly():
+    with Friendly():
         _forward('trpose_ros.commands.report', context, 'compare')
 
 
@@ -401,96 +389,10 @@ def main() -> None:
 
 def _forward(module: str, context: typer.Context, *command: str) -> None:
     """Hand the rest of the command line to the ``app`` of a module, or to a command of it."""
-    with _Friendly():
+    with Friendly():
         part = importlib.import_module(module).app
     name = 'trpose' if command else f'trpose {context.info_name}'
     part(args=[*command, *context.args], prog_name=name)
-
-
-class _Friendly:
-    """Turns errors that a user can mend into one line and exit code 1; Ctrl-C gives 130."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            typer.secho('trpose: stopped by Ctrl-C; nothing half written is left', err=True)
-            raise typer.Exit(EXIT_CODE) from error
-        if error is None or not isinstance(error, Exception):
-            return
-        text = str(error)
-        if isinstance(error, ModuleNotFoundError):
-            package = (error.name or '').partition('.')[0]
-            if package == 'trpose_ros' and error.name == 'trpose_ros.msg':
-                text = (
-                    'the ROS messages are not built: trpose messages; in a source tree make '
-                    'messages, source install/env.sh'
-                )
-            elif package == 'trpose_ros':
-                text = f'{error.name} is not part of this installation'
-            elif package in _EXTRAS:
-                extra = _EXTRAS[package]
-                text = f'{package} is missing: pip install "trpose_ros[{extra}]"'
-            else:
-                text = f'{package} is missing: pip install {package}'
-        elif not _expected(error):
-            return
-        typer.secho(f'trpose: {text}', fg='red', err=True)
-        raise typer.Exit(1) from error
-
-
-def _expected(error: Exception) -> bool:
-    """Whether the words of an error are enough: bad input, missing files and weights."""
-    from trpose_ros.recordings.bags import BagError
-    from trpose_ros.recordings.sources import SourceError
-    from trpose_ros.recordings.video import VideoError
-    from trpose_ros.weights import WeightsError
-
-    kinds = (ValueError, OSError, BagError, SourceError, VideoError, WeightsError)
-    others = ('DemoError', 'TrainingError', 'FloatingPointError')
-    return isinstance(error, kinds) or type(error).__name__ in others
-
-
-_CAMERA_OVER_FLOOR = ('camera_height_m', 'camera_pitch_deg', 'camera_roll_deg')
-
-
-def _pipeline_config(given: dict[str, Any]) -> PipelineConfig:
-    from trpose_ros.estimators import EstimatorConfig
-    from trpose_ros.lifters import LifterConfig
-    from trpose_ros.occlusion.occluder import OcclusionConfig
-    from trpose_ros.pipeline.pipeline import LiftStageConfig, PipelineConfig, PoseStageConfig
-    from trpose_ros.pipeline.standing import StandingConfig
-
-    lifter: dict[str, Any] = {'device': given['device'], 'smoothing': given['smoothing']}
-    if given['lifter']:
-        lifter['name'] = given['lifter']
-    if given['lifter_model']:
-        lifter['model'] = given['lifter_model']
-    if given['look_ahead'] >= 0:
-        lifter['look_ahead'] = given['look_ahead']
-    lift: dict[str, Any] = {'rotate_deg': given.get('rotate_deg', 0)}
-    if given.get('fusion'):
-        lift['fusion'] = given['fusion']
-    kind, _, model = given['estimator'].partition(':')
-    estimator = {'device': given['device'], 'num_aug': given['num_aug']}
-    if model or given['model']:
-        estimator['model'] = model or given['model']
-    return PipelineConfig(
-        estimator_name=kind,
-        estimator=EstimatorConfig(**estimator),
-        pose=PoseStageConfig(boxes=given['boxes'], rotate_deg=given.get('rotate_deg', 0)),
-        lift=LiftStageConfig(**lift),
-        lifter=LifterConfig(**lifter),
-        standing=StandingConfig(
-            **{name: given.get(name, 0.0) for name in ('person_height_m', *_CAMERA_OVER_FLOOR)}
-        ),
-        occlusion=OcclusionConfig(
-            profile=given['occlusion'],
-            severity=given['severity'],
-            realisation=given['realisation'],
-        ),
-    )
 
 
 def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any]) -> None:
@@ -499,7 +401,7 @@ def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any
     from trpose_ros.recordings.picture_source import open_pictures
 
     out = given['out'] or Path('out/pictures')
-    source = open_pictures(names, dataclasses.replace(_source_options(given), results=out))
+    source = open_pictures(names, dataclasses.replace(source_options(given), results=out))
     if given['lifter'] or given['lifter_model'] or given['look_ahead'] >= 0 or given['smoothing']:
         source.problems.append('pictures are not lifted: options of the lifter have no effect')
     voice = Voice(given['quiet'], given['as_json'])
@@ -507,30 +409,6 @@ def _run_pictures(names: list[str], config: PipelineConfig, given: dict[str, Any
         result = run_pictures(source, config, out, limit_s=given['seconds'], progress=bar.update)
     report(source, result, out, voice.console)
     end_pictures(result, source.problems, out, voice)
-
-
-def _source_options(given: dict[str, Any]) -> SourceOptions:
-    from trpose_ros.recordings.calibration import read_calibration
-    from trpose_ros.recordings.camera_book import CameraConfig
-    from trpose_ros.recordings.sources import SourceOptions
-
-    calibration, depth = given.get('calibration'), given.get('depth_topic') or None
-    if depth and (given['occlusion'] != 'none' or given.get('report')):
-        raise ValueError(
-            '--depth-topic takes neither --occlusion nor --report: an occlusion hides parts of the '
-            'images, and depth would show them'
-        )
-    return SourceOptions(
-        image_topic=given['image_topic'] or None,
-        camera_info_topic=given['camera_info_topic'] or None,
-        truth_topic=given['truth_topic'] or None,
-        depth_topic=depth,
-        camera=CameraConfig(
-            rectified=given['rectified'], fov_deg=given['fov_deg'], any_frame=given['any_frame']
-        ),
-        calibration=None if calibration is None else read_calibration(calibration),
-        max_megapixels=given.get('max_megapixels', 64.0),
-    )
 
 
 if __name__ == '__main__':
