@@ -130,6 +130,18 @@ def test_depth_that_cannot_be_used_is_named_and_people_go_on(world, fault, words
         assert 'depth' not in camera.values(lambda v: v.get('depth_used') == '1')
 
 
+def test_people_whom_depth_contradicts_stay_and_are_counted(world):
+    camera = DepthCamera(world)
+    camera.depth.publish(depth_image(START_NS, depth_m=np.full_like(DEPTH_M, 1.0)))
+    got = camera.result(START_NS)
+    np.testing.assert_array_equal(got.joints_m, seen(START_NS).joints_m)
+    camera.depth.publish(depth_image(START_NS + STEP_NS))
+    camera.result(START_NS + STEP_NS)
+    said = camera.values(lambda v: v.get('people_with_depth') == '1')
+    assert said['people_without_depth'] == '1'
+    assert said['depth_used'] == '2'
+
+
 def test_without_the_parameter_nobody_listens_to_depth(world):
     camera = DepthCamera(world, depth=False)
     assert not [s for s in camera.node.subscriptions if s.topic_name == '/depth']

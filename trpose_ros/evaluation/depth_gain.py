@@ -119,13 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gain = gain_of(clip, pose, stages, k)
         pooled.append(gain)
         print(_line(f'{k}', 'cut off' if near else 'whole', gain), flush=True)
-    print(_line('all', '', Gain(*(np.concatenate(part) for part in _parts(pooled)),
-                                sum(gain.used for gain in pooled))))  # fmt: skip
+    whole = Gain(
+        np.concatenate([gain.without_m for gain in pooled]),
+        np.concatenate([gain.with_m for gain in pooled]),
+        sum(gain.used for gain in pooled),
+    )
+    print(_line('all', '', whole))
     return 0
-
-
-def _parts(gains: Sequence[Gain]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [gain.without_m for gain in gains], [gain.with_m for gain in gains]
 
 
 def _line(name: str, shows: str, gain: Gain) -> str:

@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 from trpose_ros.configuration import check_fields, setting
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
 from trpose_ros.nodes.base.stamp_book import StampBook
-from trpose_ros.people import People
+from trpose_ros.people import People, RootSource
 from trpose_ros.recordings import messages
 from trpose_ros.recordings.depth_codec import misfit, read_depth
 from trpose_ros.recordings.picture_headers import ImageError
@@ -77,6 +77,14 @@ class DepthTopic:
         self._node.statistics.clear_warning('depth')
         self._node.statistics.note('depth_used')
         return depth_m
+
+    def count(self, people: People) -> None:
+        """Count who was placed by depth, and who was not: out of sight, or depth was refused."""
+        placed = int((people.root_sources == RootSource.DEPTH).sum())
+        others = int((people.root_sources != RootSource.NONE).sum()) - placed
+        for name, number in (('people_with_depth', placed), ('people_without_depth', others)):
+            if number:
+                self._node.statistics.note(name, number)
 
     def _find(self, people: People) -> np.ndarray:
         if people.provenance.occlusion not in ('', 'none'):

@@ -254,6 +254,8 @@ class LifterNode(StageNode):
                 provenance, dropped_frames=provenance.dropped_frames + dropped
             )
         )
+        if self._depth is not None:
+            self._depth.count(people)
         assert self._frames is not None
         self._frames.put(people)
 
