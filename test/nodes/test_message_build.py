@@ -4,12 +4,15 @@ import importlib.util
 import re
 import sys
 import sysconfig
+import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import trpose_ros
+from trpose_ros.commands import ros
 from trpose_ros.commands.ros import NODES
 from trpose_ros.nodes import message_build
 from trpose_ros.nodes.message_build import MessageBuildError
@@ -94,3 +97,16 @@ def test_results_go_beside_the_package_without_a_second_name_for_pip(tmp_path):
 def test_all_executables_of_a_workspace_can_be_run_by_name():
     cmake = (ROOT / 'CMakeLists.txt').read_text()
     assert set(NODES) == set(re.search(r'foreach\(node (.*?)\)', cmake)[1].split())
+
+
+def test_a_node_gets_the_rest_of_the_line_as_its_own(monkeypatch):
+    seen = []
+    module = types.SimpleNamespace(main=lambda: seen.append(sys.argv) or 3)
+    monkeypatch.setitem(sys.modules, 'trpose_ros.nodes.cameras', module)
+    monkeypatch.setattr(sys, 'argv', ['trpose'])
+    monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', '/mine.xml')
+    words = ['--ros-args', '-p', 'num_aug:=2', '--help']
+    result = CliRunner().invoke(ros.app, ['node', 'cameras', 'front', *words])
+    assert result.exit_code == 3
+    assert seen == [['cameras', 'front', *words]]
+    assert 'is no node' in CliRunner().invoke(ros.app, ['node', 'x']).output

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -15,8 +16,8 @@ from trpose_ros.commands.output import FrameBar, Json, Quiet, Voice
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help='Nodes with ROS from wheels.')
 NODES = (
-    *('pose_node', 'lifter_node', 'occlusion_node', 'composed'),
-    *('player', 'recorder', 'evaluation'),
+    *('pose_node', 'lifter_node', 'occlusion_node', 'viewer_node', 'fusion_node'),
+    *('composed', 'cameras', 'player', 'recorder', 'evaluation'),
 )
 
 
@@ -59,5 +60,6 @@ def node(
     from trpose_ros.nodes.launch_arguments import fast_dds_profile
 
     os.environ.update(fast_dds_profile())  # as the launch files do: before rclpy is imported
+    sys.argv = [name, *context.args]  # what the executables of a workspace would see
     module = importlib.import_module(f'trpose_ros.nodes.{name}')
-    raise typer.Exit(module.main([name, *context.args]) or 0)
+    raise typer.Exit(module.main() or 0)
