@@ -18,6 +18,7 @@ from trpose_ros.skeletons import get_skeleton
 
 FEATURES = 6
 SAME = 8.0  # largest difference of one person's colours, CIELAB (docs/models.md)
+_OTHER = 2.0  # such differences: quite other colours
 _UNKNOWN = 0.2  # speaks against somebody whose colours are not seen
 _LIGHTNESS = 0.5  # its weight: light changes with place and time
 _ALONG = np.linspace(0.2, 0.7, 6)[:, None]  # of a line
@@ -58,23 +59,37 @@ def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     It is the larger one of torso and thighs, as far as both know them; NaN without any.
     """
-    apart = np.linalg.norm(
-        (first[:, None] - second).reshape(len(first), len(second), 2, 3), axis=-1
-    )
+    apart = _by_part(first, second)
     largest = np.where(np.isfinite(apart), apart, -1.0).max(axis=-1)
     return np.where(largest >= 0, largest, np.nan)
+
+
+def all_other(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (M, N) bool: torso and thighs have quite other colours, as far as both are known.
+
+    Half of a body may be a look at what hides it; that says nothing about the person.
+    """
+    apart = _by_part(first, second)
+    other = ~np.isfinite(apart) | (apart > _OTHER * SAME)
+    return np.asarray(np.isfinite(apart).any(axis=-1) & other.all(axis=-1))
+
+
+def _by_part(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how far torsos and thighs of features (M, 6) and (N, 6) are apart, (M, N, 2)."""
+    apart = (first[:, None] - second).reshape(len(first), len(second), 2, 3)
+    return np.asarray(np.linalg.norm(apart, axis=-1))
 
 
 def other_colours(worn: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Return what (M, N) speaks against it that people in ``worn`` (M, 6) are those ``seen``.
 
-    0 for the same colours, 1 for quite other ones; infinite for other ones that are somebody
-    else's among the M: where one hides another the estimator sees the same one twice.
+    0 for the same colours, 1 for quite other ones; infinite for other ones that are
+    somebody else's among the M: where one hides another the estimator sees the same one twice.
     """
     apart = differences(worn, seen) / SAME
     others = (np.nan_to_num(apart, nan=np.inf) <= 1.0).any(axis=0)
-    against = np.where(np.isfinite(apart), 0.5 * np.minimum(apart, 2.0), _UNKNOWN)
-    return np.where(others & (apart > 2.0), np.inf, against)
+    against = np.where(np.isfinite(apart), np.minimum(apart / _OTHER, 1.0), _UNKNOWN)
+    return np.where(others & (apart > _OTHER), np.inf, against)
 
 
 def mixed(old: np.ndarray, new: np.ndarray, share: float) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 Boxes of tracked people come from the tracker, which re-projects their last 3D skeleton: a box
 does not shrink to the visible part of a body. A box source finds the others. One that has to look
-at the image is asked when nobody is tracked and every ``detect_every_s`` of stamps; one that is
-told about people (``told``: boxes from a topic) is asked in every frame, which costs nothing, and
-its boxes may be those of an image a little older: whoever was tracked there is no new person.
+at the image is asked while nobody who is tracked is seen, and every ``detect_every_s`` of stamps;
+one that is told about people (``told``: boxes from a topic) is asked in every frame, which costs
+nothing, and its boxes may be those of an image a little older: whoever was tracked there is no new
+person.
 
 A box source that looks at the image may also say from which score on its boxes are people
 (``sure_score``). Weaker ones then make no new people, but tell that tracked ones are still there; a
@@ -184,9 +185,12 @@ class PoseStage:
         """Return ids (N,) and boxes (N, 4) of tracked people, and boxes (M, 4) of new ones."""
         ids, tracked = self._tracker.predict_boxes(frame.camera, frame.stamp_ns)
         tracked = np.asarray(tracked, np.float32).reshape(-1, 4)
-        if not self._search_due(frame.stamp_ns, len(tracked)):
+        seen = self._tracker.present(ids)
+        due = self._search_due(frame.stamp_ns, len(tracked))
+        if not due and seen.any():  # next to others in sight, half a person is easily found twice
             return ids[: self.config.max_people], tracked[: self.config.max_people], tracked[:0]
-        self._searched_ns = frame.stamp_ns
+        if due:
+            self._searched_ns = frame.stamp_ns
         found = self._found(frame)
         found = found[np.argsort(-found[:, 4], kind='stable')]
         sure = found[found[:, 4] >= self._sure_score()] if self._sure_score() else found
@@ -194,9 +198,9 @@ class PoseStage:
         joints = self._tracked_joints(ids, frame)
         kept, own = np.ones(len(tracked), bool), np.ones(len(tracked), bool)
         if self._sure_score():
-            given_up, own = self._given_up(ids, tracked, sure, found[:, :4], joints.seen)
+            given_up, own = self._given_up(ids, tracked, sure, found[:, :4], joints.seen, due)
             kept = ~given_up
-        present = kept & self._tracker.present(ids)
+        present = kept & seen
         new = sure[self._nobodys(sure, tracked, present, joints.held_by(sure) & kept)]
         earlier = self._tracked_at(frame.stamp_ns)
         new = [box for box in new if not self._covered(box, earlier).any()]
@@ -252,14 +256,15 @@ class PoseStage:
         sure: np.ndarray,
         found: np.ndarray,
         seen: np.ndarray,
+        due: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (N,) bool twice, by this search: tracks without their body, those that are seen.
 
         What a box shows of a body may be less than the body, never several times as much. So a
         track much smaller than a sure box around it holds on to a piece of a body, and is given up
         at once when no track has that body. A track without any box of its own size, whose
-        joints are not seen either (``seen`` (N,)), is given up after some searches, because
-        somebody behind something may come out again.
+        joints are not seen either (``seen`` (N,)), is given up after some searches that were
+        ``due``, because somebody behind something may come out again.
         """
         sizes = tracked[:, 2:].prod(axis=1)
 
@@ -274,7 +279,7 @@ class PoseStage:
         own, small = covered(sure)
         piece = (small & ~np.asarray(own.any(axis=1))[:, None]).any(axis=0) & ~confirmed
         self._unfound = {
-            int(i): self._unfound.get(int(i), 0) + 1 for i in np.asarray(ids)[~confirmed]
+            int(i): self._unfound.get(int(i), 0) + due for i in np.asarray(ids)[~confirmed]
         }
         often = np.array([self._unfound.get(int(i), 0) >= _SEARCHES for i in ids], bool)
         given_up = np.asarray(piece | often)

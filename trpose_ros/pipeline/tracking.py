@@ -22,7 +22,7 @@ import numpy as np
 
 from trpose_ros.frame_period import FramePeriod
 from trpose_ros.people import Camera, JointState, People, TrackState, concatenate, with_visibility
-from trpose_ros.pipeline.appearance import FEATURES, other_colours
+from trpose_ros.pipeline.appearance import FEATURES, all_other, other_colours
 from trpose_ros.pipeline.association import (
     assign,
     duplicates,
@@ -40,6 +40,9 @@ from trpose_ros.pipeline.usable import has_joints, without_nonsense
 _BODY_M = 1.7  # turns a speed in m/s into shares of a person's size in the image
 _DISAGREE = 0.03  # of a body's size: 2D and 3D of a body that is there differ by a third of it
 _UNSEEN = 0.5  # cost of a track that was not seen in the last frame, where another one was
+_FEW = 4  # joints of a body: fewer may be made up
+_MAY_BE_SEEN = (JointState.UNKNOWN, JointState.VISIBLE)  # not every estimator says
+_HIDDEN_S = 0.3  # and longer: place alone says little about who comes out again
 _BELONGS = 10.0  # to a track: more than any other quality
 _Pairs = list[tuple[int, int]]  # of a track and a pose
 _PERIODS = 1.5  # of the frames: no life time is shorter, jitter of stamps included
@@ -147,9 +150,10 @@ class Tracker:
         origins = np.full(len(people), -1) if origins is None else origins
         if mended is not None:
             self._mend(people, camera, np.where(mended, origins, -1))
-        keep, pairs = self._measurements(people, camera, colours)
+        usable = has_joints(people) & ~self._unseen(people, camera, origins)
         sure = [track.id for track in self._tracks if track.confirmed]
         known = np.isin(origins, sure)
+        keep, pairs = self._measurements(people, camera, colours, usable, known)
         ids, states = self._associate(people, camera, keep, pairs, known)
         keep = keep[ids[keep] >= 0]
         renamed = self._returns.rename(self._tracks, people, ids, states, colours)
@@ -206,36 +210,57 @@ class Tracker:
         self._tracks = [track for track in self._tracks if track not in lost]
         return lost
 
-    def _measurements(
-        self, people: People, camera: Camera, colours: np.ndarray
-    ) -> tuple[np.ndarray, _Pairs]:
-        """Return the indices of usable people, repeated ones removed, from left to right.
+    def _unseen(self, people: People, camera: Camera, origins: np.ndarray) -> np.ndarray:
+        """Return (N,) bool: bodies that were made up in the boxes of confirmed tracks.
 
-        With them come the tracks that they belong to: pairs of track and place in the indices.
+        An estimator makes a body where somebody is hidden, too. No joint of that is seen, or next
+        to none and none of it where the person should be.
+        """
+        tracks = {track.id: track for track in self._tracks if track.confirmed}
+        seen = np.isin(people.joint_states, _MAY_BE_SEEN).sum(axis=1)
+        unseen = np.zeros(len(people), bool)
+        for n in np.flatnonzero((seen < _FEW) & np.isin(origins, list(tracks))):
+            track = tracks[int(origins[n])]
+            _, joints_px = track.predict(camera, people.stamp_ns, self.config.coast_s)
+            apart = pose_distance_2d(joints_px[None], people.joints_px[[n]].astype(float))
+            unseen[n] = seen[n] == 0 or not apart[0, 0] <= self.config.duplicate_2d
+        return unseen
+
+    def _measurements(
+        self,
+        people: People,
+        camera: Camera,
+        colours: np.ndarray,
+        usable: np.ndarray,
+        known: np.ndarray,
+    ) -> tuple[np.ndarray, _Pairs]:
+        """Return the indices of ``usable`` people (N,), repeated ones removed, from left to right.
 
         The order makes ids independent of the order in which the estimator lists people. Of
-        estimates that repeat each other the one that belongs to a track stays; one that belongs to
-        none goes, too, when all that is seen of it are joints of a tracked person.
+        estimates that repeat each other the one that belongs to a track stays, and one that has
+        left its own (``known`` (N,)) goes first; one that belongs to none goes, too, when all that
+        is seen of it are joints of a tracked person. With them come the tracks that they belong
+        to: pairs of track and place in the indices.
         """
-        index = np.flatnonzero(has_joints(people))
+        index = np.flatnonzero(usable)
         centre = np.nan_to_num(finite_mean(people.joints_px[index]), nan=np.inf)
         depth = np.nan_to_num(finite_mean(people.joints_m[index])[:, 2], nan=np.inf)
         scores = np.nan_to_num(people.scores[index], nan=-np.inf)
         index = index[np.lexsort((-scores, depth, centre[:, 1], centre[:, 0]))]
-        usable = people.select(index)
-        quality = _quality(usable)
-        pairs = self._pairs(usable, camera, colours[index])
+        chosen = people.select(index)
+        quality = _quality(chosen)
+        pairs = self._pairs(chosen, camera, colours[index])
         belongs = np.zeros(len(index), bool)
         belongs[[n for _, n in pairs]] = True
-        joints_px = usable.joints_px.astype(float)
+        joints_px = chosen.joints_px.astype(float)
         repeated = duplicates(
-            usable.joints_m.astype(float),
+            chosen.joints_m.astype(float),
             joints_px,
-            quality + np.where(belongs, _BELONGS, 0.0),
+            quality + _BELONGS * np.where(belongs, 1.0, -1.0 * known[index]),
             self.config.duplicate_2d,
             self.config.duplicate_depth,
         )
-        visible = usable.joint_states == JointState.VISIBLE
+        visible = chosen.joint_states == JointState.VISIBLE
         part = parts(joints_px, visible, belongs & ~repeated, self.config.duplicate_2d)
         keep = ~repeated & ~part
         if not keep.all():
@@ -277,12 +302,15 @@ class Tracker:
         handicaps = np.array([0.0 if track.confirmed else 0.05 for track in self._tracks])
         handicaps += _UNSEEN * (ages > ages.min())
         worn = np.stack([track.trace.colours for track in self._tracks])
+        against = other_colours(worn, colours)
+        # Who comes out where somebody was hidden, and in quite other clothes, is somebody else.
+        against[(ages > _HIDDEN_S)[:, None] & all_other(worn, colours)] = np.inf
         return assign(
             pose_distance_m(bodies_m, people.joints_m.astype(float), self.config.depth_weight),
             pose_distance_2d(bodies_px, people.joints_px.astype(float)),
             self.config.gate_m + widening + self.config.depth_share * np.nan_to_num(distances),
             self.config.gate_2d + widening / _BODY_M,
-            handicaps[:, None] + other_colours(worn, colours),
+            handicaps[:, None] + against,
         )
 
     def _start(self, row: People, camera: Camera, stamp_ns: int) -> Track:
