@@ -18,7 +18,7 @@ from trpose_ros.evaluation.several_cameras import (
 )
 from trpose_ros.multiview.multiview import Multiview, MultiviewConfig
 from trpose_ros.multiview.rig import Placement, Rig
-from trpose_ros.people import JointState, TrackState
+from trpose_ros.people import JointState, Provenance, TrackState
 
 HZ = 30.0
 START_NS = 1_700_000_000_000_000_000
@@ -114,6 +114,36 @@ def test_together_the_error_is_about_half_of_the_best_camera_or_less(errors, sha
     assert 0.75 < together.inside95 <= 1.0
 
 
+def test_somebody_whom_another_camera_may_have_is_not_a_second_person_at_once():
+    joints = scene(1.2)
+    seen = simulate(joints, HZ, RIG, None)
+    # one camera takes both people for much nearer than they are
+    near = [
+        (name, people.replace(joints_m=people.joints_m * 0.45) if name == 'left' else people)
+        for name, people in seen
+    ]
+    _, found = play(near)
+    early = [f for f in found[2:] if f.people.stamp_ns < START_NS + 0.45e9]
+    assert {tuple(f.people.track_ids) for f in early} == {(0, 1)}
+
+
+def test_a_result_says_where_it_comes_from():
+    seen = simulate(scene(1.0), HZ, RIG, None)
+    marked = [
+        (
+            name,
+            people.replace(
+                provenance=Provenance(estimator=name, received_ns=people.stamp_ns, dropped_frames=2)
+            ),
+        )
+        for name, people in seen
+    ]
+    _, found = play(marked)
+    provenance = found[-1].people.provenance
+    assert (provenance.estimator, provenance.dropped_frames) == ('front', 8)
+    assert all(f.people.provenance.received_ns == f.people.stamp_ns for f in found)
+
+
 def test_a_result_needs_its_own_past_alone():
     joints = scene(1.0)
     seen = simulate(joints, HZ, RIG, load_fitted('metrabs-m'), 2)
@@ -138,10 +168,10 @@ def test_ids_go_on_when_a_camera_renames_its_people():
 
 
 def test_somebody_whom_a_camera_knows_again_gets_the_old_number():
-    joints = scene(4.0)
+    joints = scene(3.2)
     seen = simulate(joints, HZ, RIG, None)
     gone = [
-        (name, people.select([])) if 1.0 < (people.stamp_ns - START_NS) * 1e-9 < 3.0
+        (name, people.select([])) if 0.6 < (people.stamp_ns - START_NS) * 1e-9 < 2.4
         else (name, people)
         for name, people in seen
     ]  # fmt: skip
@@ -169,7 +199,7 @@ def test_a_camera_without_anybody_else_still_has_people_with_a_distance_in_doubt
 
 @pytest.mark.parametrize('dies', ['front', 'rear'])
 def test_a_camera_that_dies_is_named_and_the_others_go_on(dies):
-    joints = scene(4.0)
+    joints = scene(3.2)
     seen = simulate(joints, HZ, RIG, load_fitted('metrabs-m'))
     end_ns = START_NS + 10**9
     together, found = play([s for s in seen if s[0] != dies or s[1].stamp_ns < end_ns])
@@ -178,13 +208,13 @@ def test_a_camera_that_dies_is_named_and_the_others_go_on(dies):
     stamps = np.array([fused.people.stamp_ns for fused in found])
     assert (np.diff(stamps) > 0).all()
     assert np.diff(stamps).max() < 0.4e9  # the first one gives the times: another one takes over
-    assert stamps[-1] > START_NS + 3.8e9
+    assert stamps[-1] > START_NS + 3.0e9
     assert found[-1].people.track_ids.tolist() == [0, 1]
     assert error_mm(found[-15:], joints) < 120
 
 
 def test_a_camera_that_has_moved_a_little_is_named_and_counts_less():
-    joints = scene(4.0)
+    joints = scene(3.2)
     errors = load_fitted('metrabs-m')
     seen = simulate(joints, HZ, RIG, errors, 3)
     good, found_good = play(seen)
@@ -192,22 +222,22 @@ def test_a_camera_that_has_moved_a_little_is_named_and_counts_less():
     together, found = play(seen, turned(RIG, 'rear', 6.0))
     assert list(problems(together)) == ['rear']
     assert 'it has moved' in problems(together)['rear']
-    usual, moved = error_mm(found_good[48:], joints), error_mm(found[48:], joints)
+    usual, moved = error_mm(found_good[36:], joints), error_mm(found[36:], joints)
     assert moved < 1.5 * usual
 
 
 def test_a_camera_that_has_moved_far_makes_nobody_up():
-    joints = scene(4.0)
+    joints = scene(3.2)
     seen = simulate(joints, HZ, RIG, load_fitted('metrabs-m'), 3)
     together, found = play(seen, turned(RIG, 'left', 20.0))
     assert list(problems(together)) == ['left']
     assert 'it has moved, or its calibration' in problems(together)['left']
-    late = score('', [f.people for f in found[50:]], truth_of(found[50:], joints))
+    late = score('', [f.people for f in found[36:]], truth_of(found[36:], joints))
     assert (late.false, late.ids) == (0, 2)
 
 
 def test_of_two_cameras_nobody_can_say_which_has_moved():
-    joints = scene(4.0)
+    joints = scene(3.2)
     rig = RIG.only(('right', 'left'))
     seen = simulate(joints, HZ, rig, load_fitted('metrabs-m'), 3)
     together, _ = play(seen, turned(rig, 'left', 25.0))
@@ -217,7 +247,7 @@ def test_of_two_cameras_nobody_can_say_which_has_moved():
 
 
 def test_a_clock_that_is_late_is_named_with_the_number_to_write():
-    joints = scene(5.0)
+    joints = scene(3.2)
     late = {'right': 0.12}
     seen = simulate(joints, HZ, RIG, load_fitted('metrabs-m'), 4, late)
     together, _ = play(seen)

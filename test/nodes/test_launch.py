@@ -14,6 +14,7 @@ import several_recordings as made
 from live import START_NS, STEP_NS, collect_people, image, live
 from processes import NodeProcess
 from random_weights import save_metrabs, save_videopose3d
+from sensor_msgs.msg import CameraInfo, Image
 
 from trpose_ros.cameras import camera_from_fov
 from trpose_ros.nodes import cameras
@@ -207,3 +208,52 @@ def test_the_real_nodes_turn_images_into_skeletons(tmp_path, composed):
         assert people.provenance.occlusion == 'fixed_left'
         assert np.isfinite(people.provenance.inference_ms)
         assert [process.interrupt() for process in reversed(processes)] == [0] * len(processes)
+
+
+@pytest.mark.slow
+def test_the_real_nodes_of_two_cameras_join_their_people(tmp_path):
+    save_metrabs(tmp_path / 'metrabs.safetensors')
+    save_videopose3d(tmp_path / 'lifter.safetensors')
+    parameters = tmp_path / 'parameters.yaml'
+    parameters.write_text(
+        '/**:\n  ros__parameters:\n    boxes: image\n    suppress_implausible: false\n'
+        '/**/lifter_node:\n  ros__parameters:\n    max_wait_s: 0.0\n'
+    )
+    names = ('front', 'rear')
+    context = launch_standin.launch(
+        LAUNCH_FILE,
+        tmp_path,
+        namespace='robot',
+        image_topic='/{camera}/image',
+        camera_info_topic='/{camera}/camera_info',
+        params_file=str(parameters),
+        model=str(tmp_path / 'metrabs.safetensors'),
+        lifter_model=str(tmp_path / 'lifter.safetensors'),
+        look_ahead='0',
+        fusion='true',
+        calibration=str(made.calibration(tmp_path / 'rig.yaml', names)),
+        any_frame='true',
+    )
+    (process,) = context.processes
+    with live() as world, contextlib.ExitStack() as stack:
+        joined = collect_people(world, '/robot/fusion_node/people')
+        started = NodeProcess(process.command, world.domain, **process.environment)
+        stack.callback(started.close)
+        started.wait_for('fusion_node]: configured')
+        images = {n: world.tester.create_publisher(Image, f'/{n}/image', 5) for n in names}
+        infos = {
+            n: world.tester.create_publisher(CameraInfo, f'/{n}/camera_info', 5) for n in names
+        }
+        camera = camera_from_fov(640, 480, assumed=False)
+
+        def publish(stamp_ns):
+            for name in names:
+                message = conversions.make.camera_info(camera, stamp_ns, 'optical')
+                infos[name].publish(message)
+                images[name].publish(image(stamp_ns))
+
+        world.publish_until(lambda: joined, publish)
+        people = messages.read_people(joined[0])
+        assert people.frame_id == 'world'
+        assert people.provenance.lifter == 'videopose3d'
+        assert started.interrupt() == 0

@@ -49,7 +49,7 @@ class CameraHealth:
     problem: str = ''  # in words, '' when all is well
     scale: float = 1.0  # of its errors: it counts less
     ignored: bool = False  # who it sees alone is left out
-    _clock: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    _clock: np.ndarray = field(default_factory=lambda: np.zeros(10))
 
     def facts(self) -> str:
         """Return what there is to say, in one line."""
@@ -103,19 +103,19 @@ class Health:
             sigma = np.sqrt((stated * distance) ** 2 + spread / 2)
             moving = np.einsum('jcd,jd->jc', beside, np.nan_to_num(velocity_m_s))
             quick = np.linalg.norm(moving, axis=-1) > _CLOCK_SPEED_M_S
-            self._samples[index].append(
-                np.stack(
-                    [
-                        length / distance * sights.focal_px,
-                        length / sigma,
-                        (error * moving).sum(axis=-1) * quick,
-                        (moving**2).sum(axis=-1) * quick,
-                        length**2 * quick,
-                        quick,
-                    ],
-                    axis=-1,
-                )[good]
-            )
+            about_time = [
+                (error * moving).sum(axis=-1, keepdims=True),
+                (moving**2).sum(axis=-1, keepdims=True),
+                length[:, None] ** 2,
+                np.ones((len(length), 1)),
+                error,
+                moving,
+            ]
+            columns = [
+                np.stack([length / distance * sights.focal_px, length / sigma], axis=-1),
+                np.concatenate(about_time, axis=-1) * quick[:, None],
+            ]
+            self._samples[index].append(np.concatenate(columns, axis=-1)[good])
 
     def update(self, stamp_ns: int, strange: Sequence[bool | None], alive: Sequence[bool]) -> None:
         """Take what came together at one time.
@@ -189,9 +189,18 @@ _REMEDY = 'it has moved, or its calibration is another one: calibrate anew'
 
 
 def _clock_offset(sums: np.ndarray) -> float:
-    """Return by how much stamps are too late, s; NaN where that explains too little."""
-    along, speed2, error2, count = sums
-    if count < _CLOCK_JOINTS or speed2 <= 0 or error2 <= 0:
+    """Return by how much stamps are too late, s; NaN where that explains too little.
+
+    What is wrong by the same vector whatever moves is no clock: means do not count.
+    """
+    along, speed2, error2, count = sums[:4]
+    if count < _CLOCK_JOINTS:
+        return float('nan')
+    error, moving = sums[4:7], sums[7:10]
+    along -= error @ moving / count
+    speed2 -= moving @ moving / count
+    error2 -= error @ error / count
+    if speed2 <= 0 or error2 <= 0:
         return float('nan')
     if along**2 < _CLOCK_SHARE * speed2 * error2:
         return float('nan')

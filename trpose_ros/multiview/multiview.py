@@ -18,21 +18,21 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.multiview.grouping import Group, group
 from trpose_ros.multiview.health import CameraHealth, Health
 from trpose_ros.multiview.joining import Joined, join
+from trpose_ros.multiview.results import Facts, Fused, Row, result_of
 from trpose_ros.multiview.rig import Extrinsics, Placement, Rig
 from trpose_ros.multiview.sights import Sights, sights_of
 from trpose_ros.multiview.views import View, Views, intrinsics_of
 from trpose_ros.multiview.world_tracks import WorldTrack, WorldTracks
 from trpose_ros.people import (
     Camera,
-    JointState,
     People,
     Provenance,
-    RootSource,
     TrackState,
 )
 
 _BACK_NS = 1_000_000_000  # a stamp that goes back farther is a recording that starts again
 _DOUBT_S = 1.0  # whom a camera has just taken for somebody else is not yet another person
+_ALONE_S = 0.5  # somebody in the view of others whom one alone sees so long is somebody
 _SAME_M = 0.3  # beside its rays, of a person whom no camera knows any more
 
 
@@ -77,15 +77,6 @@ class MultiviewConfig:
         check_fields(self)
 
 
-@dataclass(frozen=True)
-class Fused:
-    """People at one time."""
-
-    people: People  # in the world frame; joints_px are NaN: there is no image
-    cameras: tuple[str, ...]  # those of the rig
-    weights: np.ndarray  # (N, V, J) what each camera counted, 0 .. 1
-
-
 class Multiview:
     """Joins the people of several cameras; see the module."""
 
@@ -104,6 +95,7 @@ class Multiview:
         self._views = Views(rig, self.config.silent_s)
         self._skeleton = ''
         self._last_ns: int | None = None
+        self._alone: dict[tuple[int, int], int] = {}  # whom one camera sees alone, since when
         self.restarts = 0
         self.reset()
 
@@ -114,6 +106,7 @@ class Multiview:
         self._tracks.clear()
         self._skeleton = ''
         self._last_ns = None
+        self._alone = {}
 
     @property
     def health(self) -> list[CameraHealth]:
@@ -153,7 +146,8 @@ class Multiview:
             view = self._views[place]
         self._skeleton = people.skeleton
         self._views.add(view, sights_of(people, camera, placement, stamp_ns))
-        view.camera, view.placement, view.provenance = camera, placement, people.provenance
+        view.camera, view.placement = camera, placement
+        view.remember(stamp_ns, people.provenance)
         health = self._health.cameras[place]
         health.frames, health.people = health.frames + 1, len(people)
         return self._ready(self.config.max_wait_s)
@@ -207,6 +201,8 @@ class Multiview:
             for k, s in enumerate(sights)
         ]
         groups = group(sights, known, config.gate)
+        alone = [next(iter(self._links(one, sights))) for one in groups if len(one) == 1]
+        self._alone = {link: self._alone.get(link, stamp_ns) for link in alone}
         joined: dict[int, tuple[Joined, Group]] = {}
         for one in groups:
             track = self._track_of(one, sights, known, set(joined), stamp_ns)
@@ -218,7 +214,14 @@ class Multiview:
                 track.state = TrackState.SEARCHING
         gone = self._tracks.remove_lost(stamp_ns, config.lost_s, config.lost_new_s)
         everybody = sorted([*self._tracks.tracks, *gone], key=lambda track: track.id)
-        return self._result(stamp_ns, everybody, joined, pacing)
+        rows = [
+            Row(track, joined[track.id][0], [m.camera for m in joined[track.id][1]])
+            if track.id in joined
+            else Row(track)
+            for track in everybody
+        ]
+        facts = Facts(stamp_ns, self.rig, self._skeleton, pacing.history.joints)
+        return result_of(rows, facts, self._provenance(pacing, stamp_ns), config.most_sigma_m)
 
     def _links(self, one: Group, sights: Sequence[Sights | None]) -> set[tuple[int, int]]:
         views = [(member, sights[member.camera]) for member in one]
@@ -254,10 +257,29 @@ class Multiview:
         nearest = min(beside, default=(np.inf, -1))
         if nearest[0] <= _SAME_M:
             return by_id[nearest[1]]
-        if len(one) < self.config.least_cameras:
+        if len(one) < self.config.least_cameras or self._may_be_known(one, sights, stamp_ns):
             return None
         joints = next(s.rays.shape[1] for s in sights if s is not None)
         return self._tracks.start(links, joints, stamp_ns, self.config.remember_s)
+
+    def _may_be_known(self, one: Group, sights: Sequence[Sights | None], stamp_ns: int) -> bool:
+        """Say whether somebody whom one camera sees may be one whom others see, too.
+
+        A distance that is wrong by a third hides for a moment who somebody is. Whom no other camera
+        can have in its image is new at once.
+        """
+        view = sights[one[0].camera]
+        since = [self._alone.get(link, stamp_ns) for link in self._links(one, sights)]
+        if len(one) > 1 or view is None or stamp_ns - min(since) >= _ALONE_S * 1e9:
+            return False
+        points = view.points_m[one[0].row]
+        points = points[np.isfinite(points).all(axis=-1)]
+        others = [
+            other
+            for k, other in enumerate(self._views)
+            if k != one[0].camera and sights[k] is not None and len(sights[k] or ())
+        ]
+        return bool(len(points)) and any(other.shows(points.mean(axis=0)) for other in others)
 
     def _beside_m(
         self, track: WorldTrack, one: Group, sights: Sequence[Sights | None], stamp_ns: int
@@ -323,62 +345,11 @@ class Multiview:
             result.append(missed and alone if missed or shared else None)
         return result
 
-    def _result(
-        self,
-        stamp_ns: int,
-        everybody: Sequence[WorldTrack],
-        joined: dict[int, tuple[Joined, Group]],
-        pacing: View,
-    ) -> Fused:
-        n, v = len(everybody), len(self._views)
-        j = everybody[0].joints_m.shape[0] if n else pacing.history.joints
-        joints = np.full((n, j, 3), np.nan)
-        covariances = np.full((n, j, 3, 3), np.nan)
-        states = np.full((n, j), JointState.UNOBSERVED, np.uint8)
-        scores, weights = np.full((n, j), np.nan), np.zeros((n, v, j))
-        errors = np.full(n, np.nan)
-        for row, track in enumerate(everybody):
-            expected = track.predict(stamp_ns)
-            joints[row] = expected.joints_m
-            covariances[row] = np.eye(3) * expected.sigmas_m[:, None, None] ** 2
-            if track.id in joined:
-                one, members = joined[track.id]
-                joints[row], covariances[row] = one.solution.joints_m, one.solution.covariances_m2
-                states[row], errors[row] = one.states, one.error_px
-                scores[row] = np.where(np.isfinite(one.scores), one.scores, np.nan)
-                weights[row, [m.camera for m in members]] = one.solution.weights
-        spread = np.sqrt(np.trace(covariances, axis1=2, axis2=3) / 3.0)
-        unknown = ~(spread <= self.config.most_sigma_m)
-        joints[unknown], covariances[unknown] = np.nan, np.nan
-        known = np.isfinite(scores)
-        mean = np.where(known, scores, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        inside = ~np.isin(states, (JointState.TRUNCATED, JointState.UNOBSERVED))
-        people = People.build(
-            stamp_ns=stamp_ns,
-            frame_id=self.rig.world,
-            skeleton=self._skeleton,
-            width=0,
-            height=0,
-            joints_px=np.full((n, j, 2), np.nan),
-            joints_m=joints,
-            provenance=self._provenance(pacing),
-            covariances_m2=covariances,
-            joint_scores=scores,
-            joint_states=states,
-            scores=np.where(known.any(axis=1), mean, np.nan),
-            track_ids=np.array([track.id for track in everybody], np.int32),
-            track_states=np.array([track.state for track in everybody], np.uint8),
-            visible_fractions=inside.mean(axis=1),
-            root_sources=np.full(n, RootSource.FUSED),
-            reprojection_errors_px=errors,
-        )
-        return Fused(people, self.rig.names, weights)
-
-    def _provenance(self, pacing: View) -> Provenance:
+    def _provenance(self, pacing: View, stamp_ns: int) -> Provenance:
         """Return the provenance of the first camera that sends, with the drops of all."""
         sending = [v for v in self._views if v.history.newest_ns is not None]
         return dataclasses.replace(
-            pacing.provenance,
+            pacing.provenances.get(stamp_ns, Provenance()),
             intrinsics_assumed=any(v.camera is not None and v.camera.assumed for v in sending),
-            dropped_frames=sum(v.provenance.dropped_frames for v in sending),
+            dropped_frames=sum(v.dropped_frames for v in sending),
         )

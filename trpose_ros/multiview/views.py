@@ -20,6 +20,7 @@ from trpose_ros.people import Camera, People, Provenance
 
 _FAR_S = 2.0  # stamps of cameras that are farther apart have other clocks
 _INSIDE = 0.1  # of an image's sides: somebody this far inside is expected to be seen
+_KEPT = 256  # frames whose provenance is remembered
 _SAME_SHAPE = 0.01  # of width / height, of images of one camera in two sizes
 
 
@@ -31,10 +32,18 @@ class View:
     history: SightHistory = field(default_factory=SightHistory)
     camera: Camera | None = None  # of the last frame
     placement: Placement | None = None
-    provenance: Provenance = field(default_factory=Provenance)
+    provenances: dict[int, Provenance] = field(default_factory=dict)  # of the last frames
+    dropped_frames: int = 0
     progress_s: float = 0.0  # of its own stamps
     others_s: list[float] = field(default_factory=list)  # progress of all when it sent last
     problem: str = ''  # of its last frame
+
+    def remember(self, stamp_ns: int, provenance: Provenance) -> None:
+        """Keep where a frame's people come from, until its time has been worked on."""
+        self.provenances[stamp_ns] = provenance
+        self.dropped_frames = provenance.dropped_frames
+        while len(self.provenances) > _KEPT:
+            self.provenances.pop(next(iter(self.provenances)))
 
     def shows(self, point_m: np.ndarray) -> bool:
         """Say whether a point of the world (3,) lies well inside its image."""

@@ -20,7 +20,8 @@ from trpose_ros.configuration import check_fields, setting
 from trpose_ros.drawing.markers import MarkersConfig, MarkerStream
 from trpose_ros.msg import PersonArray, SkeletonInfo
 from trpose_ros.multiview.health import CameraHealth
-from trpose_ros.multiview.multiview import Fused, Multiview, MultiviewConfig
+from trpose_ros.multiview.multiview import Multiview, MultiviewConfig
+from trpose_ros.multiview.results import Fused
 from trpose_ros.multiview.rig import Extrinsics, Rig, RigCamera
 from trpose_ros.multiview.rig_file import read_rig
 from trpose_ros.nodes.base import conversions

@@ -186,12 +186,11 @@ def _fuse(
         for fused in together.flush():
             weights += _keep(result, fused.people, fused.weights, writer, recorder)
     result.problems += [f'{count} frames left out: {words}' for words, count in refused.items()]
-    people = max(result.skeletons, 1)
-    for camera, weight in zip(together.health, weights, strict=True):
-        result.health[camera.name] = camera.facts()
-        result.used[camera.name] = float(weight) / people
-        if camera.problem and camera.problem not in refused:
-            result.problems.append(f'{camera.name}: {camera.problem}')
+    for health, weight in zip(together.health, weights, strict=True):
+        result.health[health.name] = health.facts()
+        result.used[health.name] = float(weight) / max(result.skeletons, 1)
+        if health.problem and health.problem not in refused:
+            result.problems.append(f'{health.name}: {health.problem}')
     if not result.fused:
         result.problems.append('no people were joined: look at what is said of each camera')
     _take_truth(result, rig)
