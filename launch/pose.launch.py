@@ -103,6 +103,15 @@ def _start(context):
                 **options,
             )
         )
+    if given['hri'].lower() == 'true':
+        actions.append(
+            Node(
+                executable='hri_bridge',
+                parameters=[str(file), shared],
+                remappings=[('people', 'lifter_node/people')],
+                **options,
+            )
+        )
     if given['viewer'] == 'rerun':
         seen = [('image', image), ('camera_info', info)]
         file_name = given['viewer_file']

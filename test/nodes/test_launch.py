@@ -49,6 +49,13 @@ def test_composed_with_occlusion_is_two_processes(tmp_path):
     assert 'image:=occlusion_node/image' in context.processes[1].command
 
 
+def test_the_bridge_takes_the_lifted_people(tmp_path):
+    context = launch_standin.launch(LAUNCH_FILE, tmp_path, hri='true')
+    bridge = context.processes[-1]
+    assert bridge.executable == 'hri_bridge'
+    assert 'people:=lifter_node/people' in bridge.command
+
+
 def test_the_viewer_sees_what_the_pose_node_sees(tmp_path):
     context = launch_standin.launch(
         LAUNCH_FILE, tmp_path, viewer='rerun', viewer_file='x.rrd', occlusion='blackout'

@@ -16,7 +16,7 @@ from trpose_ros.commands.output import FrameBar, Json, Quiet, Voice
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help='Nodes with ROS from wheels.')
 NODES = (
-    *('pose_node', 'lifter_node', 'occlusion_node', 'viewer_node', 'fusion_node'),
+    *('pose_node', 'lifter_node', 'occlusion_node', 'viewer_node', 'fusion_node', 'hri_bridge'),
     *('composed', 'cameras', 'player', 'recorder', 'evaluation'),
 )
 

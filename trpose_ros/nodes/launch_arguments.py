@@ -88,6 +88,7 @@ ARGUMENTS = (
         'viewer', 'none', 'show images and skeletons: rerun opens its viewer', ('none', 'rerun')
     ),
     LaunchArgument('viewer_file', '', 'with viewer:=rerun, write this file (.rrd) instead'),
+    LaunchArgument('hri', 'false', 'publish people in the words of ROS4HRI, too', BOOLEANS),
     LaunchArgument(
         'fixed_frame', '', 'fixed frame of RViz: target_frame, or the frame_id of the images'
     ),

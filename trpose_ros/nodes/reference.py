@@ -18,6 +18,7 @@ from trpose_ros.nodes.base.parameters import Group, Specification, specification
 from trpose_ros.nodes.base.stage_node import DIAGNOSTICS, StageNode, StartConfig
 from trpose_ros.nodes.evaluation import EvaluationNode
 from trpose_ros.nodes.fusion_node import FusionNode
+from trpose_ros.nodes.hri_bridge import HriBridge
 from trpose_ros.nodes.launch_arguments import ARGUMENTS, REPLAY_ARGUMENTS, LaunchArgument
 from trpose_ros.nodes.lifter_node import LifterNode
 from trpose_ros.nodes.occlusion_node import OcclusionNode
@@ -31,6 +32,7 @@ NODES: dict[str, type[StageNode]] = {
     'occlusion_node': OcclusionNode,
     'viewer_node': ViewerNode,
     'fusion_node': FusionNode,
+    'hri_bridge': HriBridge,
     'evaluation': EvaluationNode,
 }
 
@@ -39,7 +41,7 @@ def topics_table() -> str:
     """Return all topics as a Markdown table."""
     rows = [('node', '', 'topic', 'type', 'QoS', 'what')]
     for name, node in NODES.items():
-        for topic in (*node.TOPICS, DIAGNOSTICS):
+        for topic in (*node.TOPICS, *node.MORE_TOPICS, DIAGNOSTICS):
             text = f'{topic.help} (when {topic.when})' if topic.when else topic.help
             rows.append(
                 (

@@ -113,6 +113,7 @@ class StageNode(LifecycleNode):
 
     GROUPS: Sequence[Group] = ()
     TOPICS: Sequence[Topic] = ()
+    MORE_TOPICS: Sequence[Topic] = ()  # that a subclass makes itself
 
     def __init__(self, name: str, **options: Any) -> None:
         """Declare the parameters; ``options`` are those of rclpy's node.
