@@ -95,6 +95,8 @@ def test_presets_are_files(tmp_path, preset):
         ({'cameras': '[]'}, 'names none'),
         ({'cameras': '[front, 2nd]'}, '2nd'),
         ({'cameras': 'front,rear', 'occlusion': 'fixed_left'}, 'is for one camera'),
+        ({'cameras': 'front,rear', 'viewer': 'rerun'}, 'run trpose_ros viewer_node'),
+        ({'cameras': 'front,rear', 'hri': 'true'}, 'run trpose_ros hri_bridge'),
     ],
 )
 def test_impossible_arguments_are_named(tmp_path, arguments, words):

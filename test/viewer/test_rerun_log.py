@@ -49,6 +49,15 @@ def read(path):
     return found
 
 
+def layout_of(path):
+    """Return everything that the layouts in a file say, as text."""
+    reader, texts = RrdReader(path), []
+    for entry in reader.blueprints():
+        for chunk in reader.stream(store=entry).to_chunks():
+            texts.append(str(chunk.to_record_batch().to_pydict()))
+    return ' '.join(texts)
+
+
 def rgb(packed):
     return [tuple(value >> shift & 255 for shift in (24, 16, 8)) for value in packed]
 
@@ -153,7 +162,7 @@ def test_what_is_hidden_has_its_colour_and_what_is_unknown_is_not_drawn(tmp_path
     skeleton = get_skeleton('h36m_17')
     states = np.full((1, 17), JointState.VISIBLE)
     left, right = skeleton.index('lwri'), skeleton.index('rank')
-    states[0, right] = JointState.OCCLUDED
+    states[0, [right, skeleton.index('relb')]] = JointState.OCCLUDED
     people = tracked(START_NS, joint_states=states)
     pixels = people.joints_px.copy()
     pixels[0, left, 0] = -50.0  # beyond the image
@@ -168,7 +177,16 @@ def test_what_is_hidden_has_its_colour_and_what_is_unknown_is_not_drawn(tmp_path
     assert colours[right] == OCCLUDED_RGB
     assert colours[skeleton.index('lank')] == LEFT_RGB
     assert colours[skeleton.index('rwri')] == RIGHT_RGB
-    assert len(found['/world/camera/bones']['strips'][START_NS]) == 14
+    bones = found['/world/camera/bones']
+    assert len(bones['strips'][START_NS]) == 14
+    ends = [pair for pair in skeleton.bones if skeleton.index('head') not in pair]
+    bone_colours = rgb(bones['colors'][START_NS])
+    of = {skeleton.joint_names[b]: c for (_, b), c in zip(ends, bone_colours, strict=True)}
+    assert of['lwri'] == TRUNCATED_RGB
+    assert of['relb'] == of['rwri'] == OCCLUDED_RGB  # the wrist is seen, its bone is not
+    assert of['lsho'] == of['lelb'] == LEFT_RGB
+    radii = dict(zip(of, bones['radii'][START_NS], strict=True))
+    assert radii['lelb'] == 2 * radii['rwri']
     assert np.isfinite(joints['positions'][START_NS]).all()
     assert "'lwri'" in str(found['/world']['context'])
 
@@ -217,6 +235,21 @@ def test_people_without_tracks_boxes_or_positions(tmp_path):
     assert found['/world/camera/boxes']['half_sizes'][START_NS] == []
 
 
+def test_people_of_another_frame_stand_apart(tmp_path):
+    people = tracked(START_NS)
+
+    def steps(log):
+        log.add_frame(blank(START_NS), people)
+        log.add_lifted(people.replace(frame_id='map', joints_m=people.joints_m + 7))
+        log.add_lifted(people.replace(stamp_ns=START_NS + 1))
+
+    found = log(tmp_path / 'a.rrd', steps)
+    apart, here = found['/apart/joints']['positions'], found['/world/skeletons/joints']['positions']
+    np.testing.assert_array_equal(apart[START_NS], people.joints_m[0] + 7)
+    assert list(here) == [START_NS + 1]
+    assert 'Skeletons in map' in layout_of(tmp_path / 'a.rrd')
+
+
 def test_times_that_begin_at_zero_are_durations(tmp_path):
     def steps(log):
         log.add_frame(blank(0))
@@ -261,8 +294,6 @@ def test_two_skeletons_keep_their_names(tmp_path):
 
 def test_the_layout_is_in_the_file(tmp_path):
     log(tmp_path / 'a.rrd', lambda log: log.add_frame(blank(START_NS), tracked(START_NS)))
-    (blueprint,) = RrdReader(tmp_path / 'a.rrd').blueprints()
-    chunks = RrdReader(tmp_path / 'a.rrd').stream(store=blueprint).to_chunks()
-    text = ' '.join(str(chunk.to_record_batch().to_pydict()) for chunk in chunks)
+    text = layout_of(tmp_path / 'a.rrd')
     for word in ('world/camera', "'3D'", "'2D'", 'TimeSeries', '- /world/estimated/**'):
         assert word in text, word

@@ -215,6 +215,13 @@ def several(given: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, Any]]:
             raise RuntimeError(f'calibration cannot be used: {error}') from error
     if names and given['occlusion'] != 'none':
         raise RuntimeError(f'occlusion {given["occlusion"]!r} is for one camera, not {names}')
+    for name, off in (('viewer', 'none'), ('hri', 'false')):
+        if names and given[name] != off:
+            node = {'viewer': 'viewer_node', 'hri': 'hri_bridge'}[name]
+            raise RuntimeError(
+                f'{name}:={given[name]} is for one camera, not {names}: start one beside it, ros2 '
+                f'run trpose_ros {node} --ros-args -p autostart:=true -r people:=TOPIC'
+            )
     if not fusion:
         return names, {}
     path = str(Path(file).expanduser().resolve())

@@ -9,6 +9,7 @@
       skeletons             bones, joints, sigma (one standard deviation), ids: the lifted people
       estimated             bones, joints: the estimator's own 3D, hidden at first
       truth                 bones: ground truth, where there is one
+    apart                   people whose frame_id is not that of the images, in that frame
     plots                   inference_ms, latency_ms (live), people
 
 A stamp that a frame shares with nobody else keeps everything of that frame: what is logged later,
@@ -67,6 +68,8 @@ class RerunLog:
         self._config = config or ImageLogConfig()
         self._kind = ''  # of the timeline: 'timestamp' or 'duration'
         self._arranged = False
+        self._frame_id = ''  # of the images
+        self._apart = ''  # another one, that of lifted people
         self._size: tuple[int, ...] = ()  # of the first image
         self._shown_as = ''
         self._skeletons: dict[str, int] = {}  # name -> class id
@@ -76,7 +79,8 @@ class RerunLog:
         """Log an image with its camera, and the people that the estimator found in it."""
         rr, camera = self._rr, frame.camera
         self._at(frame.stamp_ns)
-        self._arrange(frame)
+        self._frame_id = frame.frame_id
+        self._arrange(frame.camera.width, frame.camera.height)
         self._log(
             'world/camera',
             rr.Pinhole(
@@ -114,10 +118,14 @@ class RerunLog:
         """Log stable 3D skeletons, under their own stamp."""
         self._at(people.stamp_ns)
         self._describe(people.skeleton)
-        self._log_figures('world/skeletons', people, people.joints_m)
+        place = 'world/skeletons'
+        if self._frame_id and people.frame_id not in ('', self._frame_id):
+            place = 'apart'
+            self._set_apart(people)
+        self._log_figures(place, people, people.joints_m)
         sigma = ellipsoids(people)
         self._log(
-            'world/skeletons/sigma',
+            f'{place}/sigma',
             self._rr.Ellipsoids3D(
                 centers=sigma.centres_m,
                 half_sizes=sigma.half_sizes_m,
@@ -229,7 +237,7 @@ class RerunLog:
             ]
             self._log('world', rr.AnnotationContext(classes), static=True)
 
-    def _arrange(self, frame: Frame) -> None:
+    def _arrange(self, width: int, height: int) -> None:
         """Say once how the viewer is to be laid out, which the size of the image decides."""
         with self._lock:
             if self._arranged:
@@ -237,27 +245,44 @@ class RerunLog:
             self._arranged = True
         self._log('world', self._rr.ViewCoordinates.RDF, static=True)
         for stream in self._streams:
-            stream.send_blueprint(blueprint(frame.camera.width, frame.camera.height))
+            stream.send_blueprint(blueprint(width, height))
+
+    def _set_apart(self, people: People) -> None:
+        """Give people of another frame a view of their own: nobody here knows how it lies."""
+        with self._lock:
+            if self._apart == people.frame_id:
+                return
+            self._apart = people.frame_id
+        self._log('apart', self._rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        for stream in self._streams:
+            stream.send_blueprint(blueprint(people.width, people.height, self._apart))
 
 
-def blueprint(width: int, height: int) -> Any:
-    """Return the layout: the image, the 3D view, and plots under them."""
+def blueprint(width: int, height: int, apart: str = '') -> Any:
+    """Return the layout: the image, the 3D view, and plots under them.
+
+    ``apart`` names the frame of people who are not in that of the camera.
+    """
     rrb = library().blueprint
     margin = _MARGIN * height
     bounds = rrb.VisualBounds2D(
         x_range=[-margin, width + margin], y_range=[-margin, height + margin]
     )
     eye = rrb.EyeControls3D(position=_EYE_M, look_target=_LOOK_AT_M, eye_up=(0.0, -1.0, 0.0))
+    if apart:
+        deep = rrb.Spatial3DView(origin='apart', name=f'Skeletons in {apart}')
+    else:
+        deep = rrb.Spatial3DView(
+            origin='world',
+            name='Skeletons',
+            contents=['$origin/**', '- /world/estimated/**'],
+            eye_controls=eye,
+        )
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(
                 rrb.Spatial2DView(origin='world/camera', name='Image', visual_bounds=bounds),
-                rrb.Spatial3DView(
-                    origin='world',
-                    name='Skeletons',
-                    contents=['$origin/**', '- /world/estimated/**'],
-                    eye_controls=eye,
-                ),
+                deep,
             ),
             rrb.TimeSeriesView(origin='plots', name='Times (ms) and people'),
             row_shares=[4, 1],
