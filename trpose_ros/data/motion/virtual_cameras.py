@@ -92,8 +92,8 @@ class NoiseConfig:
     def fitted(cls, estimator: str, rate_hz: float = 30.0) -> NoiseConfig:
         """Return the errors that an estimator really makes (see keypoint_errors.py).
 
-        ``estimator`` is one whose errors are shipped ('metrabs-m', 'metrabs-small') or a
-        file of `trpose train noise`.
+        ``estimator`` is one whose errors are shipped ('metrabs-m', 'metrabs-s', 'metrabs-small') or
+        a file of `trpose train noise`.
         Raises ValueError for neither.
         """
         return cls(errors=load_fitted(estimator), rate_hz=rate_hz)
