@@ -62,6 +62,23 @@ def test_the_commands_of_the_page_join_people(tmp_path, monkeypatch, command):
     assert (out / 'people-0.bvh').is_file() == ('--export' in words)
 
 
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        (['--report'], '--report is of one camera'),
+        (['--view'], '--view shows one camera'),
+        (['--save-view', 'x.rrd'], '--view shows one camera'),
+    ],
+)
+def test_what_is_of_one_camera_is_refused(tmp_path, monkeypatch, option, words):
+    monkeypatch.chdir(tmp_path)
+    made.calibration(Path('rig.yaml'), ('front', 'rear'))
+    command = ['replay', 'front.mcap', 'rear.mcap', '--calibration', 'rig.yaml', *option]
+    answer = CliRunner().invoke(app, command)
+    assert answer.exit_code == 1
+    assert words in answer.stderr
+
+
 def test_a_table_has_a_line_for_each_camera():
     lines = list(table([Score('front', 0.5, 1.0, 200.4, 80.2, float('nan'), 3, 2)]))
     assert lines[-1] == '| front | 50 % | 100 % | 200 | 80 | nan % | 3 | 2 |'

@@ -34,6 +34,8 @@ def replay_cameras(
     """Replay recordings of several cameras, with the options of the command."""
     if given['report']:
         raise ValueError('--report is of one camera: replay each by itself for that')
+    if given['view'] or given['save_view'] is not None:
+        raise ValueError('--view shows one camera: replay each by itself for that')
     formats, rig = formats_of(given['export']), read_rig(given['calibration'])
     notes: list[str] = []
     found = recordings_of(sources, rig, notes)
