@@ -110,7 +110,7 @@ class StandIn:
         self.pose = SimpleNamespace(estimator=SimpleNamespace(metric_3d=True))
         self.lift = SimpleNamespace(lifter=None)
 
-    def process(self, frame, reference_box_px=None):
+    def process(self, frame, *_):
         people = seen()[frame.frame_id.removesuffix('_optical')][frame.stamp_ns]
         return Outcome(frame, None, people, (people,))
 

@@ -91,6 +91,7 @@ def test_presets_are_files(tmp_path, preset):
         ({'camera': 'x'}, 'camera'),
         ({'fusion': 'true'}, 'needs calibration'),
         ({'calibration': 'rig.yaml'}, 'for fusion:=true'),
+        ({'world_frame': 'map', 'fusion': 'true'}, 'cameras:='),
         ({'fusion': 'true', 'calibration': '/no/rig.yaml'}, 'No such file'),
         ({'cameras': '[]'}, 'names none'),
         ({'cameras': '[front, 2nd]'}, '2nd'),

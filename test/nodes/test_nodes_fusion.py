@@ -20,6 +20,8 @@ from trpose_ros.multiview.rig_file import read_rig
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.fusion_node import FusionNode, topics_of
 from trpose_ros.recordings import messages
+from trpose_ros.recordings.transform_messages import make_transforms
+from trpose_ros.transforms import Transform, quaternion_of
 
 NAMES = made.RIG.names
 
@@ -146,6 +148,8 @@ def test_intrinsics_may_come_as_camera_info(world, tmp_path):
         ({'calibration': '/no/such/file.yaml'}, 'No such file'),
         ({'cameras': 'front,roof'}, "no camera 'roof'"),
         ({'cameras': '5,front'}, 'cannot be a namespace'),
+        ({'world_frame': '/map'}, 'begin with no /'),
+        ({'world_frame': 'map'}, 'cameras names none'),
     ],
 )
 def test_a_calibration_that_cannot_be_used_fails_to_configure(
@@ -160,7 +164,7 @@ def test_a_calibration_that_cannot_be_used_fails_to_configure(
 def test_cameras_may_be_a_list(world, calibration):
     node = world.add(FusionNode, calibration=str(calibration), cameras=['front', 'rear'])
     world.ask(node.trigger_configure)
-    assert node._together.rig.names == ('front', 'rear')
+    assert node._rig.names == ('front', 'rear')
     result = node.set_parameters([Parameter('cameras', value='left,rear')])[0]
     assert 'before configure' in result.reason
 
@@ -172,3 +176,49 @@ def test_topics_of_a_camera():
     assert topics_of(other) == ('/a/b/pose_node/people', '/a/b/camera_info')
     assert topics_of(dataclasses.replace(other, topic='/people'))[1] == 'front/camera_info'
     assert topics_of(dataclasses.replace(other, info_topic='/i'))[1] == '/i'
+
+
+def test_places_may_come_from_tf_and_change(world):
+    tf_messages = pytest.importorskip('tf2_msgs.msg', reason='needs tf2_msgs: make messages')
+    publisher = world.tester.create_publisher(tf_messages.TFMessage, '/tf', 100)
+    rig = Rig(world, '', ('front', 'rear'), '[front, rear]', world_frame='map', tf_timeout_s=0.0)
+    world.connected(rig.node, '/tf')
+    qos = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
+    for name in ('front', 'rear'):
+        infos = world.tester.create_publisher(CameraInfo, f'{name}/camera_info', qos)
+        world.connected(rig.node, f'{name}/camera_info')
+        camera = made.RIG[name].intrinsics
+        infos.publish(conversions.make.camera_info(camera, made.START_NS, f'{name}_optical'))
+    world.settle()
+    seen = in_order(('front', 'rear'))
+    rig.send(seen[:1])
+    world.status(rig.node, lambda s: "front: tf knows no frame 'map'" in s.message)
+    # the world slides by a metre a second under cameras that stand still in it
+    for stamp_ns in range(made.START_NS, made.START_NS + 1_100_000_000, 100_000_000):
+        shift = np.array([(stamp_ns - made.START_NS) * 1e-9, 0.0, 0.0])
+        places = [
+            (
+                f'{name}_optical',
+                Transform(
+                    quaternion_of(made.RIG[name].placement.rotation),
+                    made.RIG[name].placement.position_m + shift,
+                ),
+            )
+            for name in ('front', 'rear')
+        ]
+        publisher.publish(make_transforms(conversions.make, places, 'map', stamp_ns))
+    world.settle()
+    rig.send(seen[1:])
+    world.wait(lambda: len(rig.out) >= len(made.seen()['front']) - 1)
+    last = rig.received()[-1]
+    stamps = [p.stamp_ns for p in rig.received()]
+    together = Multiview(made.RIG.only(('front', 'rear')))
+    offline = [f.people for name, people in seen[1:] for f in together.push(name, people)]
+    still = next(p for p in [*offline, *(f.people for f in together.flush())]
+                 if p.stamp_ns == last.stamp_ns)  # fmt: skip
+    moved = (last.stamp_ns - made.START_NS) * 1e-9
+    assert last.frame_id == 'map'
+    assert stamps == sorted(stamps)
+    np.testing.assert_allclose(
+        np.nanmedian(last.joints_m - still.joints_m, axis=(0, 1)), [moved, 0, 0], atol=0.02
+    )

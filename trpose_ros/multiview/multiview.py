@@ -173,9 +173,12 @@ class Multiview:
                 f'{self._skeleton!r:.80}: give all cameras the same'
             )
         camera = intrinsics_of(name, people, camera, view.rig.intrinsics)
-        placement = self._extrinsics.extrinsics(view.rig.frame, stamp_ns)
+        frame = view.rig.frame_id or people.frame_id or name
+        if self._extrinsics is self.rig:
+            frame = view.rig.frame
+        placement = self._extrinsics.extrinsics(frame, stamp_ns)
         if placement is None:
-            raise ValueError(f'{name}: nobody knows where {view.rig.frame!r:.80} was at its time')
+            raise ValueError(f'{name}: nobody knows where {frame!r:.80} was at its time')
         return placement, camera
 
     def _ready(self, wait_s: float) -> list[Fused]:

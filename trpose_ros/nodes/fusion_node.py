@@ -1,7 +1,8 @@
 """fusion_node: people of several calibrated cameras in, one skeleton each out, in the world frame.
 
 Each camera has its own pose and lifter node; their people come on one topic a camera. Where the
-cameras stand is asked of an ``Extrinsics`` (multiview/rig.py): the calibration file is one.
+cameras are says a calibration file or, with ``world_frame``, tf at the time of each image: so a
+robot's cameras may move.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sensor_msgs.msg import CameraInfo
 from visualization_msgs.msg import MarkerArray
 
@@ -22,7 +24,7 @@ from trpose_ros.msg import PersonArray, SkeletonInfo
 from trpose_ros.multiview.health import CameraHealth
 from trpose_ros.multiview.multiview import Multiview, MultiviewConfig
 from trpose_ros.multiview.results import Fused
-from trpose_ros.multiview.rig import Extrinsics, Rig, RigCamera
+from trpose_ros.multiview.rig import Placement, Rig, RigCamera
 from trpose_ros.multiview.rig_file import read_rig
 from trpose_ros.nodes.base import conversions
 from trpose_ros.nodes.base.image_node import StampListener, system_ns
@@ -30,6 +32,13 @@ from trpose_ros.nodes.base.parameters import Group
 from trpose_ros.nodes.base.people_limit import MOST_PEOPLE, bounded
 from trpose_ros.nodes.base.running import run
 from trpose_ros.nodes.base.stage_node import StageNode, Topic
+from trpose_ros.nodes.base.transforms import (
+    TF,
+    TF_STATIC,
+    Transforms,
+    check_messages,
+    listen_to_tf,
+)
 from trpose_ros.nodes.base.worker import Worker
 from trpose_ros.nodes.launch_arguments import camera_names
 from trpose_ros.people import Camera, People
@@ -64,8 +73,16 @@ class FusionNodeConfig:
     """What is the fusion node's own."""
 
     calibration: str = setting('', 'file that says where the cameras are: docs/several_cameras.md')
-    cameras: str = setting(
-        '', "names of cameras of the calibration to use: [front, rear]; '': all of them"
+    cameras: str = setting('', "names of the cameras: [front, rear]; '': all of the calibration")
+    world_frame: str = setting(
+        '',
+        'frame of the results in tf, such as map: tf says where the cameras are at the time of '
+        "each image, instead of the calibration; '': not from tf",
+    )
+    tf_timeout_s: float = setting(
+        0.2,
+        'wait so long for the transform of an image; a frame without one is left out, s',
+        range=(0.0, 10.0),
     )
     queue: int = setting(
         200, 'frames that may wait to be joined; the oldest is dropped beyond', range=(1, 10_000)
@@ -77,6 +94,28 @@ class FusionNodeConfig:
     def __post_init__(self) -> None:
         """Validate the ranges."""
         check_fields(self)
+        if self.world_frame.startswith('/') or self.world_frame != self.world_frame.strip():
+            raise ValueError(
+                f'world_frame is {self.world_frame!r:.80}: names of tf begin with no / and have no '
+                'spaces around them'
+            )
+
+
+class TransformedRig:
+    """Extrinsics out of tf."""
+
+    def __init__(self, transforms: Transforms, world: str, timeout_s: float) -> None:
+        """Take cameras to the frame ``world``; what is late is waited for."""
+        self._transforms, self._world, self._timeout_s = transforms, world, timeout_s
+        self.stopping = False
+
+    def extrinsics(self, frame_id: str, stamp_ns: int) -> Placement:
+        """Return the place of an optical frame at a time; raises TransformError, a ValueError."""
+        until_s = time.monotonic() + self._timeout_s
+        found = self._transforms.wait(
+            self._world, frame_id, stamp_ns, until_s, lambda: self.stopping
+        )
+        return Placement(found.rotation, found.translation_m)
 
 
 def topics_of(camera: RigCamera) -> tuple[str, str]:
@@ -95,11 +134,14 @@ class FusionNode(StageNode):
         Group(CameraConfig, omit=('fov_deg', 'camera_info_wait_s')),
         Group(MarkersConfig, prefix='markers.', live=True),
     )
-    TOPICS = (PEOPLE_IN, INFO_IN, PEOPLE, MARKERS, SKELETON)
+    TOPICS = (PEOPLE_IN, INFO_IN, TF, TF_STATIC, PEOPLE, MARKERS, SKELETON)
 
     def __init__(self, name: str = 'fusion_node', **options: Any) -> None:
         super().__init__(name, **options)
+        self._rig: Rig | None = None
         self._together: Multiview | None = None
+        self._transforms: Transforms | None = None
+        self._moving: TransformedRig | None = None
         self._markers = MarkerStream()
         self._worker: Worker | None = None
         self._books: dict[str, CameraBook] = {}
@@ -110,46 +152,60 @@ class FusionNode(StageNode):
         self._restarts = 0
         self._came_ns = 0  # when people came last, by the node's clock
 
-    def extrinsics(self, rig: Rig) -> Extrinsics:
-        """Return who knows where the cameras are; a subclass may ask transforms instead."""
-        return rig
-
     def load(self) -> None:
         """Read the calibration."""
         config = self.parameters[FusionNodeConfig]
-        if not config.calibration:
-            raise ValueError(
-                'calibration names no file: set it to one that says where the cameras are '
-                '(docs/several_cameras.md)'
-            )
-        rig = read_rig(Path(config.calibration).expanduser())
-        if config.cameras:
-            rig = rig.only(camera_names(config.cameras))
+        if config.world_frame:
+            check_messages()
+        self._rig = rig = self._read(config)
         if len(rig.cameras) < 2:
-            self.get_logger().warning(
-                f'{len(rig.cameras)} camera of the calibration is used: distances stay its own'
-            )
+            self.get_logger().warning(f'{len(rig.cameras)} camera is used: distances stay its own')
         for note in rig.notes:
             self.get_logger().warning(note)
-        any_frame = self.parameters[CameraConfig].any_frame
-        settings = dataclasses.replace(self.parameters[MultiviewConfig], any_frame=any_frame)
-        self._together = Multiview(rig, settings, self.extrinsics(rig))
         self._markers = MarkerStream(self.parameters[MarkersConfig])
         self._skeleton = ''
+        where = 'tf' if config.world_frame else config.calibration
         self.get_logger().info(
-            f'cameras {", ".join(rig.names)} of {config.calibration}, results in frame {rig.world}'
+            f'cameras {", ".join(rig.names)}, placed by {where}, results in frame {rig.world}'
         )
+
+    def _read(self, config: FusionNodeConfig) -> Rig:
+        """Return the cameras; raises ValueError where nothing says which or where they are."""
+        world = config.world_frame
+        if not config.calibration and not world:
+            raise ValueError(
+                'calibration names no file: set it to one that says where the cameras are '
+                '(docs/several_cameras.md), or world_frame to a frame of tf'
+            )
+        try:
+            names = camera_names(config.cameras) if config.cameras else ()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        if not config.calibration:
+            if not names:
+                raise ValueError('cameras names none: with world_frame alone, say which there are')
+            nowhere = Placement(np.eye(3), np.zeros(3))  # tf knows better
+            return Rig(tuple(RigCamera(name, nowhere) for name in names), world)
+        rig = read_rig(Path(config.calibration).expanduser())
+        rig = rig.only(names) if names else rig
+        return dataclasses.replace(rig, world=world or rig.world)
 
     def unload(self) -> None:
         """Forget the cameras."""
-        self._together = None
+        self._rig = self._together = None
 
     def start(self) -> None:
         """Begin with nobody."""
-        assert self._together is not None
-        self._together.reset()
-        self._health, self._shown, self._restarts = [], 0, self._together.restarts
+        rig = self._rig
+        assert rig is not None
         config = self.parameters[FusionNodeConfig]
+        any_frame = self.parameters[CameraConfig].any_frame
+        settings = dataclasses.replace(self.parameters[MultiviewConfig], any_frame=any_frame)
+        if config.world_frame:
+            self._transforms = listen_to_tf(self)
+            self._moving = TransformedRig(self._transforms, rig.world, config.tf_timeout_s)
+        self._together = Multiview(rig, settings, self._moving)
+        self._health, self._shown, self._restarts = [], 0, 0
         book = dataclasses.replace(self.parameters[CameraConfig], camera_info_wait_s=0.0)
         self._worker = Worker(
             self._work,
@@ -172,9 +228,13 @@ class FusionNode(StageNode):
         """Let the frame that is being worked on end; markers on display are deleted."""
         if self._worker is None:
             return True
+        if self._moving is not None:
+            self._moving.stopping = True
         ended = self._worker.stop(timeout_s)
         if ended:
-            self._worker = None
+            if self._transforms is not None:
+                self._transforms.close()
+            self._worker = self._moving = self._transforms = None
             self._clear_markers(system_ns(self))
         return ended
 
@@ -229,6 +289,8 @@ class FusionNode(StageNode):
         if self._together.restarts != self._restarts:
             self._restarts = self._together.restarts
             self._clear_markers(people.stamp_ns)
+            if self._transforms is not None:
+                self._transforms.time_jumped()
         self._take(found)
 
     def _camera(self, name: str, people: People) -> Camera | None:

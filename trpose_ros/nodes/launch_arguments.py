@@ -80,9 +80,15 @@ ARGUMENTS = (
         "topics' names stands for theirs",
     ),
     LaunchArgument(
-        'fusion', 'false', 'join the people of several cameras; needs calibration', BOOLEANS
+        'fusion',
+        'false',
+        'join the people of several cameras; needs calibration or world_frame',
+        BOOLEANS,
     ),
     LaunchArgument('calibration', '', 'file that says where several cameras are'),
+    LaunchArgument(
+        'world_frame', '', 'frame of joined people: tf says where several cameras are, and may move'
+    ),
     LaunchArgument('rviz', 'false', 'open RViz', BOOLEANS),
     LaunchArgument(
         'viewer', 'none', 'show images and skeletons: rerun opens its viewer', ('none', 'rerun')
@@ -196,25 +202,26 @@ def several(given: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, Any]]:
     Raises RuntimeError for arguments that contradict each other, and for a calibration without
     these cameras.
     """
-    fusion, file = given['fusion'] == 'true', given['calibration']
+    fusion, file, world = given['fusion'] == 'true', given['calibration'], given['world_frame']
     names = camera_names(given['cameras']) if given['cameras'] else ()
-    if fusion and not file:
+    for name in ('calibration', 'world_frame'):
+        if given[name] and not fusion:
+            raise RuntimeError(f'{name} {given[name]!r:.200} is for fusion:=true')
+    if fusion and not file and not (world and names):
         raise RuntimeError(
             'fusion:=true needs calibration:=FILE, which says where the cameras are '
-            '(docs/several_cameras.md)'
+            '(docs/several_cameras.md), or world_frame:=FRAME of tf and cameras:=[front,rear]'
         )
-    if not fusion:
-        if file:
-            raise RuntimeError(f'calibration {file!r:.200} is for fusion:=true')
-    else:
+    if file:
         try:
             rig = read_rig(Path(file).expanduser())
             names = names or camera_names(','.join(rig.names))
             rig.only(names)
         except (OSError, ValueError) as error:
             raise RuntimeError(f'calibration cannot be used: {error}') from error
-    if names and given['occlusion'] != 'none':
-        raise RuntimeError(f'occlusion {given["occlusion"]!r} is for one camera, not {names}')
+    for name, none in (('occlusion', 'none'), ('target_frame', '')):
+        if names and given[name] != none and (fusion or name == 'occlusion'):
+            raise RuntimeError(f'{name} {given[name]!r:.80} is for one camera, not {names}')
     for name, off in (('viewer', 'none'), ('hri', 'false')):
         if names and given[name] != off:
             node = {'viewer': 'viewer_node', 'hri': 'hri_bridge'}[name]
@@ -224,8 +231,8 @@ def several(given: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, Any]]:
             )
     if not fusion:
         return names, {}
-    path = str(Path(file).expanduser().resolve())
-    return names, {'calibration': path, 'cameras': ','.join(names)}
+    path = str(Path(file).expanduser().resolve()) if file else ''
+    return names, {'calibration': path, 'cameras': ','.join(names), 'world_frame': world}
 
 
 def number(given: Mapping[str, str], name: str, kind: type = int) -> Any:
