@@ -26,7 +26,7 @@ setup(
             'report/templates/*',
         ],
         'trpose_ros.share.msg': ['*.msg'],
-        'trpose_ros.share.config': ['*.yaml', '*.xml', '*.rviz'],
+        'trpose_ros.share.config': ['*'],
         'trpose_ros.share.launch': ['*.launch.py'],
         'trpose_ros.share.cmake': ['*.cmake'],
     },
