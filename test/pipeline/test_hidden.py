@@ -8,9 +8,8 @@ from doubles import CAMERA, STEP_NS, FakeBoxes, FakeEstimator, blank, make_peopl
 from test_returning import BLUE, HERE, RED, THERE, UNSEEN, Story
 
 from trpose_ros.people import JointState, TrackState
-from trpose_ros.pipeline.appearance import FEATURES, SAME, all_other, differences
+from trpose_ros.pipeline.appearance import FEATURES, all_other
 from trpose_ros.pipeline.pose_stage import PoseStage, PoseStageConfig
-from trpose_ros.pipeline.returning import Trace
 from trpose_ros.pipeline.tracking import Tracker, TrackerConfig
 
 OTHER = BLUE + 60  # torso and thighs
@@ -95,13 +94,6 @@ def test_all_parts_that_are_known_have_other_colours():
     expected = [[False, True, False], [False, True, False], [False, False, False]]
     assert all_other(worn, seen).tolist() == expected
     assert all_other(worn[:0], seen).shape == (0, 3)
-
-
-def test_one_first_look_at_what_hides_somebody_is_soon_forgotten():
-    trace, joints = Trace(), make_people(0).joints_m[0]
-    for worn in [RED + 40, *[RED] * 9]:
-        trace.add(joints, 'h36m_17', worn)
-    assert differences(trace.colours[None], RED[None])[0, 0] < SAME
 
 
 def test_while_nobody_is_seen_every_frame_is_searched_and_nobody_is_given_up_for_that():

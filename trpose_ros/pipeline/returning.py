@@ -23,7 +23,7 @@ from trpose_ros.skeletons import get_skeleton
 _DECIDE_S = 1.0  # after the first look
 _SIZE = 1.3  # largest ratio of the lengths of all bones
 _NEAR_M = 1.5  # an error of the distance, which nobody walks
-_SHARE = 0.1  # of a look in the running means, at least
+_SHARE = 0.1  # of a look in the running means
 _MOST = 16  # people who are remembered
 
 
@@ -35,13 +35,10 @@ class Trace:
     bones_m: float = float('nan')  # sum of all bones
     place_m: np.ndarray = field(default_factory=lambda: np.full(3, np.nan))
     decided: bool = False
-    looks: int = 0
 
     def add(self, joints_m: np.ndarray, skeleton: str, colours: np.ndarray) -> None:
         """Take a look: joints (J, 3) m, colours (6,)."""
-        self.looks += 1
-        share = max(_SHARE, 1.0 / self.looks)  # the first look may be at what hides the person
-        self.colours = mixed(self.colours, colours, share)
+        self.colours = mixed(self.colours, colours, _SHARE)
         if not knows(skeleton, len(joints_m)):
             return
         joints = joints_m.astype(np.float64)
@@ -49,7 +46,7 @@ class Trace:
         bones = float(np.linalg.norm(joints[children] - joints[parents], axis=1).sum())
         if np.isfinite(bones):
             old = self.bones_m if np.isfinite(self.bones_m) else bones
-            self.bones_m = old + share * (bones - old)
+            self.bones_m = old + _SHARE * (bones - old)
             self.place_m = joints.mean(axis=0)
 
 
