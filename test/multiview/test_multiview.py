@@ -320,3 +320,39 @@ def test_nobody_is_seen_by_nobody():
     assert all(len(fused.people) == 0 for fused in found)
     assert found[0].people.joints_m.shape == (0, 17, 3)
     assert problems(together) == {}
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_any_numbers_give_numbers_or_none(seed):
+    rng = np.random.default_rng(seed)
+    odd = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 1e-30], np.float32)
+    together = Multiview(RIG)
+    for name, people in simulate(scene(0.5), HZ, RIG, None):
+        changes = {}
+        for field in ('joints_px', 'joints_m', 'joint_scores', 'covariances_m2'):
+            values = getattr(people, field).copy()
+            struck = rng.random(values.shape) < rng.choice([0.0, 0.02, 0.3, 1.0])
+            values[struck] = rng.choice(odd, struck.sum())
+            changes[field] = values
+        if rng.random() < 0.2:
+            changes['joint_states'] = rng.integers(0, 256, (len(people), 17)).astype(np.uint8)
+            changes['track_ids'] = rng.integers(-5, 3, len(people)).astype(np.int32)
+        with np.errstate(all='raise', under='ignore'):
+            found = together.push(name, people.replace(**changes))
+        for fused in found:
+            assert not np.isinf(fused.people.joints_m).any()
+            assert len(set(fused.people.track_ids)) == len(fused.people)
+
+
+def test_two_groups_of_a_track_that_was_another_ones_person():
+    joints = scene(1.0)
+    seen = simulate(joints, HZ, RIG, None)
+    # for a while two cameras call both people by one number, and two others each by its own
+    mixed = [
+        (name, people.replace(track_ids=people.track_ids * 0 + k % 3 + np.arange(len(people))))
+        for k, (name, people) in enumerate(seen)
+    ]
+    _, found = play(mixed)
+    for fused in found:
+        assert len(set(fused.people.track_ids)) == len(fused.people)
+    assert error_mm(found[2:], joints) < 60

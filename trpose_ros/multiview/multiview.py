@@ -33,6 +33,7 @@ from trpose_ros.people import (
 _BACK_NS = 1_000_000_000  # a stamp that goes back farther is a recording that starts again
 _DOUBT_S = 1.0  # whom a camera has just taken for somebody else is not yet another person
 _ALONE_S = 0.5  # somebody in the view of others whom one alone sees so long is somebody
+_TORN_M = 0.6  # beside its rays, of a person whom a camera knows by number
 _SAME_M = 0.3  # beside its rays, of a person whom no camera knows any more
 
 
@@ -242,24 +243,30 @@ class Multiview:
         if len(one) == 1 and self._health.cameras[one[0].camera].ignored:
             return None
         links = self._links(one, sights)
-        votes = [known[m.camera][m.row] for m in one if known[m.camera][m.row] >= 0]
-        free = sorted({v for v in votes if v not in taken}, key=lambda v: (-votes.count(v), v))
         by_id = {track.id: track for track in self._tracks.tracks}
+        votes = [known[m.camera][m.row] for m in one if known[m.camera][m.row] in by_id]
+        beside = {
+            track.id: self._beside_m(track, one, sights, stamp_ns)
+            for track in self._tracks.tracks
+            if track.id not in taken and track.seen_ns < stamp_ns
+        }
+        # A camera may give somebody another one's number: then the body is not where that one was.
+        free = sorted(
+            {v for v in votes if beside.get(v, np.inf) <= _TORN_M},
+            key=lambda v: (-votes.count(v), v),
+        )
         if free:
             for other in free[1:]:  # one person after all
                 if by_id[other].links <= links:
                     self._tracks.drop(by_id[other])
             return by_id[free[0]]
-        if votes and all(self._tracks.age_s(link, stamp_ns) < _DOUBT_S for link in links):
-            return None
-        beside = [
-            (self._beside_m(track, one, sights, stamp_ns), track.id)
-            for track in self._tracks.tracks
-            if track.id not in taken and track.id not in votes and track.seen_ns < stamp_ns
-        ]
-        nearest = min(beside, default=(np.inf, -1))
+        nearest = min(((apart, number) for number, apart in beside.items()), default=(np.inf, -1))
         if nearest[0] <= _SAME_M:
             return by_id[nearest[1]]
+        if any(v in taken for v in votes) and all(
+            self._tracks.age_s(link, stamp_ns) < _DOUBT_S for link in links
+        ):
+            return None
         if len(one) < self.config.least_cameras or self._may_be_known(one, sights, stamp_ns):
             return None
         joints = next(s.rays.shape[1] for s in sights if s is not None)
@@ -287,9 +294,9 @@ class Multiview:
     def _beside_m(
         self, track: WorldTrack, one: Group, sights: Sequence[Sights | None], stamp_ns: int
     ) -> float:
-        """Return how far a track's joints are beside the rays of a group, the worst camera's."""
+        """Return how far a track's joints are beside a group's rays, of most of its cameras."""
         expected = track.predict(stamp_ns).joints_m
-        worst = 0.0
+        found = []
         for member in one:
             view = sights[member.camera]
             assert view is not None
@@ -297,8 +304,8 @@ class Multiview:
             along = np.einsum('jc,jc->j', view.rays[member.row], offset)
             apart = np.linalg.norm(offset - along[:, None] * view.rays[member.row], axis=-1)
             apart = apart[np.isfinite(apart)]
-            worst = max(worst, float(np.median(apart)) if len(apart) else np.inf)
-        return worst
+            found.append(float(np.median(apart)) if len(apart) else np.inf)
+        return sorted(found)[(len(found) - 1) // 2]
 
     def _join(
         self, track: WorldTrack, one: Group, sights: Sequence[Sights | None], stamp_ns: int

@@ -31,10 +31,13 @@ _SHARES = {
 }
 _SHARE_OF = np.array([_SHARES[state] for state in JointState])
 _LEAST_PX = 1.0
+_FARTHEST_PX, _FARTHEST_M, _LARGEST_M2 = 1e5, 1e3, 1e4  # beyond these a value is an error
 _UNSURE = 3.0  # a joint of score 0 has this many times the error of one of score 1
 _DEPTH_SHARE = 0.12  # of the distance: error of a single camera's metric 3D
 _LEAST_DEPTH_M = 0.05
 _KEPT_S = 1.0
+_USUAL_M = 3.0  # a depth that nobody knows
+_FASTEST_M_S, _JITTER_M = 6.0, 0.15  # a body's joints move at most so fast, on average
 _BETWEEN_M_S = 0.1  # error that grows with the time to the nearest frame: between two frames,
 _BEYOND_M_S = 0.6  # behind the last one with its speed,
 _HELD_M_S = 1.2  # and without a speed
@@ -69,8 +72,8 @@ def sights_of(people: People, camera: Camera, placement: Placement, stamp_ns: in
     """Return people of a frame as rays; those who were not seen in it are left out."""
     seen = ~np.isin(people.track_states, (TrackState.SEARCHING, TrackState.LOST))
     people = people.select(np.flatnonzero(seen))
-    px = people.joints_px.astype(np.float64)
-    points = people.joints_m.astype(np.float64)
+    px = _within(people.joints_px, _FARTHEST_PX)
+    points = _within(people.joints_m, _FARTHEST_M)
     rays = pixel_rays(px, camera) if len(people) else np.zeros((*px.shape[:2], 3))
     distance = np.linalg.norm(points, axis=-1)
     # Without a place in the image, or where no ray of the lens leads, the 3D has a direction.
@@ -81,7 +84,7 @@ def sights_of(people: People, camera: Camera, placement: Placement, stamp_ns: in
     depths = np.einsum('njc,njc->nj', unit, points)
     depths = np.where(depths > 0.05, depths, np.nan)
     focal = float(np.sqrt(camera.matrix[0, 0] * camera.matrix[1, 1]))
-    scores = people.joint_scores.astype(np.float64)
+    scores = _within(people.joint_scores, 1.0)
     doubt = 1.0 + (_UNSURE - 1.0) * (1.0 - np.clip(np.nan_to_num(scores, nan=1.0), 0.0, 1.0))
     states = np.minimum(people.joint_states, len(_SHARE_OF) - 1)
     sigma_px = np.maximum(_SHARE_OF[states] * size_px(px)[:, None] * doubt, _LEAST_PX)
@@ -103,6 +106,12 @@ def sights_of(people: People, camera: Camera, placement: Placement, stamp_ns: in
     )
 
 
+def _within(values: np.ndarray, limit: float) -> np.ndarray:
+    """Return values as float64, NaN where they are infinite or beyond what anybody measures."""
+    values = values.astype(np.float64)
+    return np.where(np.abs(np.nan_to_num(values, nan=np.inf)) <= limit, values, np.nan)
+
+
 def size_px(joints_px: np.ndarray) -> np.ndarray:
     """Return (N,): the extent of people in the image, at least ten px."""
     finite = np.isfinite(joints_px).all(axis=-1, keepdims=True)
@@ -114,7 +123,8 @@ def size_px(joints_px: np.ndarray) -> np.ndarray:
 
 def _depth_sigmas(people: People, unit: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Return (N, J): the error of depths, at least a share of the distance."""
-    stated = np.einsum('njc,njcd,njd->nj', unit, people.covariances_m2.astype(np.float64), unit)
+    covariances = _within(people.covariances_m2, _LARGEST_M2)
+    stated = np.einsum('njc,njcd,njd->nj', unit, covariances, unit)
     stated = np.sqrt(np.where(stated > 0, stated, 0.0))
     return np.maximum(np.maximum(np.nan_to_num(stated), _DEPTH_SHARE * distance), _LEAST_DEPTH_M)
 
@@ -167,13 +177,22 @@ class SightHistory:
 
 
 def _rows(first: Sights, second: Sights) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of people of both; those who are not tracked are in neither."""
+    """Return the rows of people of both; those who are not tracked are in neither.
+
+    A number whose body would have jumped is now somebody else's: between two people nobody is.
+    """
     _, i, j = np.intersect1d(
         np.where(first.ids >= 0, first.ids, -1 - 2 * np.arange(len(first))),
         np.where(second.ids >= 0, second.ids, -2 - 2 * np.arange(len(second))),
         return_indices=True,
     )
-    return i, j
+    depth = np.where(np.isfinite(first.depths_m), first.depths_m, _USUAL_M)[i]
+    moved_m = np.linalg.norm(second.rays[j] - first.rays[i], axis=-1) * depth
+    known = np.isfinite(moved_m)
+    mean = np.where(known, moved_m, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    elapsed_s = abs(second.stamp_ns - first.stamp_ns) * 1e-9
+    same = mean <= _FASTEST_M_S * elapsed_s + _JITTER_M
+    return i[same], j[same]
 
 
 def _with(sights: Sights, stamp_ns: int, rays: np.ndarray, depths: np.ndarray, speed: float,
@@ -181,7 +200,7 @@ def _with(sights: Sights, stamp_ns: int, rays: np.ndarray, depths: np.ndarray, s
     """Return sights with other rays, less certain by ``speed`` times the time to a frame."""
     length = np.linalg.norm(rays, axis=-1, keepdims=True)
     moved = speed * np.asarray(away_s, np.float64)
-    depth = np.where(np.isfinite(depths), depths, 3.0)
+    depth = np.where(np.isfinite(depths), depths, _USUAL_M)
     return Sights(
         stamp_ns,
         sights.ids,
