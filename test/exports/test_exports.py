@@ -6,6 +6,7 @@ import csv
 import json
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +64,44 @@ def write(name, people, folder, rate_hz=None):
 
 
 # --- tables and arrays -----------------------------------------------------------------------
+
+
+def test_parquet_is_the_table_of_csv_with_numbers_as_they_are(tmp_path):
+    late = body(seed=1)
+    late[:2] = np.nan
+    people = frames({3: body(), 8: late})
+    people[0].joints_m[0, 5] = np.nan
+    (path,) = write('parquet', people, tmp_path)
+    (lines,) = write('csv', people, tmp_path)
+    table = pyarrow.parquet.read_table(path)
+    with lines.open(newline='') as stream:
+        head, *rows = csv.reader(stream)
+    assert table.column_names == head
+    assert table.num_rows == len(rows) == (6 + 4) * 17
+    assert json.loads(table.schema.metadata[b'trpose'])['licence'] == 'MIT'
+    for name, values in table.to_pydict().items():
+        texts = [row[head.index(name)] for row in rows]
+        assert [value is None for value in values] == [text == '' for text in texts]
+        known = [(v, t) for v, t in zip(values, texts, strict=True) if v is not None]
+        if isinstance(known[0][0], str):
+            assert all(value == text for value, text in known)
+        else:
+            read = np.array([float(text) for _, text in known])
+            np.testing.assert_allclose([v for v, _ in known], read, rtol=1e-3, atol=1e-2)
+    assert table['x_m'].null_count == table['z_m'].null_count == 1
+    x_m = np.array([row['x_m'] for row in table.to_pylist()[17:34]])
+    np.testing.assert_array_equal(x_m, people[1].joints_m[0, :, 0])
+
+
+def test_parquet_of_nobody_has_its_columns(tmp_path):
+    (path,) = write('parquet', frames({3: body()})[0:1], tmp_path)
+    columns = pyarrow.parquet.read_schema(path)
+    empty = frames({3: np.full((1, 17, 3), np.nan)})
+    (path,) = write('parquet', empty, tmp_path)
+    table = pyarrow.parquet.read_table(path)
+    assert table.num_rows == 0
+    assert table.schema.names == columns.names
+    assert table.schema.types == columns.types
 
 
 def test_npz(tmp_path):
@@ -253,7 +292,7 @@ def test_formats_by_name():
     assert formats_of('') == ()
     assert formats_of('csv, BVH,csv') == ('csv', 'bvh')
     with pytest.raises(
-        ValueError, match="unknown export 'fbx'; known are csv, npz, json, bvh, trc"
+        ValueError, match="unknown export 'fbx'; known are csv, parquet, npz, json, bvh, trc"
     ):
         formats_of('csv,fbx')
 

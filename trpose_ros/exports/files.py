@@ -27,6 +27,7 @@ EXPORTS: Registry[Writer] = Registry(
     'export',
     {
         'csv': 'trpose_ros.exports.csv_file',
+        'parquet': 'trpose_ros.exports.parquet_file',
         'npz': 'trpose_ros.exports.npz_file',
         'json': 'trpose_ros.exports.json_file',
         'bvh': 'trpose_ros.exports.bvh_file',
