@@ -81,7 +81,7 @@ Calibration = Annotated[
 ]
 ExportOption = Annotated[
     str,
-    typer.Option(help='skeletons for other programs: csv, npz, json, bvh, trc, joined by commas'),
+    typer.Option(help='skeletons for others: csv, parquet, npz, json, bvh, trc, joined by commas'),
 ]
 ViewOption = Annotated[
     bool, typer.Option('--view', help='show images and skeletons in a rerun viewer (extra [view])')
