@@ -38,6 +38,7 @@ from trpose_ros.lifters.checkpoints import read_checkpoint
 from trpose_ros.lifters.networks.build import build_network
 from trpose_ros.lifters.registry import create_lifter
 from trpose_ros.metrabs.checkpoints import load_network
+from trpose_ros.multiview.rig_file import is_rig, read_rig
 from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagError, BagReader, BagWriter
 from trpose_ros.recordings.calibration import read_calibration
@@ -299,6 +300,43 @@ def _yaml(folder: Path) -> Make:
         data = new.encode(errors='replace')
         path.write_bytes(damaged_bytes(r, data) if r.random() < 0.2 else data)
         read = r.choice((read_calibration, read_calibration, load_yaml))
+        return lambda: read(path)
+
+    return damage
+
+
+@door('calibrations of several cameras', 30, ValueError)
+def _rigs(folder: Path) -> Make:
+    k, eye = [600, 0, 320, 0, 600, 240, 0, 0, 1], np.eye(4).tolist()
+    lens = {'K': k, 'size': [640, 480], 'distortion': [0.1, 0.0]}
+    moved = [[1, 0, 0, 2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    turned = {'position_m': [0, 1, 2], 'quaternion_xyzw': [0, 0, 0, 1], 'time_offset_s': 0.1}
+    ours = {'front': {'frame_id': 'f', 'camera_to_world': eye, 'intrinsics': lens}, 'rear': turned}
+    chained = {'camera_model': 'pinhole', 'intrinsics': [600, 600, 320, 240],
+               'distortion_model': 'radtan', 'distortion_coeffs': [0.1, 0, 0, 0],
+               'resolution': [640, 480], 'T_cn_cnm1': moved}  # fmt: skip
+    listed = [
+        {'name': n, 'resolution': [640, 480], 'K': k, 'R': np.eye(3).tolist(), 't': [[x], [0], [0]]}
+        for n, x in (('a', 0), ('b', 300))
+    ]
+    kinds = [
+        {'cameras': ours, 'unit': 'm'},
+        {'cam0': chained, 'cam1': chained},
+        {'cameras': listed},
+    ]
+
+    def damage(r: random.Random) -> Read:
+        content, suffix = r.choice(kinds), r.choice(('yaml', 'json'))
+        if r.random() < 0.7:
+            content = damaged_value(r, content)
+        try:
+            text = yaml.safe_dump(content) if suffix == 'yaml' else json.dumps(content, default=str)
+        except (TypeError, ValueError, yaml.YAMLError):
+            text = repr(content)
+        text = damaged_text(r, text) if r.random() < 0.5 else text
+        path = folder / f'rig.{suffix}'
+        path.write_text(text, encoding='utf-8', errors='replace')
+        read = r.choice((read_rig, read_rig, is_rig))
         return lambda: read(path)
 
     return damage
