@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def open_viewer(port: int = PORT) -> None:
         if _starts(process, port):
             return
         if process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # the window is a child of this process
         process.wait()
         said.seek(0)
         lines = said.read().decode('utf-8', 'replace').splitlines()
