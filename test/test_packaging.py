@@ -80,7 +80,7 @@ def test_cmake_knows_every_message_and_every_node():
     text = read('CMakeLists.txt')
     messages = re.findall(r'"(msg/\w+\.msg)"', text)
     assert sorted(messages) == sorted(f'msg/{p.name}' for p in (ROOT / 'msg').glob('*.msg'))
-    nodes = re.search(r'foreach\(node (.*?)\)', text)[1].split()
+    nodes = re.search(r'foreach\(node (.*?)\)', text, re.DOTALL)[1].split()
     with_main = {
         p.stem
         for p in (ROOT / 'trpose_ros' / 'nodes').glob('*.py')

@@ -254,5 +254,10 @@ def test_the_drawing_in_the_documentation_is_this_one():
     assert DRAWING.findall(text) == [drawing()], 'paste what python test/test_rooms.py prints'
 
 
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in Path(__file__).parent.rglob('test_*.py')]
+    assert sorted(names) == sorted(set(names)), 'pytest imports them by their names'
+
+
 if __name__ == '__main__':
     print(drawing(), end='')

@@ -96,7 +96,7 @@ def test_results_go_beside_the_package_without_a_second_name_for_pip(tmp_path):
 
 def test_all_executables_of_a_workspace_can_be_run_by_name():
     cmake = (ROOT / 'CMakeLists.txt').read_text()
-    assert set(NODES) == set(re.search(r'foreach\(node (.*?)\)', cmake)[1].split())
+    assert set(NODES) == set(re.search(r'foreach\(node (.*?)\)', cmake, re.DOTALL)[1].split())
 
 
 def test_a_node_gets_the_rest_of_the_line_as_its_own(monkeypatch):

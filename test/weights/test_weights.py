@@ -239,6 +239,13 @@ def test_strange_headers_are_one_line_that_names_the_file(tmp_path, header):
         weights.read_meta(path)
 
 
+def test_bfloat16_is_refused_whatever_taught_numpy_to_read_it(tmp_path):
+    pytest.importorskip('ml_dtypes')  # as onnx and TensorFlow bring it
+    path = safetensors_file(tmp_path / 'half.safetensors', header_of('BF16', (4,)), bytes(8))
+    with pytest.raises(weights.WeightsError, match='a is of type bfloat16: write it as float32'):
+        weights.load(path)
+
+
 def test_a_bad_file_does_not_hide_the_good_ones(saved, monkeypatch, capsys):
     from trpose_ros.commands import weights as command
 

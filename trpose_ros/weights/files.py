@@ -122,7 +122,7 @@ def load(name_or_path: str | Path, architecture: str | None = None) -> WeightsFi
         with safe_open(path, framework='numpy') as reader:
             meta = dict(reader.metadata() or {})
             names = reader.keys()  # the reader itself cannot be iterated
-            tensors = unpack({name: reader.get_tensor(name) for name in names})
+            tensors = unpack({name: _plain(name, reader.get_tensor(name)) for name in names})
     except (SafetensorError, OSError, *_STRANGE) as error:
         raise WeightsError(
             f'{path} is not a readable safetensors file ({error!s:.200}); it may be cut off: '
@@ -135,6 +135,16 @@ def load(name_or_path: str | Path, architecture: str | None = None) -> WeightsFi
             f'{architecture!r}'
         )
     return WeightsFile(tensors, meta, sha256_of(path), path)
+
+
+def _plain(name: str, tensor: np.ndarray) -> np.ndarray:
+    """Return a tensor of numbers that NumPy itself knows.
+
+    Others, bfloat16 say, can be read or not by what else was imported: they are refused.
+    """
+    if tensor.dtype.kind not in 'fiub':
+        raise ValueError(f'{name:.80} is of type {tensor.dtype}: write it as float32 or float16')
+    return tensor
 
 
 def read_meta(name_or_path: str | Path) -> dict[str, str]:
