@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import types
+from contextlib import suppress
 
 import pytest
 from doubles import STEP_NS, blank, make_people
@@ -122,7 +123,9 @@ def test_a_stream_that_never_closes_does_not_hold_the_end(monkeypatch):
 @pytest.mark.filterwarnings('ignore:RRD file has no footer')
 def test_a_viewer_that_runs_gets_everything_and_so_does_the_file(tmp_path):
     port, received = free_port(), tmp_path / 'received.rrd'
-    command = [sys.executable, '-m', 'rerun', '--bind', '127.0.0.1', '--port', str(port)]
+    # Whoever runs the tests in the background may have switched Ctrl-C off for all below.
+    command = ['env', '--default-signal=INT', sys.executable, '-m', 'rerun']
+    command += ['--bind', '127.0.0.1', '--port', str(port)]
     with subprocess.Popen([*command, '--save', str(received)]) as server:
         try:
             end = time.monotonic() + 60
@@ -133,6 +136,9 @@ def test_a_viewer_that_runs_gets_everything_and_so_does_the_file(tmp_path):
                 view.log.add_frame(blank(STEP_NS), make_people(STEP_NS))
         finally:
             server.send_signal(signal.SIGINT)  # it ends its file
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(30)
+            server.kill()
     assert found(received) >= found(tmp_path / 'x.rrd') > {'/world/camera/joints'}
 
 
