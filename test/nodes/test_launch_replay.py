@@ -37,6 +37,7 @@ from trpose_ros.people import PER_PERSON
 from trpose_ros.pipeline.lift_stage import to_skeleton
 from trpose_ros.recordings.bag_messages import MessageMaker
 from trpose_ros.recordings.bags import BagWriter
+from trpose_ros.recordings.messages import read_people
 from trpose_ros.recordings.sources import open_source
 
 TEST = Path(__file__).resolve().parents[1]
@@ -194,7 +195,7 @@ def last_pass(messages):
     """People by stamp since the recording was started last."""
     found = {}
     for message in messages:
-        people = messages.read_people(message)
+        people = read_people(message)
         if found and people.stamp_ns <= max(found):
             found = {}
         found[people.stamp_ns] = people
