@@ -81,6 +81,6 @@ def test_what_is_of_one_camera_is_refused(tmp_path, monkeypatch, option, words):
 
 def test_a_table_has_a_line_for_each_camera():
     lines = list(table([Score('front', 0.5, 1.0, 200.4, 80.2, float('nan'), 3, 2)]))
-    assert lines[-1] == '| front | 50 % | 100 % | 200 | 80 | nan % | 3 | 2 |'
+    assert lines[-1] == '| front | 50 % | 100 % | 200 | 80 | - | 3 | 2 |'
     heads = re.findall(r'^\| camera \| found .*$', PAGE, re.M)
     assert heads == [lines[0]] * 2

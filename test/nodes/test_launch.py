@@ -163,28 +163,35 @@ def test_every_argument_is_described():
     assert len({argument.name for argument in ARGUMENTS}) == len(ARGUMENTS)
 
 
+def small_networks(folder):
+    """Launch arguments for networks of random weights that find somebody in every image."""
+    save_metrabs(folder / 'metrabs.safetensors')
+    save_videopose3d(folder / 'lifter.safetensors')
+    parameters = folder / 'parameters.yaml'
+    parameters.write_text(
+        '/**:\n  ros__parameters:\n    boxes: image\n    suppress_implausible: false\n'
+        '/**/lifter_node:\n  ros__parameters:\n    max_wait_s: 0.0\n'
+    )
+    return {
+        'params_file': str(parameters),
+        'model': str(folder / 'metrabs.safetensors'),
+        'lifter_model': str(folder / 'lifter.safetensors'),
+        'look_ahead': '0',
+    }
+
+
 @pytest.mark.parametrize(
     'composed',
     ['false', pytest.param('true', marks=pytest.mark.slow)],  # both nodes in one: see processes
 )
 def test_the_real_nodes_turn_images_into_skeletons(tmp_path, composed):
-    save_metrabs(tmp_path / 'metrabs.safetensors')
-    save_videopose3d(tmp_path / 'lifter.safetensors')
-    parameters = tmp_path / 'parameters.yaml'
-    parameters.write_text(
-        '/**:\n  ros__parameters:\n    boxes: image\n    suppress_implausible: false\n'
-        '/**/lifter_node:\n  ros__parameters:\n    max_wait_s: 0.0\n'
-    )
     context = launch_standin.launch(
         LAUNCH_FILE,
         tmp_path,
         namespace='robot',
         image_topic='/image',
         camera_info_topic='/camera_info',
-        params_file=str(parameters),
-        model=str(tmp_path / 'metrabs.safetensors'),
-        lifter_model=str(tmp_path / 'lifter.safetensors'),
-        look_ahead='0',
+        **small_networks(tmp_path),
         occlusion='fixed_left',
         composed=composed,
     )
@@ -222,13 +229,6 @@ def test_the_real_nodes_turn_images_into_skeletons(tmp_path, composed):
 
 @pytest.mark.slow
 def test_the_real_nodes_of_two_cameras_join_their_people(tmp_path):
-    save_metrabs(tmp_path / 'metrabs.safetensors')
-    save_videopose3d(tmp_path / 'lifter.safetensors')
-    parameters = tmp_path / 'parameters.yaml'
-    parameters.write_text(
-        '/**:\n  ros__parameters:\n    boxes: image\n    suppress_implausible: false\n'
-        '/**/lifter_node:\n  ros__parameters:\n    max_wait_s: 0.0\n'
-    )
     names = ('front', 'rear')
     context = launch_standin.launch(
         LAUNCH_FILE,
@@ -236,10 +236,7 @@ def test_the_real_nodes_of_two_cameras_join_their_people(tmp_path):
         namespace='robot',
         image_topic='/{camera}/image',
         camera_info_topic='/{camera}/camera_info',
-        params_file=str(parameters),
-        model=str(tmp_path / 'metrabs.safetensors'),
-        lifter_model=str(tmp_path / 'lifter.safetensors'),
-        look_ahead='0',
+        **small_networks(tmp_path),
         fusion='true',
         calibration=str(made.calibration(tmp_path / 'rig.yaml', names)),
         any_frame='true',

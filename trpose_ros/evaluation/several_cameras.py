@@ -340,10 +340,11 @@ def table(scores: Iterable[Score]) -> Iterator[str]:
     yield '| camera | found | joints | error, mm | relative, mm | in 95 % | nobody | ids |'
     yield '|---|---|---|---|---|---|---|---|'
     for one in scores:
+        inside = f'{100 * one.inside95:.0f} %' if np.isfinite(one.inside95) else '-'
         yield (
             f'| {one.name} | {100 * one.found:.0f} % | {100 * one.complete:.0f} % '
             f'| {one.error_mm:.0f} | {one.relative_mm:.0f} '
-            f'| {100 * one.inside95:.0f} % | {one.false} | {one.ids} |'
+            f'| {inside} | {one.false} | {one.ids} |'
         )
 
 

@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 
 from trpose_ros.drawing.figures import Figure, Shot
-from trpose_ros.drawing.markers import MarkerStream
 from trpose_ros.interruption import Interruption
 from trpose_ros.offline.exporting import ExportRecorder
+from trpose_ros.offline.people_topics import PeopleTopics
 from trpose_ros.offline.viewing import Viewing, ViewOptions
 from trpose_ros.people import Camera, People, Provenance
 from trpose_ros.pipeline.pipeline import Outcome, Pipeline, PipelineConfig
@@ -254,9 +254,11 @@ class _Writers:
         self._video = VideoWriter(out / 'annotated.mp4', rate_hz) if options.video else None
         self._bag = BagWriter(out / 'result.mcap') if options.bag else None
         self._maker = None if self._bag is None else MessageMaker(self._bag.typestore)
+        self._topics = None
+        if self._bag is not None and self._maker is not None:
+            names = (LIFTED_TOPIC, MARKERS_TOPIC, SKELETON_TOPIC)
+            self._topics = PeopleTopics(self._bag, self._maker, *names)
         self._figure: Figure | None = None
-        self._markers = MarkerStream()
-        self._skeleton = ''
         self._log = LogTime()
         self._waiting: deque[tuple[Shot, str]] = deque()
 
@@ -309,17 +311,8 @@ class _Writers:
         """Write a skeleton with its markers, draw the frames up to it."""
         self.exports.add([people])
         self._viewing.add_lifted([people])
-        if self._bag is not None and self._maker is not None:
-            stamp_ns, frame_id = people.stamp_ns, people.frame_id
-            log_ns = self._log.of_result(stamp_ns)
-            if people.skeleton != self._skeleton:
-                self._skeleton = people.skeleton
-                info = self._maker.skeleton_info(people.skeleton, stamp_ns, frame_id)
-                self._bag.write(SKELETON_TOPIC, info, log_ns)
-            self._bag.write(LIFTED_TOPIC, self._maker.people(people), log_ns)
-            shapes, gone, lifetime_s = self._markers.update(people)
-            markers = self._maker.markers(shapes, gone, stamp_ns, frame_id, lifetime_s)
-            self._bag.write(MARKERS_TOPIC, markers, log_ns)
+        if self._topics is not None:
+            self._topics.write(people, self._log.of_result(people.stamp_ns))
         self._draw_until(people)
 
     def _give_up_video(self, error: Exception) -> None:

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from trpose_ros.drawing.markers import MarkerStream
 from trpose_ros.multiview.multiview import Multiview, MultiviewConfig
 from trpose_ros.multiview.rig import Rig
 from trpose_ros.offline.exporting import ExportRecorder
+from trpose_ros.offline.people_topics import PeopleTopics
 from trpose_ros.offline.replay import Progress, ReplayOptions, ReplayResult, replay
 from trpose_ros.people import Camera, People
 from trpose_ros.pipeline.pipeline import Pipeline, PipelineConfig
@@ -263,9 +263,10 @@ class _Writer:
 
     def __init__(self, path: Path | None) -> None:
         self._bag = None if path is None else BagWriter(path)
-        self._maker = None if self._bag is None else MessageMaker(self._bag.typestore)
-        self._markers = MarkerStream()
-        self._skeleton = ''
+        self._topics = None
+        if self._bag is not None:
+            maker, names = MessageMaker(self._bag.typestore), (FUSED_TOPIC, MARKERS_TOPIC)
+            self._topics = PeopleTopics(self._bag, maker, *names, SKELETON_TOPIC)
 
     def __enter__(self) -> _Writer:
         return self
@@ -276,14 +277,5 @@ class _Writer:
 
     def add(self, people: People) -> None:
         """Write people and their markers."""
-        if self._bag is None or self._maker is None:
-            return
-        stamp_ns, frame_id = people.stamp_ns, people.frame_id
-        if people.skeleton != self._skeleton:
-            self._skeleton = people.skeleton
-            info = self._maker.skeleton_info(people.skeleton, stamp_ns, frame_id)
-            self._bag.write(SKELETON_TOPIC, info, stamp_ns)
-        self._bag.write(FUSED_TOPIC, self._maker.people(people), stamp_ns)
-        shapes, gone, lifetime_s = self._markers.update(people)
-        markers = self._maker.markers(shapes, gone, stamp_ns, frame_id, lifetime_s)
-        self._bag.write(MARKERS_TOPIC, markers, stamp_ns)
+        if self._topics is not None:
+            self._topics.write(people, people.stamp_ns)
