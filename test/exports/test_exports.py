@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet
@@ -91,6 +93,18 @@ def test_parquet_is_the_table_of_csv_with_numbers_as_they_are(tmp_path):
     assert table['x_m'].null_count == table['z_m'].null_count == 1
     x_m = np.array([row['x_m'] for row in table.to_pylist()[17:34]])
     np.testing.assert_array_equal(x_m, people[1].joints_m[0, :, 0])
+
+
+def test_a_package_that_a_format_needs_is_missed_before_the_work():
+    text = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        'from trpose_ros.exports.files import formats_of\n'
+        "formats_of('csv,bvh')\n"
+        "try: formats_of('parquet')\n"
+        'except ModuleNotFoundError as error: print(error.name)'
+    )
+    done = subprocess.run([sys.executable, '-c', text], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == 'pyarrow'
 
 
 def test_parquet_of_nobody_has_its_columns(tmp_path):

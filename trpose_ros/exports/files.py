@@ -37,13 +37,17 @@ EXPORTS: Registry[Writer] = Registry(
 
 
 def formats_of(text: str) -> tuple[str, ...]:
-    """Return the formats of 'csv,bvh'; raises ValueError for one that is not known."""
+    """Return the formats of 'csv,bvh'; raises ValueError for one that is not known.
+
+    What writes them is loaded here: a package that it needs is missed before the work, not after.
+    """
     names = tuple(dict.fromkeys(n for n in (p.strip().lower() for p in text.split(',')) if n))
     for name in names:
         if name not in EXPORTS:
             raise ValueError(
                 f'unknown export {name!r:.80}; known are {", ".join(EXPORTS)}, joined by commas'
             )
+        EXPORTS[name]
     return names
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from trpose_ros.exports.csv_file import COLUMNS
 from trpose_ros.exports.files import EXPORTS, Export
@@ -26,9 +28,6 @@ _TEXTS = ('joint', 'state', 'root_source')
 @EXPORTS.register('parquet')
 def write_parquet(export: Export, base: Path) -> list[Path]:
     """Write ``base``.parquet, in metres of the frame of the results; needs pyarrow."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     kinds = {'stamp_ns': pa.int64(), 'id': pa.int64()} | dict.fromkeys(_TEXTS, pa.string())
     fields = [(name, kinds.get(name, pa.float64())) for name in COLUMNS]
     schema = pa.schema(fields, metadata={'trpose': json.dumps(export.facts)})
